@@ -1,0 +1,134 @@
+/* contract.h - how an operation is written (private to the library).
+ *
+ * An op is one stem in tensor/op/:
+ *
+ *     stem.h      the parameters of its kernels, one struct each, included by C and GLSL (share.h)
+ *     stem.c      shape rule and recording, the gradient rule beneath it, the CPU twins of its
+ *                 kernels, and how a kernel is spread over a Vulkan device
+ *     kernel.comp one GLSL file a kernel, named as the kernel; variants are kernel_variant.comp
+ *
+ * To add one: write these files, list the .c and the .comp in tensor/meson.build, declare the op in
+ * op.h, and give it a case in tests/tensor/cases.c (a test fails while an op has none).
+ *
+ * Every parameter struct begins with the addresses of the tensors, in the order of the pass's
+ * arguments; the planner fills them in when it knows where tensors lie. On the cpu device an address
+ * is a host pointer, so the same struct serves both twins.
+ */
+#ifndef TENSOR_CONTRACT_H
+#define TENSOR_CONTRACT_H
+
+#include "tensor/op.h"
+
+#define TENSOR_PASS_ARGS   10
+#define TENSOR_PARAMS_MAX  128 /* bytes: the push constants that every device has */
+#define TENSOR_GROUPS_X    32768u /* width of a linear grid; share.h has the other end */
+
+/* How a kernel is spread over a Vulkan device. */
+struct tensor_launch {
+    uint32_t variant;     /* index into tensor_kernel.variant */
+    uint32_t groups[3];   /* workgroups */
+    uint32_t workgroup;   /* invocations in x: specialization constant 0 */
+    uint32_t constant[4]; /* specialization constants 1 … 4 */
+};
+
+struct tensor_kernel {
+    const char *name;
+    uint32_t params_size;
+    uint32_t args;                    /* how many addresses lead the parameters */
+    uint32_t writes;                  /* bit i: argument i is written (and may be read) */
+    void (*cpu)(const void *params);  /* does the whole grid, with OpenMP */
+    void (*launch)(const struct tensor_device_info *info, const void *params,
+                   struct tensor_launch *launch);
+    const char *variant[4];           /* names of .comp files; [0] runs on every device */
+};
+
+/* One kernel with its parameters, recorded. */
+struct tensor_pass {
+    const struct tensor_kernel *kernel;
+    const char *label;
+    struct tensor *arg[TENSOR_PASS_ARGS]; /* NULL: address 0 */
+    double flops, bytes;
+    _Alignas(8) unsigned char params[TENSOR_PARAMS_MAX];
+};
+
+/* ---- launch helpers ---- */
+
+/* One invocation an item, along a linear grid (share.h: linear_id()). */
+void tensor_launch_items(struct tensor_launch *launch, uint64_t items);
+/* One subgroup a row (share.h: subgroup_row()): right for every subgroup size up to info->subgroup. */
+void tensor_launch_rows(const struct tensor_device_info *info, struct tensor_launch *launch,
+                        uint64_t rows);
+/* One workgroup an item (share.h: linear_group()). */
+void tensor_launch_groups(struct tensor_launch *launch, uint64_t groups);
+
+/* ---- recording ---- */
+
+struct tensor_node;
+typedef void tensor_gradient_rule(struct tensor_graph *g, const struct tensor_node *node);
+
+#define TENSOR_NODE_INPUTS 4
+#define TENSOR_NODE_SAVED  2
+
+/* What an op leaves for its gradient. */
+struct tensor_node {
+    tensor_gradient_rule *rule;
+    const char *label;
+    struct tensor *output;
+    struct tensor *input[TENSOR_NODE_INPUTS];
+    struct tensor *saved[TENSOR_NODE_SAVED]; /* made by the forward passes for the gradient */
+    uint32_t number[4];                      /* settings of the op */
+    float real[2];
+};
+
+/* Fails the recording, once, with a line "label: …"; later calls are ignored. */
+void tensor_graph_fail(struct tensor_graph *g, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* A new intermediate tensor. */
+struct tensor *tensor_graph_new(struct tensor_graph *g, enum tensor_type type, uint32_t rank,
+                                const uint32_t *shape);
+/* The F32 intermediate tensor (rows, columns), and one like another. */
+struct tensor *tensor_graph_matrix(struct tensor_graph *g, uint32_t rows, uint32_t columns);
+struct tensor *tensor_graph_like(struct tensor_graph *g, const struct tensor *t);
+
+/* A window on another tensor's storage, `element` elements in; nothing is recorded. */
+struct tensor *tensor_graph_view(struct tensor_graph *g, struct tensor *t, uint64_t element,
+                                 uint32_t rank, const uint32_t *shape);
+
+/* Appends a pass. `params` is copied; its leading addresses are ignored and filled in by the planner
+ * from `args` (kernel->args of them, NULL for address 0). `flops` counts 2 for a multiply-add. */
+void tensor_graph_pass(struct tensor_graph *g, const struct tensor_kernel *kernel, const void *params,
+                       struct tensor *const *args, double flops);
+
+/* Leaves a node, if the graph is for training and an input needs a gradient; marks the output so. */
+void tensor_graph_node(struct tensor_graph *g, const struct tensor_node *node);
+
+bool tensor_graph_training(const struct tensor_graph *g);
+struct tensor *tensor_graph_random(const struct tensor_graph *g);
+/* A number that no other call on this graph got: the random stream of one dropout. */
+uint32_t tensor_graph_stream(struct tensor_graph *g);
+
+/* ---- gradients, for use in rules ---- */
+
+/* d(output) of the node at hand; never NULL within a rule. */
+struct tensor *tensor_graph_output_gradient(struct tensor_graph *g, const struct tensor_node *node);
+/* Whether d(t) is wanted. */
+bool tensor_graph_wants(const struct tensor_graph *g, const struct tensor *t);
+/* Where to put d(t): a kernel must add to it if *accumulate, else overwrite all of it. */
+struct tensor *tensor_graph_target(struct tensor_graph *g, struct tensor *t, uint32_t *accumulate);
+/* Hands over d(t) as a whole: a tensor just computed, or d(output) itself where the op passes its
+ * gradient through. Adds when there is one already. */
+void tensor_graph_give(struct tensor_graph *g, struct tensor *t, struct tensor *gradient);
+
+/* Shared by several ops: to (+)= sum over rows of x seen as (rows, columns) at `stride` elements a
+ * row. */
+void tensor_record_sum_rows(struct tensor_graph *g, struct tensor *x, uint32_t rows, uint32_t columns,
+                            uint32_t stride, struct tensor *to, uint32_t accumulate);
+/* y = x + z elementwise; y may be x. */
+void tensor_record_add(struct tensor_graph *g, struct tensor *x, struct tensor *z, struct tensor *y);
+
+/* Checks for ops: fails the recording and returns false. */
+bool tensor_check(struct tensor_graph *g, bool holds, const char *op, const char *rule,
+                  const struct tensor *a, const struct tensor *b);
+
+#endif

@@ -1,0 +1,66 @@
+/* device.h - opens the thing that computes.
+ *
+ *     cpu               plain C with OpenMP; matrix products through oneDNN where it was built in
+ *     vulkan            any GPU with Vulkan 1.2, buffer device addresses and timeline semaphores
+ *     vulkan:INDEX      the one with that number in tensor_device_list()
+ *     vulkan:NAME       the first whose name contains NAME, letter case ignored; the only way to get
+ *                       a software implementation (lavapipe: "llvmpipe", SwiftShader)
+ *     auto              a discrete GPU, else an integrated one, else the cpu
+ */
+#ifndef TENSOR_DEVICE_H
+#define TENSOR_DEVICE_H
+
+#include "tensor/tensor.h"
+#include <stdio.h>
+
+struct tensor_device;
+
+/* What a kernel variant may ask of a device. A bit that is off in the device's mask means that no
+ * variant which needs it is used; tests and --disable clear bits with tensor_device_params.disable. */
+enum tensor_feature {
+    TENSOR_SHARED_TILES = 1u << 0, /* matrix products staged in shared memory: fast on GPUs; software
+                                      devices are faster without */
+};
+
+struct tensor_device_params {
+    const char *name;     /* see above; NULL: "auto" */
+    uint32_t disable;     /* enum tensor_feature bits to leave unused */
+    uint32_t enable;      /* bits to use although the device's own choice is not to (tests) */
+    bool validation;      /* vulkan: load VK_LAYER_KHRONOS_validation; its messages count as errors */
+    bool no_cache;        /* vulkan: neither read nor write the pipeline cache on disk */
+    double timeout;       /* seconds that one submission may take before it is an error; 0: 60 */
+    void (*log)(void *user, const char *line); /* notes worth a line to the user; NULL: none */
+    void *log_user;
+};
+
+struct tensor_device_info {
+    char kind[16];            /* "cpu" or "vulkan" */
+    char name[256];           /* processor or GPU */
+    char driver[256];         /* driver and version; of the cpu: the matrix library */
+    bool software;            /* a Vulkan implementation that computes on the processor */
+    uint32_t features;        /* enum tensor_feature bits in use */
+    uint32_t subgroup;        /* largest subgroup a kernel may get; 1 on the cpu */
+    uint32_t workgroup;       /* largest workgroup size */
+    uint32_t shared_bytes;    /* shared memory of a workgroup */
+    uint32_t threads;         /* of the cpu device; 0 on vulkan */
+    uint64_t memory_bytes;    /* device-local memory, or the machine's memory */
+    uint64_t allocation_bytes;/* largest single allocation */
+};
+
+/* Opens a device. On success the caller owns it and ends it with tensor_device_close() after all
+ * arenas and graphs made from it. Errors: -ENODEV no such device (the line lists what there is),
+ * -ENOTSUP it lacks something needed (named), -EIO the driver failed. */
+int tensor_device_open(const struct tensor_device_params *params, struct tensor_device **device);
+void tensor_device_close(struct tensor_device **device);
+
+const struct tensor_device_info *tensor_device_info(const struct tensor_device *device);
+
+/* Calls `each` for every device that tensor_device_open() could take by name, the cpu first, Vulkan
+ * devices with the index that "vulkan:INDEX" means. Returns their number. */
+int tensor_device_list(void (*each)(void *user, int index, const struct tensor_device_info *info),
+                       void *user);
+
+/* Messages of the validation layer so far (0 unless params.validation). */
+uint64_t tensor_device_validation_messages(const struct tensor_device *device);
+
+#endif

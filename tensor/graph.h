@@ -1,0 +1,81 @@
+/* graph.h - records operations once, differentiates them, plans their memory, and replays.
+ *
+ *     tensor_graph_create → ops of op.h … → tensor_graph_backward → tensor_graph_finish
+ *                                                                        ↓
+ *                                          tensor_graph_run, tensor_graph_run, … → tensor_device_wait
+ *
+ * Way of a value: an op checks shapes, makes its output tensor and appends one or more passes; a
+ * pass is one kernel with its parameters. Way of a gradient: each op also leaves a node; backward
+ * walks the nodes from last to first, and each appends the passes of its own gradient. So there is
+ * one flat list of passes, and memory is planned over it: an intermediate tensor occupies memory
+ * from the pass that writes it to the last pass that reads it.
+ *
+ * What changes from run to run (bytes of the batch, seeds, learning rate) lies in tensors of a
+ * TENSOR_HOST arena that the passes read.
+ */
+#ifndef TENSOR_GRAPH_H
+#define TENSOR_GRAPH_H
+
+#include "tensor/arena.h"
+
+struct tensor_graph;
+
+struct tensor_graph_params {
+    const char *name;            /* for messages and timings */
+    bool training;               /* keep nodes for tensor_graph_backward(); dropout is active */
+    struct tensor *random;       /* (3) U32: seed low, seed high, draw; needed where dropout is used.
+                                    The same (seed, draw) gives the same bits on every device */
+    bool timing;                 /* measure every pass (tensor_graph_times) */
+};
+
+int tensor_graph_create(struct tensor_device *device, const struct tensor_graph_params *params,
+                        struct tensor_graph **graph);
+void tensor_graph_destroy(struct tensor_graph **graph);
+
+/* Labels nest: passes recorded between push and pop carry "outer.inner". `label` is copied. */
+void tensor_graph_push(struct tensor_graph *graph, const char *label);
+void tensor_graph_pop(struct tensor_graph *graph);
+
+/* Keeps an intermediate tensor readable with tensor_read() after each run. Its memory is then not
+ * reused within the graph. */
+void tensor_graph_keep(struct tensor_graph *graph, struct tensor *t);
+
+/* Records the gradient of `loss` (1 element, factor 1) for every tensor with needs_gradient. The
+ * gradients of parameters are added to parameter->gradient (so that several runs accumulate; clear
+ * them with tensor_fill between steps). Call once, after the forward ops. */
+void tensor_graph_backward(struct tensor_graph *graph, struct tensor *loss);
+
+/* After backward: the gradient of an intermediate tensor, or NULL; for tests, with keep. */
+struct tensor *tensor_graph_gradient(struct tensor_graph *graph, struct tensor *t);
+
+/* Plans and allocates the intermediate memory and prepares the device's command lists. Reports the
+ * first recording error. Errors: -EINVAL, -ENOMEM, -EIO. */
+int tensor_graph_finish(struct tensor_graph *graph);
+
+/* Bytes of intermediate memory; needs only the recording (before finish it plans, without
+ * allocating). 0 on a recording error. */
+uint64_t tensor_graph_memory(struct tensor_graph *graph);
+
+/* Floating point operations of one run: 2 for a multiply-add of matrix products and attention. */
+double tensor_graph_flops(const struct tensor_graph *graph);
+
+/* Starts one run; runs of one device execute in order. tensor_device_wait() waits for all of them.
+ * Errors: -EIO device lost, -ETIMEDOUT (the line names the graph and the pass). */
+int tensor_graph_run(struct tensor_graph *graph);
+int tensor_device_wait(struct tensor_device *device);
+
+struct tensor_time {
+    const char *label;  /* "kernel" or "label.kernel"; owned by the graph */
+    const char *kernel; /* kernel and variant */
+    uint32_t passes;    /* of this label in one run */
+    double seconds;     /* all runs since finish or the last reset */
+    double flops;       /* of one run */
+    double bytes;       /* read and written by one run, each tensor once a pass */
+};
+
+/* Times by label of a graph made with params.timing, longest first. `times` gets at most `room`
+ * entries; returns how many labels there are. Waits for the device. */
+uint32_t tensor_graph_times(struct tensor_graph *graph, struct tensor_time *times, uint32_t room);
+void tensor_graph_times_reset(struct tensor_graph *graph);
+
+#endif

@@ -1,0 +1,105 @@
+/* op.h - every operation: formula, shapes, gradient.
+ *
+ * Letters: R rows, C columns, I inputs, O outputs, N sequences, S positions, H heads, V symbols.
+ * All values are F32 unless said otherwise. d(x) is the gradient of the loss with respect to x.
+ * Every function records into the graph and returns the new tensor, owned by the graph; each lives
+ * in tensor/op/<stem>.c with its kernels beside it.
+ */
+#ifndef TENSOR_OP_H
+#define TENSOR_OP_H
+
+#include "tensor/graph.h"
+
+/* The same elements under another shape; no work. The gradient is reshaped back. */
+struct tensor *tensor_reshape(struct tensor_graph *g, struct tensor *x, uint32_t rank,
+                              const uint32_t *shape);
+
+/* y = x · weightᵀ + bias, then max(0, y) if relu.   x (R, I), weight (O, I), bias (O) or NULL → (R, O)
+ * d(x) = d(y) · weight, d(weight) = d(y)ᵀ · x, d(bias) = column sums of d(y), with d(y) set to 0 where
+ * relu gave 0. */
+struct tensor *tensor_linear(struct tensor_graph *g, struct tensor *x, struct tensor *weight,
+                             struct tensor *bias, bool relu);
+
+/* y[r] = table[bytes[r]].   bytes (R) U8, table (V = 256, C) → (R, C)
+ * d(table)[v] = sum over r with bytes[r] = v of d(y)[r]. */
+struct tensor *tensor_embedding(struct tensor_graph *g, struct tensor *bytes, struct tensor *table);
+
+/* Within each group of n rows: moves the rows down by s = rows of pad and puts pad on top; the last s
+ * rows of the group fall out.   x (G·n, C), pad (s, C), s <= n → (G·n, C)
+ * d(x) moves back up, with zeros at the bottom; d(pad) = sum over groups. */
+struct tensor *tensor_shift(struct tensor_graph *g, struct tensor *x, struct tensor *pad, uint32_t n);
+
+/* y[i·n + j] = x[i·n + j] + rows[j].   x (G·n, C), rows (n, C) → (G·n, C)
+ * d(x) = d(y), d(rows) = sum over groups. */
+struct tensor *tensor_add_rows(struct tensor_graph *g, struct tensor *x, struct tensor *rows);
+
+/* y = x + z, of equal shape.   d(x) = d(z) = d(y). */
+struct tensor *tensor_add(struct tensor_graph *g, struct tensor *x, struct tensor *z);
+
+/* y = x + dropout(z): each element of z is set to 0 with probability p, the others are divided by
+ * 1 - p. Without params.training, or with p = 0, it is tensor_add.
+ * d(x) = d(y), d(z) = d(y) · mask / (1 - p). */
+struct tensor *tensor_residual(struct tensor_graph *g, struct tensor *x, struct tensor *z, float p);
+
+/* y = (x - mean) / sqrt(variance + epsilon) · gain + bias by row.   x (R, C), gain (C), bias (C) → (R, C) */
+struct tensor *tensor_layer_norm(struct tensor_graph *g, struct tensor *x, struct tensor *gain,
+                                 struct tensor *bias, float epsilon);
+
+/* Causal self-attention of H heads of h = C/H columns, scale 1/sqrt(h):
+ *     y_i = sum over j <= i of dropout(softmax_j(q_i·k_j / sqrt(h))) v_j   within each sequence of S rows.
+ * qkv (N·S, 3·C): columns of q, then k, then v, head after head → (N·S, C). The probabilities are not
+ * stored: the gradient computes them again from the row's log-sum-exp. h <= 256. */
+struct tensor *tensor_attention(struct tensor_graph *g, struct tensor *qkv, uint32_t positions,
+                                uint32_t heads, float dropout);
+
+/* The same for sequences that grow, without a gradient: N sequences of which `cache` (N, L, 2·C) keeps
+ * the k and v rows of the first `position[0]` positions. Appends the n new rows of qkv (N·n, 3·C) to the
+ * cache at position[0] … and attends over all so far → (N·n, C). position (1) U32, read at run time;
+ * position[0] + n <= L is the caller's duty. */
+struct tensor *tensor_attention_cached(struct tensor_graph *g, struct tensor *qkv, struct tensor *cache,
+                                       struct tensor *position, uint32_t heads);
+
+/* Loss of each row in nats: log(sum_v exp(logits[r, v])) - logits[r, target[r]].
+ * logits (R, V = 256), target (R) U8, lengths (N) U32 → (R). Rows are N sequences of R/N; row i of
+ * sequence n counts when i < lengths[n]; the others give loss 0 and gradient 0.
+ * d(logits) = (softmax(logits) - onehot(target)) · d(loss). */
+struct tensor *tensor_cross_entropy(struct tensor_graph *g, struct tensor *logits,
+                                    struct tensor *target, struct tensor *lengths);
+
+/* y = factor · sum of all x, summed in a fixed order; factor (1) is read at run time → (1)
+ * d(x) = factor · d(y). */
+struct tensor *tensor_sum(struct tensor_graph *g, struct tensor *x, struct tensor *factor);
+
+/* sum of x² in a fixed order, without a gradient; `x` is a list of n flat tensors → (1) */
+struct tensor *tensor_sum_squares(struct tensor_graph *g, struct tensor *const *x, uint32_t n);
+
+/* Sets every element of x; in place, without a gradient. */
+void tensor_fill(struct tensor_graph *g, struct tensor *x, float value);
+
+/* to = from (same count and type, F32 or U32); without a gradient. Brings results into a TENSOR_HOST tensor. */
+void tensor_copy(struct tensor_graph *g, struct tensor *to, struct tensor *from);
+
+/* What tensor_adamw reads at run time: a (8) F32 tensor, in this order. */
+enum tensor_adamw_setting {
+    TENSOR_ADAMW_RATE,       /* learning rate of this step */
+    TENSOR_ADAMW_BETA1,
+    TENSOR_ADAMW_BETA2,
+    TENSOR_ADAMW_EPSILON,
+    TENSOR_ADAMW_DECAY,      /* decoupled weight decay */
+    TENSOR_ADAMW_CORRECT1,   /* 1 / (1 - beta1^step) */
+    TENSOR_ADAMW_CORRECT2,   /* 1 / (1 - beta2^step) */
+    TENSOR_ADAMW_CLIP,       /* largest global gradient norm; 0: do not clip */
+    TENSOR_ADAMW_SETTINGS
+};
+
+/* One AdamW update of a flat array (Loshchilov and Hutter 2019), in place:
+ *     g ← gradient · min(1, clip / (norm + 1e-6)),  norm = sqrt(norm_squared[0])
+ *     m ← beta1 m + (1 - beta1) g,   v ← beta2 v + (1 - beta2) g²
+ *     w ← w - rate · decay · w (the first `decayed` elements only)
+ *     w ← w - rate · (m · correct1) / (sqrt(v · correct2) + epsilon)
+ * All of (n). If norm_squared is not finite nothing is changed. */
+void tensor_adamw(struct tensor_graph *g, struct tensor *weight, struct tensor *gradient,
+                  struct tensor *moment1, struct tensor *moment2, struct tensor *settings,
+                  struct tensor *norm_squared, uint64_t decayed);
+
+#endif

@@ -1,0 +1,18 @@
+/* adamw.h - parameters of the optimizer's update (op.h: tensor_adamw) */
+#ifndef TENSOR_OP_ADAMW_H
+#define TENSOR_OP_ADAMW_H
+
+#include "tensor/op/share.h"
+
+struct adamw_params {
+    f32_ptr weight;
+    f32_ptr gradient;
+    f32_ptr moment1;
+    f32_ptr moment2;
+    f32_ptr settings;     /* (8): enum tensor_adamw_setting */
+    f32_ptr norm_squared; /* (1) */
+    u32 count;
+    u32 decayed; /* the first so many elements decay */
+};
+
+#endif

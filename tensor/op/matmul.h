@@ -1,0 +1,33 @@
+/* matmul.h - parameters of the matrix product and of relu's gradient (op.h: tensor_linear) */
+#ifndef TENSOR_OP_MATMUL_H
+#define TENSOR_OP_MATMUL_H
+
+#include "tensor/op/share.h"
+
+#define MATMUL_TRANSPOSE_A 1u  /* a is stored (k, m) */
+#define MATMUL_TRANSPOSE_B 2u  /* b is stored (n, k) */
+#define MATMUL_ACCUMULATE  4u  /* c += instead of c = */
+#define MATMUL_BIAS        8u  /* add bias[column] */
+#define MATMUL_RELU        16u /* then max(0, …) */
+
+/* c = a' · b', with a' (m, k), b' (k, n), c (m, n); each stored row-major and dense. */
+struct matmul_params {
+    f32_ptr a;
+    f32_ptr b;
+    f32_ptr bias; /* (n) */
+    f32_ptr c;
+    u32 m;
+    u32 n;
+    u32 k;
+    u32 flags;
+};
+
+/* dx = y > 0 ? dy : 0; dx may be dy. */
+struct relu_grad_params {
+    f32_ptr y;
+    f32_ptr dy;
+    f32_ptr dx;
+    u32 count;
+};
+
+#endif
