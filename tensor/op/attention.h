@@ -36,8 +36,8 @@ struct attention_params {
 
 /* delta[r, h] = sum over the head's columns of dy·y */
 struct attention_grad_dot_params {
-    f32_ptr out;
-    f32_ptr dout;
+    f32_ptr y;
+    f32_ptr dy;
     f32_ptr delta; /* (rows, heads) */
     u32 rows;
     u32 heads;
