@@ -45,9 +45,6 @@ void tensor_graph_keep(struct tensor_graph *graph, struct tensor *t);
  * them with tensor_fill between steps). Call once, after the forward ops. */
 void tensor_graph_backward(struct tensor_graph *graph, struct tensor *loss);
 
-/* After backward: the gradient of an intermediate tensor, or NULL; for tests, with keep. */
-struct tensor *tensor_graph_gradient(struct tensor_graph *graph, struct tensor *t);
-
 /* Plans and allocates the intermediate memory and prepares the device's command lists. Reports the
  * first recording error. Errors: -EINVAL, -ENOMEM, -EIO. */
 int tensor_graph_finish(struct tensor_graph *graph);

@@ -43,7 +43,8 @@ struct tensor {
     const char *name;                  /* for messages; may be NULL */
     struct tensor_storage *storage;    /* the memory, shared between views of it */
     uint64_t offset;                   /* bytes from the start of the storage */
-    struct tensor *gradient;           /* of a parameter: where its gradient is accumulated */
+    struct tensor *gradient;           /* of a parameter: where its gradient is accumulated; the
+                                          caller sets it together with needs_gradient */
 };
 
 /* Bytes that the elements take. */
@@ -57,11 +58,11 @@ uint32_t tensor_rows(const struct tensor *t);
  * arena (any device) and every tensor of the cpu device. Write it only while no graph runs. */
 void *tensor_host(const struct tensor *t);
 
-/* Copies `size` bytes between the host and the front of a tensor, through staging memory where the
- * host cannot see it. Waits until the device is idle first. Returns 0, -EINVAL (size beyond the
+/* Copies `size` bytes between the host and a tensor, from byte `at` of it on, through staging memory
+ * where the host cannot see it. Waits until the device is idle first. Returns 0, -EINVAL (beyond the
  * tensor), -EIO (device). */
-int tensor_write(struct tensor *t, const void *from, uint64_t size);
-int tensor_read(const struct tensor *t, void *to, uint64_t size);
+int tensor_write(struct tensor *t, uint64_t at, const void *from, uint64_t size);
+int tensor_read(const struct tensor *t, uint64_t at, void *to, uint64_t size);
 
 /* One line that says what failed, where, and what to do; of the last failure on this thread, and ""
  * before any. */

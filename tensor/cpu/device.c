@@ -1,0 +1,169 @@
+/* device.c - the cpu device: runs the C twins, one pass after the other. */
+#include "tensor/backend.h"
+#include "tensor/cpu/matmul.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#define SLACK 256 /* what backend.h promises behind a block */
+
+struct tensor_program {
+    const struct tensor_step *steps;
+    uint32_t count;
+    double *seconds; /* (count), or NULL without timing */
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void cpu_close(struct tensor_device *device)
+{
+    free(device);
+}
+
+static int block_create(struct tensor_device *device, enum tensor_memory memory, uint64_t size,
+                        struct tensor_block *block)
+{
+    void *host = NULL;
+    /* Large blocks on huge-page boundaries: the products stream through them. */
+    const size_t alignment = size >= (4u << 20) ? 2u << 20 : 4096;
+    if (size > SIZE_MAX - SLACK - alignment || posix_memalign(&host, alignment, size + SLACK))
+        return tensor_fail(ENOMEM, "no memory for %llu MiB", (unsigned long long)(size >> 20) + 1);
+    memset(host, 0, size + SLACK);
+    *block = (struct tensor_block){(uint64_t)(uintptr_t)host, host, size, host};
+    return 0;
+}
+
+static void block_destroy(struct tensor_device *device, struct tensor_block *block)
+{
+    free(block->handle);
+    *block = (struct tensor_block){0};
+}
+
+static int cpu_write(struct tensor_device *device, struct tensor_block *block, uint64_t offset,
+                     const void *from, uint64_t size)
+{
+    memcpy((char *)block->host + offset, from, size);
+    return 0;
+}
+
+static int cpu_read(struct tensor_device *device, struct tensor_block *block, uint64_t offset, void *to,
+                    uint64_t size)
+{
+    memcpy(to, (const char *)block->host + offset, size);
+    return 0;
+}
+
+static int program_create(struct tensor_device *device, const char *name,
+                          const struct tensor_step *steps, uint32_t count, bool timing,
+                          struct tensor_program **program)
+{
+    struct tensor_program *p = calloc(1, sizeof *p);
+    if (!p || (timing && !(p->seconds = calloc(count + 1u, sizeof *p->seconds)))) {
+        free(p);
+        return tensor_fail(ENOMEM, "%s: no host memory for its passes", name);
+    }
+    p->steps = steps;
+    p->count = count;
+    *program = p;
+    return 0;
+}
+
+static void program_destroy(struct tensor_device *device, struct tensor_program *program)
+{
+    free(program->seconds);
+    free(program);
+}
+
+static int program_run(struct tensor_device *device, struct tensor_program *program)
+{
+    for (uint32_t i = 0; i < program->count; i++) {
+        const double start = program->seconds ? now() : 0;
+        program->steps[i].pass->kernel->cpu(program->steps[i].params);
+        if (program->seconds)
+            program->seconds[i] += now() - start;
+    }
+    return 0;
+}
+
+static int program_times(struct tensor_device *device, struct tensor_program *program, double *seconds)
+{
+    for (uint32_t i = 0; program->seconds && i < program->count; i++) {
+        seconds[i] += program->seconds[i];
+        program->seconds[i] = 0;
+    }
+    return 0;
+}
+
+static const char *step_kernel(struct tensor_device *device, const struct tensor_step *step)
+{
+    return step->pass->kernel->name;
+}
+
+static int cpu_wait(struct tensor_device *device)
+{
+    return 0;
+}
+
+static const struct tensor_backend backend = {
+    .close = cpu_close,
+    .block_create = block_create,
+    .block_destroy = block_destroy,
+    .write = cpu_write,
+    .read = cpu_read,
+    .program_create = program_create,
+    .program_destroy = program_destroy,
+    .program_run = program_run,
+    .program_times = program_times,
+    .step_kernel = step_kernel,
+    .wait = cpu_wait,
+};
+
+static void processor_name(char *name, size_t size)
+{
+    snprintf(name, size, "processor");
+    FILE *f = fopen("/proc/cpuinfo", "re");
+    char line[256];
+    while (f && fgets(line, sizeof line, f)) {
+        const char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) || !colon)
+            continue;
+        snprintf(name, size, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
+        break;
+    }
+    if (f)
+        fclose(f);
+}
+
+int tensor_cpu_open(const struct tensor_device_params *params, struct tensor_device **device)
+{
+    struct tensor_device *d = calloc(1, sizeof *d);
+    if (!d)
+        return tensor_fail(ENOMEM, "no host memory for the cpu device");
+    d->backend = &backend;
+    d->params = *params;
+    struct tensor_device_info *info = &d->info;
+    snprintf(info->kind, sizeof info->kind, "cpu");
+    processor_name(info->name, sizeof info->name);
+    tensor_cpu_matmul_library(info->driver, sizeof info->driver);
+    info->subgroup = 1;
+    info->workgroup = 1;
+    info->threads = 1;
+#ifdef _OPENMP
+    info->threads = (uint32_t)omp_get_max_threads();
+#endif
+    info->memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    info->allocation_bytes = info->memory_bytes;
+    *device = d;
+    return 0;
+}

@@ -1,0 +1,18 @@
+/* matmul.h - the matrix product of the cpu device (private to the library).
+ *
+ * Two implementations, one of which is built: matmul_onednn.c, and matmul_plain.c where oneDNN is
+ * missing.
+ */
+#ifndef TENSOR_CPU_MATMUL_H
+#define TENSOR_CPU_MATMUL_H
+
+#include "tensor/op/matmul.h"
+#include <stddef.h>
+
+/* Does all that struct matmul_params says. */
+void tensor_cpu_matmul(const struct matmul_params *p);
+
+/* Name and version of the library, for struct tensor_device_info. */
+void tensor_cpu_matmul_library(char *text, size_t size);
+
+#endif

@@ -1,0 +1,58 @@
+/* device.c - which device a name means. */
+#include "tensor/backend.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+int tensor_device_open(const struct tensor_device_params *params, struct tensor_device **device)
+{
+    const char *name = params->name ? params->name : "auto";
+    if (!strcmp(name, "cpu"))
+        return tensor_cpu_open(params, device);
+    if (!strcmp(name, "vulkan"))
+        return tensor_vulkan_open(params, "", device);
+    if (!strncmp(name, "vulkan:", 7) && name[7])
+        return tensor_vulkan_open(params, name + 7, device);
+    if (strcmp(name, "auto"))
+        return tensor_fail(ENODEV, "unknown device '%s'; use auto, cpu, vulkan, vulkan:INDEX or "
+                           "vulkan:NAME", name);
+    if (tensor_vulkan_open(params, "auto", device) == 0)
+        return 0;
+    return tensor_cpu_open(params, device);
+}
+
+void tensor_device_close(struct tensor_device **device)
+{
+    if (!*device)
+        return;
+    (*device)->backend->close(*device);
+    *device = NULL;
+}
+
+const struct tensor_device_info *tensor_device_info(const struct tensor_device *device)
+{
+    return &device->info;
+}
+
+int tensor_device_list(void (*each)(void *user, int index, const struct tensor_device_info *info),
+                       void *user)
+{
+    struct tensor_device *cpu;
+    const struct tensor_device_params params = {.name = "cpu"};
+    if (tensor_cpu_open(&params, &cpu) < 0)
+        return 0;
+    each(user, 0, &cpu->info);
+    tensor_device_close(&cpu);
+    return 1 + tensor_vulkan_list(each, user);
+}
+
+uint64_t tensor_device_validation_messages(const struct tensor_device *device)
+{
+    return strcmp(device->info.kind, "vulkan") ? 0 : tensor_vulkan_validation_messages(device);
+}
+
+int tensor_device_wait(struct tensor_device *device)
+{
+    return device->backend->wait(device);
+}
