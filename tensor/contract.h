@@ -114,6 +114,8 @@ uint32_t tensor_graph_stream(struct tensor_graph *g);
 struct tensor *tensor_graph_output_gradient(struct tensor_graph *g, const struct tensor_node *node);
 /* Whether d(t) is wanted. */
 bool tensor_graph_wants(const struct tensor_graph *g, const struct tensor *t);
+/* Whether a gradient belongs to one tensor only, so that a rule may overwrite its d(output). */
+bool tensor_graph_sole(const struct tensor *gradient);
 /* Where to put d(t): a kernel must add to it if *accumulate, else overwrite all of it. */
 struct tensor *tensor_graph_target(struct tensor_graph *g, struct tensor *t, uint32_t *accumulate);
 /* Hands over d(t) as a whole: a tensor just computed, or d(output) itself where the op passes its

@@ -62,7 +62,7 @@ int tensor_graph_run(struct tensor_graph *graph);
 int tensor_device_wait(struct tensor_device *device);
 
 struct tensor_time {
-    const char *label;  /* "kernel" or "label.kernel"; owned by the graph */
+    const char *label;  /* of the passes, "'" at the end: their gradient; owned by the graph */
     const char *kernel; /* kernel and variant */
     uint32_t passes;    /* of this label in one run */
     double seconds;     /* all runs since finish or the last reset */

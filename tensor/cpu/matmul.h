@@ -7,6 +7,7 @@
 #define TENSOR_CPU_MATMUL_H
 
 #include "tensor/op/matmul.h"
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Does all that struct matmul_params says. */

@@ -1,13 +1,7 @@
 /* four.glsl - four neighbouring floats at a time, in one access where addresses allow it. */
 
-/* Whether element 0 may be accessed as a vec4. */
-bool aligned(f32_ptr x)
-{
-    return (uvec2(x).x & 15u) == 0u;
-}
-
 /* Elements i … i + 3 of x, of which the first `count` exist; zeros for the others. `wide`: x is
- * aligned, i is a multiple of 4, and all exist. */
+ * aligned to 16 bytes, i is a multiple of 4, and all exist. */
 vec4 load_four(f32_ptr x, uint i, uint count, bool wide)
 {
     if (wide)

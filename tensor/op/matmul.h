@@ -10,6 +10,14 @@
 #define MATMUL_BIAS        8u  /* add bias[column] */
 #define MATMUL_RELU        16u /* then max(0, …) */
 
+/* Tiles of the variants: rows and columns of c that one invocation of matmul_direct and one workgroup
+ * (of 256) of matmul_tiled take. */
+#define MATMUL_DIRECT_M 8
+#define MATMUL_DIRECT_N 8
+#define MATMUL_TILED_M  64
+#define MATMUL_TILED_N  64
+#define MATMUL_TILED_K  16
+
 /* c = a' · b', with a' (m, k), b' (k, n), c (m, n); each stored row-major and dense. */
 struct matmul_params {
     f32_ptr a;

@@ -25,10 +25,10 @@ void main()
     }
     partial[local] = sum;
 
-    for (uint half_ = size / 2u; half_ > 0u; half_ /= 2u) {
+    for (uint span = size / 2u; span > 0u; span /= 2u) {
         barrier();
-        if (local < half_)
-            partial[local] += partial[local + half_];
+        if (local < span)
+            partial[local] += partial[local + span];
     }
     if (mine && local == 0u)
         p.y.at[group] = (p.flags & SUM_FACTOR) != 0u ? p.factor.at[0] * partial[0] : partial[0];

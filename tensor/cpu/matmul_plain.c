@@ -1,0 +1,53 @@
+/* matmul_plain.c - matrix products without a library: rows of c in parallel, k in order.
+ *
+ * Built where oneDNN is missing; several times slower, right all the same.
+ */
+#include "tensor/cpu/matmul.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+static void add_row(const struct matmul_params *p, const float *a, const float *b, uint32_t row,
+                    float *sum)
+{
+    const size_t stride_a = p->flags & MATMUL_TRANSPOSE_A ? p->m : 1;
+    const float *ai = p->flags & MATMUL_TRANSPOSE_A ? a + row : a + (size_t)row * p->k;
+    if (p->flags & MATMUL_TRANSPOSE_B) {
+        for (uint32_t j = 0; j < p->n; j++) {
+            const float *bj = b + (size_t)j * p->k;
+            float dot = 0;
+            for (uint32_t l = 0; l < p->k; l++)
+                dot += ai[l * stride_a] * bj[l];
+            sum[j] += dot;
+        }
+        return;
+    }
+    for (uint32_t l = 0; l < p->k; l++) {
+        const float al = ai[l * stride_a];
+        for (uint32_t j = 0; j < p->n; j++)
+            sum[j] += al * b[(size_t)l * p->n + j];
+    }
+}
+
+void tensor_cpu_matmul(const struct matmul_params *p)
+{
+    const float *a = f32_at(p->a), *b = f32_at(p->b), *bias = f32_at(p->bias);
+#pragma omp parallel for schedule(static)
+    for (uint32_t i = 0; i < p->m; i++) {
+        float *c = f32_at(p->c) + (size_t)i * p->n;
+        if (!(p->flags & MATMUL_ACCUMULATE))
+            for (uint32_t j = 0; j < p->n; j++)
+                c[j] = 0;
+        add_row(p, a, b, i, c);
+        for (uint32_t j = 0; j < p->n; j++) {
+            if (p->flags & MATMUL_BIAS)
+                c[j] += bias[j];
+            if (p->flags & MATMUL_RELU && c[j] < 0)
+                c[j] = 0;
+        }
+    }
+}
+
+void tensor_cpu_matmul_library(char *text, size_t size)
+{
+    snprintf(text, size, "plain loops");
+}

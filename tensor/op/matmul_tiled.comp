@@ -1,0 +1,86 @@
+#version 460
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_buffer_reference : require
+#extension GL_EXT_control_flow_attributes : require
+#include "tensor/op/matmul.h"
+#include "tensor/op/four.glsl"
+
+layout(local_size_x_id = 0) in; /* 256 */
+layout(constant_id = 1) const uint TRANSPOSE = 0; /* MATMUL_TRANSPOSE_* of p.flags */
+layout(constant_id = 2) const uint WIDE = 0;      /* as in matmul_direct.comp */
+layout(push_constant) uniform push { matmul_params p; };
+
+const uint LINES = MATMUL_TILED_M, K = MATMUL_TILED_K; /* a tile is square */
+const bool wide = WIDE != 0u;
+
+/* One k after another; a k has LINES / 4 fours and one that keeps the writes of a column apart. */
+const uint PITCH = LINES / 4u + 1u;
+shared vec4 tile_a[K * PITCH], tile_b[K * PITCH];
+
+/* What one invocation brings to a tile: four neighbours, along k or `across` it; zeros past the ends. */
+vec4 fetch(f32_ptr x, bool across, uint first, uint lines, uint k)
+{
+    const uint local = gl_LocalInvocationID.x;
+    const uint line = first + (across ? local % 16u * 4u : local / 4u);
+    const uint at_k = k + (across ? local / 16u : local % 4u * 4u);
+    if (line >= lines || at_k >= p.k)
+        return vec4(0.0);
+    return across ? load_four(x, at_k * lines + line, lines - line, wide)
+                  : load_four(x, line * p.k + at_k, p.k - at_k, wide);
+}
+
+void store(vec4 sum, uint row, uint column)
+{
+    [[unroll]] for (uint j = 0u; j < 4u; j++) {
+        const uint at = row * p.n + column + j;
+        if (row >= p.m || column + j >= p.n)
+            return;
+        float c = sum[j];
+        if ((p.flags & MATMUL_ACCUMULATE) != 0u)
+            c += p.c.at[at];
+        if ((p.flags & MATMUL_BIAS) != 0u)
+            c += p.bias.at[column + j];
+        p.c.at[at] = (p.flags & MATMUL_RELU) != 0u ? max(c, 0.0) : c;
+    }
+}
+
+/* A workgroup takes a square tile, each of its 16 x 16 invocations 4 x 4 of it. */
+void main()
+{
+    const uint local = gl_LocalInvocationID.x, x = local % 16u, y = local / 16u;
+    const uint row = gl_WorkGroupID.y * LINES, column = gl_WorkGroupID.x * LINES;
+    const bool across_a = (TRANSPOSE & MATMUL_TRANSPOSE_A) != 0u;
+    const bool across_b = (TRANSPOSE & MATMUL_TRANSPOSE_B) == 0u;
+    /* Where this invocation's fours go. */
+    const uint across_at = local / 16u * PITCH + local % 16u;
+    const uint along_at = local % 4u * 4u * PITCH + local / 16u, part = local / 4u % 4u;
+
+    vec4 sum[4] = vec4[4](vec4(0.0), vec4(0.0), vec4(0.0), vec4(0.0));
+    vec4 a = fetch(p.a, across_a, row, p.m, 0u), b = fetch(p.b, across_b, column, p.n, 0u);
+    for (uint k = 0u; k < p.k; k += K) {
+        if (across_a)
+            tile_a[across_at] = a;
+        else
+            [[unroll]] for (uint i = 0u; i < 4u; i++)
+                tile_a[along_at + i * PITCH][part] = a[i];
+        if (across_b)
+            tile_b[across_at] = b;
+        else
+            [[unroll]] for (uint i = 0u; i < 4u; i++)
+                tile_b[along_at + i * PITCH][part] = b[i];
+        barrier();
+
+        /* The next tile's loads are under way while this one is multiplied. */
+        a = fetch(p.a, across_a, row, p.m, k + K);
+        b = fetch(p.b, across_b, column, p.n, k + K);
+        [[unroll]] for (uint i = 0u; i < K; i++) {
+            const vec4 lines = tile_a[i * PITCH + y], columns = tile_b[i * PITCH + x];
+            [[unroll]] for (uint j = 0u; j < 4u; j++)
+                sum[j] += lines[j] * columns;
+        }
+        barrier();
+    }
+
+    [[unroll]] for (uint i = 0u; i < 4u; i++)
+        store(sum[i], row + y * 4u + i, column + x * 4u);
+}

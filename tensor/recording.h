@@ -1,0 +1,61 @@
+/* recording.h - the inside of a graph (private to the library).
+ *
+ *     record.c     tensors, passes and nodes are appended
+ *     gradient.c   nodes are walked backwards, appending passes
+ *     plan.c       intermediate tensors get memory
+ *     graph.c      create, finish, run, time
+ */
+#ifndef TENSOR_RECORDING_H
+#define TENSOR_RECORDING_H
+
+#include "tensor/storage.h"
+
+#define TENSOR_LABEL_DEPTH 8
+
+struct tensor_chunk; /* of memory that lives as long as the graph */
+
+struct tensor_plan_block {
+    struct tensor_block block;
+    uint64_t size;
+};
+
+struct tensor_graph {
+    struct tensor_device *device;
+    struct tensor_graph_params params;
+    char *name;
+    int error; /* positive errno of the first failure; 0: none */
+    char error_line[512];
+    struct tensor_chunk *chunks;
+
+    const char *labels[TENSOR_LABEL_DEPTH]; /* full labels, innermost last */
+    uint32_t label_depth;
+
+    struct tensor_pass *passes;
+    uint32_t pass_count, pass_room;
+    struct tensor_node *nodes;
+    uint32_t node_count, node_room;
+    struct tensor_storage **storages; /* of intermediate tensors, in order of creation */
+    uint32_t storage_count, storage_room;
+    uint32_t streams;
+
+    bool planned, finished;
+    struct tensor_plan_block *blocks; /* the planned memory */
+    uint32_t block_count;
+    struct tensor_step *steps; /* (pass_count) */
+    struct tensor_program *program;
+    double *seconds; /* (pass_count) */
+
+    struct tensor dummy; /* what a failed recording hands out */
+    struct tensor_storage dummy_storage;
+};
+
+/* Zeroed memory that lives as long as the graph; NULL (and a failed recording) without memory. */
+void *tensor_graph_memory_take(struct tensor_graph *g, size_t size);
+
+/* Sets the label for the passes of a node's gradient; NULL ends it. */
+void tensor_graph_set_label(struct tensor_graph *g, const char *label);
+
+/* Places every intermediate tensor: storage->begin and ->index, and g->blocks[].size. */
+int tensor_plan(struct tensor_graph *g);
+
+#endif

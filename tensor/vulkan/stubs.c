@@ -1,0 +1,40 @@
+/* stubs.c - the vulkan device of a build without Vulkan */
+#include <errno.h>
+#include "tensor/vulkan/hooks.h"
+
+int tensor_vulkan_open(const struct tensor_device_params *params, const char *which,
+                       struct tensor_device **device)
+{
+    return tensor_fail(ENOTSUP, "vulkan: this build has no Vulkan; build again with -Dvulkan=enabled, "
+                                "which says what is missing");
+}
+
+int tensor_vulkan_list(void (*each)(void *user, int index, const struct tensor_device_info *info),
+                       void *user)
+{
+    return 0;
+}
+
+uint64_t tensor_vulkan_validation_messages(const struct tensor_device *device)
+{
+    return 0;
+}
+
+void tensor_vulkan_hook_slice(struct tensor_device *device, double seconds)
+{
+}
+
+void tensor_vulkan_hook_staging(struct tensor_device *device, uint64_t size)
+{
+}
+
+uint32_t tensor_vulkan_hook_slices(const struct tensor_device *device,
+                                   const struct tensor_program *program)
+{
+    return 0;
+}
+
+uint32_t tensor_vulkan_hook_pipelines(const struct tensor_device *device)
+{
+    return 0;
+}
