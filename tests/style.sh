@@ -1,0 +1,74 @@
+#!/bin/bash
+# style.sh [ROOT]: what every source of the tree keeps to. Prints each offence as FILE:LINE.
+set -uo pipefail
+cd "${1:-$(dirname "$0")/..}" || exit 1
+export LC_ALL=C
+
+file_lines=800
+function_lines=100
+readme_lines=200
+columns=100
+
+# Found by walking, since an unpacked release is no git checkout.
+sources()
+{
+    find . \( -path ./.git -o -path './build*' -o -path './subprojects/*/*' \) -prune -o -type f \
+        \( -name '*.[ch]' -o -name '*.comp' -o -name '*.glsl' -o -name '*.sh' -o -name '*.py' \
+        -o -name meson.build -o -name meson_options.txt -o -path './tools/*' -o -path './.ci/*' \) \
+        ! -name '*.pyc' -print | sort
+}
+
+# One pass over a file. Columns are characters: the bytes that continue one in UTF-8 do not count.
+# A function begins at "{" in the first column, or behind a ")" on a line that is not indented.
+lint()
+{
+    awk -v file_lines=$file_lines -v function_lines=$function_lines -v columns=$columns '
+        function complain(text) { print substr(FILENAME, 3) ":" FNR ": " text; bad = 1 }
+        BEGIN { mark = "(^|[^A-Za-z_])(TO" "DO|FIX" "ME|XX" "X)([^A-Za-z_]|$)" }
+        FNR == 1 { begin = 0 }
+        /[ \t\r]$/ { complain("trailing white space") }
+        /\t/ { complain("tab") }
+        $0 ~ mark { complain("unfinished: " $0) }
+        FNR == file_lines + 1 { complain("file of more than " file_lines " lines") }
+        {
+            line = $0
+            gsub(/[\200-\277]/, "", line)
+            if (length(line) > columns) complain(length(line) " columns")
+        }
+        /^\{$/ || /^[A-Za-z_].*\) *\{$/ { begin = FNR }
+        /^\}/ {
+            if (begin && FNR - begin - 1 > function_lines)
+                complain("function of " FNR - begin - 1 " lines")
+            begin = 0
+        }
+        END { exit bad }' "$1"
+}
+
+ends_in_newline()
+{
+    [[ -z $(tail -c 1 "$1") ]] && return
+    echo "${1#./}: no newline at the end"
+    return 1
+}
+
+main()
+{
+    local file count=0 status=0
+    while IFS= read -r file; do
+        count=$((count + 1))
+        lint "$file" || status=1
+        ends_in_newline "$file" || status=1
+    done < <(sources)
+    if [[ -e README.md ]] && (($(wc -l <README.md) > readme_lines)); then
+        echo "README.md: more than $readme_lines lines"
+        status=1
+    fi
+    if ((count == 0)); then
+        echo "no sources found"
+        status=1
+    fi
+    echo "$count sources read"
+    return "$status"
+}
+
+main

@@ -1,0 +1,69 @@
+# lib.sh - what the scripts of this folder share: stages with times, and quiet commands whose output
+# goes to a log. Sourced; the caller sets `stages`, the number of its stages.
+# shellcheck shell=bash
+
+# shellcheck disable=SC2034 # for those who source this
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+stage_number=0
+heartbeat=
+
+# A minimal system has no locale but this one, and messages are compared and sorted below.
+export LC_ALL=C
+
+# Seconds since the script began, as m:ss.
+elapsed()
+{
+    printf '%d:%02d' $((SECONDS / 60)) $((SECONDS % 60))
+}
+
+# The next numbered step, with the time since the script began.
+stage()
+{
+    stage_number=$((stage_number + 1))
+    printf '[%d/%d] %s  %s\n' "$stage_number" "${stages:-0}" "$(elapsed)" "$*"
+}
+
+say()
+{
+    printf '      %s\n' "$*"
+}
+
+die()
+{
+    printf '%s: %s\n' "$(basename "$0")" "$*" >&2
+    exit 1
+}
+
+heartbeat_stop()
+{
+    if [[ -n $heartbeat ]]; then
+        kill "$heartbeat" 2>/dev/null
+        wait "$heartbeat" 2>/dev/null
+        heartbeat=
+    fi
+    return 0
+}
+trap heartbeat_stop EXIT
+
+# quietly LOG COMMAND...: runs the command with its output in LOG and a line every 20 seconds, so
+# that nobody wonders whether it hangs. Its exit status is the command's.
+quietly()
+{
+    local log=$1 status=0 begun=$SECONDS
+    shift
+    mkdir -p "$(dirname "$log")"
+    # The sleep outlives its killed parent by some seconds and must not hold our output open.
+    (while sleep 20 >/dev/null 2>&1; do
+        say "... $((SECONDS - begun)) s"
+    done) &
+    heartbeat=$!
+    "$@" </dev/null >"$log" 2>&1 || status=$?
+    heartbeat_stop
+    return "$status"
+}
+
+# The end of a log, for a message about what failed.
+show_tail()
+{
+    tail -n "${2:-20}" "$1" | sed 's/^/      | /'
+}
