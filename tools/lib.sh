@@ -45,6 +45,17 @@ heartbeat_stop()
 }
 trap heartbeat_stop EXIT
 
+# Takes its sleep with it when it is ended, which would hold our output open otherwise.
+beat()
+{
+    trap 'kill "$!" 2>/dev/null; exit' TERM
+    while :; do
+        sleep 20 &
+        wait "$!"
+        say "... $((SECONDS - $1)) s"
+    done
+}
+
 # quietly LOG COMMAND...: runs the command with its output in LOG and a line every 20 seconds, so
 # that nobody wonders whether it hangs. Its exit status is the command's.
 quietly()
@@ -52,10 +63,7 @@ quietly()
     local log=$1 status=0 begun=$SECONDS
     shift
     mkdir -p "$(dirname "$log")"
-    # The sleep outlives its killed parent by some seconds and must not hold our output open.
-    (while sleep 20 >/dev/null 2>&1; do
-        say "... $((SECONDS - begun)) s"
-    done) &
+    beat "$begun" &
     heartbeat=$!
     "$@" </dev/null >"$log" 2>&1 || status=$?
     heartbeat_stop
