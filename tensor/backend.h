@@ -86,7 +86,7 @@ int tensor_fail(int code, const char *format, ...) __attribute__((format(printf,
 void tensor_log(const struct tensor_device *device, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* All kernels, for the pipeline table and for the tests; ends with NULL (kernels.c). */
-extern const struct tensor_kernel *const tensor_kernels[];
+/* All kernels by index from 0; NULL behind the last (kernels.c). */
+const struct tensor_kernel *tensor_kernels(unsigned index);
 
 #endif

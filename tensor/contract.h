@@ -108,6 +108,10 @@ struct tensor *tensor_graph_random(const struct tensor_graph *g);
 /* A number that no other call on this graph got: the random stream of one dropout. */
 uint32_t tensor_graph_stream(struct tensor_graph *g);
 
+/* Probability p of dropout as a threshold for 32 random bits: 0 outside training or for p = 0. Fails the
+ * recording if p is not in [0, 1) or the graph has no random tensor. */
+uint32_t tensor_dropout_threshold(struct tensor_graph *g, float p);
+
 /* ---- gradients, for use in rules ---- */
 
 /* d(output) of the node at hand; never NULL within a rule. */

@@ -4,10 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct tensor_chunk {
-    struct tensor_chunk *next;
-};
-
 int tensor_graph_create(struct tensor_device *device, const struct tensor_graph_params *params,
                         struct tensor_graph **graph)
 {
@@ -30,6 +26,7 @@ void tensor_graph_destroy(struct tensor_graph **graph)
     struct tensor_graph *g = *graph;
     if (!g)
         return;
+    g->device->backend->wait(g->device);
     if (g->program)
         g->device->backend->program_destroy(g->device, g->program);
     for (uint32_t i = 0; i < g->block_count; i++)

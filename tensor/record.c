@@ -8,12 +8,6 @@
 
 #define CHUNK_SIZE (64u << 10)
 
-struct tensor_chunk {
-    struct tensor_chunk *next;
-    size_t used, size;
-    _Alignas(16) unsigned char bytes[];
-};
-
 void *tensor_graph_memory_take(struct tensor_graph *g, size_t size)
 {
     size = (size + 15) & ~(size_t)15;
@@ -208,4 +202,17 @@ struct tensor *tensor_graph_random(const struct tensor_graph *g)
 uint32_t tensor_graph_stream(struct tensor_graph *g)
 {
     return g->streams++;
+}
+
+uint32_t tensor_dropout_threshold(struct tensor_graph *g, float p)
+{
+    if (!g->params.training || p == 0)
+        return 0;
+    if (!(p > 0 && p < 1))
+        tensor_graph_fail(g, "dropout of %g is not in [0, 1)", (double)p);
+    else if (!g->params.random)
+        tensor_graph_fail(g, "dropout wants tensor_graph_params.random");
+    else
+        return (uint32_t)((double)p * 4294967296.0);
+    return 0;
 }

@@ -12,7 +12,12 @@
 
 #define TENSOR_LABEL_DEPTH 8
 
-struct tensor_chunk; /* of memory that lives as long as the graph */
+/* Memory that lives as long as the graph. */
+struct tensor_chunk {
+    struct tensor_chunk *next;
+    size_t used, size;
+    _Alignas(16) unsigned char bytes[];
+};
 
 struct tensor_plan_block {
     struct tensor_block block;

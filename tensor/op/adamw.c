@@ -1,0 +1,62 @@
+/* adamw.c - the optimizer's update of a flat array (op.h: tensor_adamw). */
+#include "tensor/op/adamw.h"
+#include "tensor/contract.h"
+#include <math.h>
+
+static void adamw_cpu(const void *params)
+{
+    const struct adamw_params *p = params;
+    const float *s = f32_at(p->settings);
+    const float squared = *f32_at(p->norm_squared);
+    if (!isfinite(squared))
+        return;
+    const float rate = s[TENSOR_ADAMW_RATE], beta1 = s[TENSOR_ADAMW_BETA1];
+    const float beta2 = s[TENSOR_ADAMW_BETA2], epsilon = s[TENSOR_ADAMW_EPSILON];
+    const float decay = rate * s[TENSOR_ADAMW_DECAY], clip = s[TENSOR_ADAMW_CLIP];
+    const float correct1 = s[TENSOR_ADAMW_CORRECT1], correct2 = s[TENSOR_ADAMW_CORRECT2];
+    const float ratio = clip / (sqrtf(squared) + 1e-6f);
+    const float scale = clip > 0 && ratio < 1 ? ratio : 1;
+    float *w = f32_at(p->weight), *m = f32_at(p->moment1), *v = f32_at(p->moment2);
+    const float *gradient = f32_at(p->gradient);
+#pragma omp parallel for simd schedule(static)
+    for (uint32_t i = 0; i < p->count; i++) {
+        const float g = gradient[i] * scale;
+        m[i] = beta1 * m[i] + (1 - beta1) * g;
+        v[i] = beta2 * v[i] + (1 - beta2) * g * g;
+        const float kept = i < p->decayed ? w[i] - decay * w[i] : w[i];
+        w[i] = kept - rate * (m[i] * correct1) / (sqrtf(v[i] * correct2) + epsilon);
+    }
+}
+
+static void adamw_launch(const struct tensor_device_info *info, const void *params,
+                         struct tensor_launch *launch)
+{
+    tensor_launch_items(launch, ((const struct adamw_params *)params)->count);
+}
+
+static const struct tensor_kernel adamw = {
+    .name = "adamw",
+    .params_size = sizeof(struct adamw_params),
+    .args = 6,
+    .writes = 1u << 0 | 1u << 2 | 1u << 3,
+    .cpu = adamw_cpu,
+    .launch = adamw_launch,
+    .variant = {"adamw"},
+};
+const struct tensor_kernel *const tensor_kernel_adamw = &adamw;
+
+void tensor_adamw(struct tensor_graph *g, struct tensor *weight, struct tensor *gradient,
+                  struct tensor *moment1, struct tensor *moment2, struct tensor *settings,
+                  struct tensor *norm_squared, uint64_t decayed)
+{
+    if (!tensor_check(g, weight->count == gradient->count && weight->count == moment1->count &&
+                      weight->count == moment2->count, "adamw", "equal counts", weight, gradient) ||
+        !tensor_check(g, settings->count == TENSOR_ADAMW_SETTINGS && norm_squared->count == 1, "adamw",
+                      "settings (8), norm_squared (1)", settings, norm_squared))
+        return;
+    const struct adamw_params p = {
+        .count = (uint32_t)weight->count,
+        .decayed = (uint32_t)(decayed < weight->count ? decayed : weight->count)};
+    tensor_graph_pass(g, &adamw, &p, (struct tensor *[]){weight, gradient, moment1, moment2, settings,
+                                                         norm_squared}, 0);
+}

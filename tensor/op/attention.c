@@ -1,0 +1,168 @@
+/* attention.c - causal self-attention, forward and cached (op.h); its gradient: attention_grad.c. */
+#include "tensor/contract.h"
+#include "tensor/op/attention_cpu.h"
+#include "tensor/op/attention_grad.h"
+#include <math.h>
+#include <string.h>
+
+#define HEAD_DIM_MAX 256
+
+/* One query row against its keys, with a running maximum (Milakov and Gimelshein 2018), so that no
+ * row of scores is stored. `row` is the query's number over all sequences and heads. */
+static void attend(const struct attention_params *p, const float *q, const float *k, const float *v,
+                   uint32_t keys, uint32_t row, float *y, float *lse)
+{
+    const uint32_t dim = p->head_dim;
+    float sum = 0, maximum = -INFINITY, out[HEAD_DIM_MAX];
+    memset(out, 0, dim * sizeof *out);
+    for (uint32_t j = 0; j < keys; j++) {
+        const float score = p->scale * attention_dot(q, k + (size_t)j * p->stride_k, dim);
+        if (score > maximum) {
+            const float shrink = expf(maximum - score);
+            sum *= shrink;
+            for (uint32_t d = 0; d < dim; d++)
+                out[d] *= shrink;
+            maximum = score;
+        }
+        const float weight = expf(score - maximum);
+        sum += weight;
+        const float mask = attention_mask(u32_at(p->random), row, j, p->stream, p->threshold,
+                                          p->drop_scale);
+        if (mask != 0)
+            attention_add(out, weight * mask, v + (size_t)j * p->stride_k, dim);
+    }
+    for (uint32_t d = 0; d < dim; d++)
+        y[d] = out[d] / sum;
+    if (lse)
+        *lse = maximum + logf(sum);
+}
+
+static void attention_cpu(const void *params)
+{
+    const struct attention_params *p = params;
+    const uint32_t first = p->flags & ATTENTION_POSITION ? u32_at(p->position)[0] : 0;
+    const size_t width = (size_t)p->heads * p->head_dim;
+#pragma omp parallel for collapse(2) schedule(static)
+    for (uint32_t n = 0; n < p->sequences; n++)
+        for (uint32_t h = 0; h < p->heads; h++)
+            for (uint32_t i = 0; i < p->queries; i++) {
+                const size_t row = (size_t)n * p->queries + i, column = (size_t)h * p->head_dim;
+                const size_t key = (size_t)n * p->key_rows * p->stride_k + column;
+                attend(p, f32_at(p->q) + row * p->stride_q + column, f32_at(p->k) + key,
+                       f32_at(p->v) + key, first + i + 1, (n * p->heads + h) * p->queries + i,
+                       f32_at(p->y) + row * width + column,
+                       p->flags & ATTENTION_LSE ? f32_at(p->lse) + row * p->heads + h : NULL);
+            }
+}
+
+static void attention_launch(const struct tensor_device_info *info, const void *params,
+                             struct tensor_launch *launch)
+{
+    const struct attention_params *p = params;
+    launch->constant[0] = p->head_dim;
+    tensor_launch_items(launch, (uint64_t)p->sequences * p->heads * p->queries);
+}
+
+static const struct tensor_kernel attention = {
+    .name = "attention",
+    .params_size = sizeof(struct attention_params),
+    .args = 7,
+    .writes = 1u << 5 | 1u << 6,
+    .cpu = attention_cpu,
+    .launch = attention_launch,
+    .variant = {"attention"},
+};
+const struct tensor_kernel *const tensor_kernel_attention = &attention;
+
+static void append_cpu(const void *params)
+{
+    const struct attention_append_params *p = params;
+    const size_t columns = p->columns, first = u32_at(p->position)[0];
+    for (uint32_t n = 0; n < p->sequences; n++)
+        for (uint32_t i = 0; i < p->fresh; i++)
+            memcpy(f32_at(p->cache) + (n * (size_t)p->capacity + first + i) * 2 * columns,
+                   f32_at(p->qkv) + (n * (size_t)p->fresh + i) * 3 * columns + columns,
+                   2 * columns * sizeof(float));
+}
+
+static void append_launch(const struct tensor_device_info *info, const void *params,
+                          struct tensor_launch *launch)
+{
+    const struct attention_append_params *p = params;
+    tensor_launch_items(launch, (uint64_t)p->sequences * p->fresh * 2 * p->columns);
+}
+
+static const struct tensor_kernel append = {
+    .name = "attention_append",
+    .params_size = sizeof(struct attention_append_params),
+    .args = 3,
+    .writes = 1u << 2,
+    .cpu = append_cpu,
+    .launch = append_launch,
+    .variant = {"attention_append"},
+};
+const struct tensor_kernel *const tensor_kernel_attention_append = &append;
+
+static bool check_heads(struct tensor_graph *g, const struct tensor *qkv, uint32_t heads)
+{
+    const uint32_t columns = tensor_columns(qkv) / 3;
+    if (heads && columns && tensor_columns(qkv) % 3 == 0 && columns % heads == 0 &&
+        columns / heads <= HEAD_DIM_MAX)
+        return true;
+    tensor_graph_fail(g, "attention: %u columns of q, k and v do not part into %u heads of at most %d",
+                      tensor_columns(qkv), heads, HEAD_DIM_MAX);
+    return false;
+}
+
+struct tensor *tensor_attention(struct tensor_graph *g, struct tensor *qkv, uint32_t positions,
+                                uint32_t heads, float dropout)
+{
+    const uint32_t rows = tensor_rows(qkv), columns = tensor_columns(qkv) / 3;
+    if (!check_heads(g, qkv, heads) ||
+        !tensor_check(g, positions && rows % positions == 0, "attention", "qkv (N·S, 3·C)", qkv, NULL))
+        return qkv;
+    struct tensor *y = tensor_graph_matrix(g, rows, columns);
+    const bool training = tensor_graph_training(g);
+    struct tensor *lse = training ? tensor_graph_matrix(g, rows, heads) : NULL;
+    const struct attention_params p = {
+        .sequences = rows / positions, .queries = positions, .key_rows = positions,
+        .stride_q = 3 * columns, .stride_k = 3 * columns,
+        .heads = heads, .head_dim = columns / heads, .stream = tensor_graph_stream(g),
+        .threshold = tensor_dropout_threshold(g, dropout), .flags = training ? ATTENTION_LSE : 0,
+        .scale = 1 / sqrtf((float)(columns / heads)), .drop_scale = 1 / (1 - dropout)};
+    const uint32_t shape[2] = {1, columns};
+    tensor_graph_pass(g, &attention, &p, (struct tensor *[]){
+        tensor_graph_view(g, qkv, 0, 2, shape), tensor_graph_view(g, qkv, columns, 2, shape),
+        tensor_graph_view(g, qkv, 2 * columns, 2, shape), p.threshold ? tensor_graph_random(g) : NULL,
+        NULL, y, lse}, 2.0 * rows * columns * (positions + 1.0));
+    tensor_graph_node(g, &(struct tensor_node){tensor_attention_gradient, .output = y, .input = {qkv},
+                      .saved = {lse}, .number = {positions, heads, p.stream, p.threshold},
+                      .real = {p.scale, p.drop_scale}});
+    return y;
+}
+
+struct tensor *tensor_attention_cached(struct tensor_graph *g, struct tensor *qkv, struct tensor *cache,
+                                       struct tensor *position, uint32_t heads)
+{
+    const uint32_t columns = tensor_columns(qkv) / 3, sequences = cache->shape[0];
+    const uint32_t fresh = tensor_rows(qkv) / sequences;
+    if (!check_heads(g, qkv, heads) ||
+        !tensor_check(g, cache->rank == 3 && cache->shape[2] == 2 * columns && fresh &&
+                      tensor_rows(qkv) % sequences == 0 && fresh <= cache->shape[1],
+                      "attention_cached", "qkv (N·n, 3·C), cache (N, L, 2·C)", qkv, cache))
+        return qkv;
+    const struct attention_append_params a = {
+        .sequences = sequences, .fresh = fresh, .capacity = cache->shape[1], .columns = columns};
+    tensor_graph_pass(g, &append, &a, (struct tensor *[]){qkv, position, cache}, 0);
+    struct tensor *y = tensor_graph_matrix(g, tensor_rows(qkv), columns);
+    const struct attention_params p = {
+        .sequences = sequences, .queries = fresh, .key_rows = cache->shape[1],
+        .stride_q = 3 * columns, .stride_k = 2 * columns, .heads = heads,
+        .head_dim = columns / heads, .flags = ATTENTION_POSITION,
+        .scale = 1 / sqrtf((float)(columns / heads)), .drop_scale = 1};
+    const uint64_t half = cache->count - columns;
+    tensor_graph_pass(g, &attention, &p, (struct tensor *[]){
+        qkv, cache, tensor_graph_view(g, cache, columns, 1, (uint32_t[]){(uint32_t)half}), NULL,
+        position, y, NULL}, 4.0 * tensor_rows(qkv) * columns * cache->shape[1]);
+    return y;
+}

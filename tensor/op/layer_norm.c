@@ -1,0 +1,188 @@
+/* layer_norm.c - layer normalisation by row (op.h: tensor_layer_norm). */
+#include "tensor/op/layer_norm.h"
+#include "tensor/contract.h"
+#include <math.h>
+
+#define CHUNK 64 /* rows that one invocation adds for the gradients of gain and bias */
+
+static void layer_norm_cpu(const void *params)
+{
+    const struct layer_norm_params *p = params;
+    const float *gain = f32_at(p->gain), *bias = f32_at(p->bias);
+    const uint32_t columns = p->columns;
+#pragma omp parallel for schedule(static)
+    for (uint32_t r = 0; r < p->rows; r++) {
+        const float *x = f32_at(p->x) + (size_t)r * columns;
+        float *y = f32_at(p->y) + (size_t)r * columns, *stat = f32_at(p->stat) + 2 * (size_t)r;
+        float sum = 0, square = 0;
+#pragma omp simd reduction(+ : sum)
+        for (uint32_t c = 0; c < columns; c++)
+            sum += x[c];
+        const float mean = sum / (float)columns;
+#pragma omp simd reduction(+ : square)
+        for (uint32_t c = 0; c < columns; c++)
+            square += (x[c] - mean) * (x[c] - mean);
+        const float rstd = 1 / sqrtf(square / (float)columns + p->epsilon);
+#pragma omp simd
+        for (uint32_t c = 0; c < columns; c++)
+            y[c] = (x[c] - mean) * rstd * gain[c] + bias[c];
+        stat[0] = mean;
+        stat[1] = rstd;
+    }
+}
+
+static void layer_norm_launch(const struct tensor_device_info *info, const void *params,
+                              struct tensor_launch *launch)
+{
+    tensor_launch_rows(info, launch, ((const struct layer_norm_params *)params)->rows);
+}
+
+static const struct tensor_kernel layer_norm = {
+    .name = "layer_norm",
+    .params_size = sizeof(struct layer_norm_params),
+    .args = 5,
+    .writes = 1u << 3 | 1u << 4,
+    .cpu = layer_norm_cpu,
+    .launch = layer_norm_launch,
+    .variant = {"layer_norm"},
+};
+const struct tensor_kernel *const tensor_kernel_layer_norm = &layer_norm;
+
+static void layer_norm_grad_cpu(const void *params)
+{
+    const struct layer_norm_grad_params *p = params;
+    const float *gain = f32_at(p->gain);
+    const uint32_t columns = p->columns;
+#pragma omp parallel for schedule(static)
+    for (uint32_t r = 0; r < p->rows; r++) {
+        const float *x = f32_at(p->x) + (size_t)r * columns;
+        const float *dy = f32_at(p->dy) + (size_t)r * columns;
+        const float *stat = f32_at(p->stat) + 2 * (size_t)r;
+        float *dx = f32_at(p->dx) + (size_t)r * columns;
+        const float mean = stat[0], rstd = stat[1], keep = p->accumulate ? 1 : 0;
+        float sum = 0, dot = 0;
+#pragma omp simd reduction(+ : sum, dot)
+        for (uint32_t c = 0; c < columns; c++) {
+            const float e = dy[c] * gain[c];
+            sum += e;
+            dot += e * (x[c] - mean) * rstd;
+        }
+        sum /= (float)columns;
+        dot /= (float)columns;
+        if (keep == 0) { /* what lies there may be anything, even NaN */
+#pragma omp simd
+            for (uint32_t c = 0; c < columns; c++)
+                dx[c] = rstd * (dy[c] * gain[c] - sum - (x[c] - mean) * rstd * dot);
+        } else {
+#pragma omp simd
+            for (uint32_t c = 0; c < columns; c++)
+                dx[c] += rstd * (dy[c] * gain[c] - sum - (x[c] - mean) * rstd * dot);
+        }
+    }
+}
+
+static void layer_norm_grad_launch(const struct tensor_device_info *info, const void *params,
+                                   struct tensor_launch *launch)
+{
+    tensor_launch_rows(info, launch, ((const struct layer_norm_grad_params *)params)->rows);
+}
+
+static const struct tensor_kernel layer_norm_grad = {
+    .name = "layer_norm_grad",
+    .params_size = sizeof(struct layer_norm_grad_params),
+    .args = 5,
+    .writes = 1u << 4,
+    .cpu = layer_norm_grad_cpu,
+    .launch = layer_norm_grad_launch,
+    .variant = {"layer_norm_grad"},
+};
+const struct tensor_kernel *const tensor_kernel_layer_norm_grad = &layer_norm_grad;
+
+static void layer_norm_grad_gain_cpu(const void *params)
+{
+    const struct layer_norm_grad_gain_params *p = params;
+    const uint32_t columns = p->columns, chunks = (p->rows + p->chunk - 1) / p->chunk;
+#pragma omp parallel for schedule(static)
+    for (uint32_t i = 0; i < chunks; i++) {
+        float *dgain = f32_at(p->partial) + (size_t)i * 2 * columns, *dbias = dgain + columns;
+        for (uint32_t c = 0; c < 2 * columns; c++)
+            dgain[c] = 0;
+        for (uint32_t r = i * p->chunk; r < (i + 1) * p->chunk && r < p->rows; r++) {
+            const float *x = f32_at(p->x) + (size_t)r * columns;
+            const float *dy = f32_at(p->dy) + (size_t)r * columns;
+            const float mean = f32_at(p->stat)[2 * (size_t)r], rstd = f32_at(p->stat)[2 * (size_t)r + 1];
+#pragma omp simd
+            for (uint32_t c = 0; c < columns; c++) {
+                dgain[c] += dy[c] * (x[c] - mean) * rstd;
+                dbias[c] += dy[c];
+            }
+        }
+    }
+}
+
+static void layer_norm_grad_gain_launch(const struct tensor_device_info *info, const void *params,
+                                        struct tensor_launch *launch)
+{
+    const struct layer_norm_grad_gain_params *p = params;
+    tensor_launch_items(launch, (uint64_t)((p->rows + p->chunk - 1) / p->chunk) * p->columns);
+}
+
+static const struct tensor_kernel layer_norm_grad_gain = {
+    .name = "layer_norm_grad_gain",
+    .params_size = sizeof(struct layer_norm_grad_gain_params),
+    .args = 4,
+    .writes = 1u << 3,
+    .cpu = layer_norm_grad_gain_cpu,
+    .launch = layer_norm_grad_gain_launch,
+    .variant = {"layer_norm_grad_gain"},
+};
+const struct tensor_kernel *const tensor_kernel_layer_norm_grad_gain = &layer_norm_grad_gain;
+
+static void gain_gradient(struct tensor_graph *g, const struct tensor_node *node, struct tensor *dy)
+{
+    struct tensor *x = node->input[0], *gain = node->input[1], *bias = node->input[2];
+    const uint32_t rows = tensor_rows(x), columns = tensor_columns(x);
+    const uint32_t chunks = (rows + CHUNK - 1) / CHUNK;
+    struct tensor *partial = tensor_graph_matrix(g, chunks, 2 * columns);
+    const struct layer_norm_grad_gain_params p = {.rows = rows, .columns = columns, .chunk = CHUNK};
+    tensor_graph_pass(g, &layer_norm_grad_gain, &p,
+                      (struct tensor *[]){x, node->saved[0], dy, partial}, 0);
+    struct tensor *const to[2] = {gain, bias};
+    for (uint32_t i = 0; i < 2; i++) {
+        if (!tensor_graph_wants(g, to[i]))
+            continue;
+        uint32_t add;
+        struct tensor *half = tensor_graph_view(g, partial, i * columns, 1, (uint32_t[]){columns});
+        struct tensor *target = tensor_graph_target(g, to[i], &add);
+        tensor_record_sum_rows(g, half, chunks, columns, 2 * columns, target, add);
+    }
+}
+
+static void layer_norm_gradient(struct tensor_graph *g, const struct tensor_node *node)
+{
+    struct tensor *x = node->input[0], *gain = node->input[1];
+    struct tensor *dy = tensor_graph_output_gradient(g, node);
+    if (tensor_graph_wants(g, gain) || tensor_graph_wants(g, node->input[2]))
+        gain_gradient(g, node, dy);
+    if (!tensor_graph_wants(g, x))
+        return;
+    struct layer_norm_grad_params p = {.rows = tensor_rows(x), .columns = tensor_columns(x)};
+    struct tensor *dx = tensor_graph_target(g, x, &p.accumulate);
+    tensor_graph_pass(g, &layer_norm_grad, &p, (struct tensor *[]){x, gain, node->saved[0], dy, dx}, 0);
+}
+
+struct tensor *tensor_layer_norm(struct tensor_graph *g, struct tensor *x, struct tensor *gain,
+                                 struct tensor *bias, float epsilon)
+{
+    const uint32_t rows = tensor_rows(x), columns = tensor_columns(x);
+    if (!tensor_check(g, gain->count == columns, "layer_norm", "x (R, C), gain (C)", x, gain) ||
+        !tensor_check(g, bias->count == columns, "layer_norm", "x (R, C), bias (C)", x, bias))
+        return x;
+    struct tensor *y = tensor_graph_matrix(g, rows, columns);
+    struct tensor *stat = tensor_graph_matrix(g, rows, 2);
+    const struct layer_norm_params p = {.rows = rows, .columns = columns, .epsilon = epsilon};
+    tensor_graph_pass(g, &layer_norm, &p, (struct tensor *[]){x, gain, bias, y, stat}, 0);
+    tensor_graph_node(g, &(struct tensor_node){layer_norm_gradient, .output = y,
+                                               .input = {x, gain, bias}, .saved = {stat}});
+    return y;
+}
