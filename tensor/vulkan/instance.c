@@ -160,7 +160,6 @@ int tensor_vulkan_instance_create(struct vulkan_device *d, VkInstance *instance)
         vkGetInstanceProcAddr(*instance, "vkCreateDebugUtilsMessengerEXT");
     if (!create)
         return tensor_fail(ENOTSUP, "vulkan: the validation layer has no VK_EXT_debug_utils");
-    d->labels = true;
     return VK(create(*instance, &messenger, NULL, &d->messenger));
 }
 

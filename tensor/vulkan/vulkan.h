@@ -66,7 +66,8 @@ struct vulkan_device {
     VkInstance instance;
     VkDebugUtilsMessengerEXT messenger;
     _Atomic uint64_t messages; /* of the validation layer, which has threads of its own */
-    bool labels;               /* passes are named to tools */
+    PFN_vkCmdBeginDebugUtilsLabelEXT label_begin; /* names passes; NULL without validation */
+    PFN_vkCmdEndDebugUtilsLabelEXT label_end;
 
     struct vulkan_found found;
     VkPhysicalDeviceMemoryProperties memory;
@@ -93,7 +94,7 @@ struct vulkan_device {
     VkPipelineCache cache;
     struct vulkan_pipeline *pipelines;
     uint32_t pipeline_count, pipeline_room;
-    uint32_t cached_count; /* pipelines that the cache on disk may know */
+    uint64_t cached_digest; /* of what the cache on disk held at the start */
     char cache_path[512];  /* "": no cache on disk */
 
     /* program.c */
