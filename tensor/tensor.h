@@ -25,7 +25,7 @@
 enum tensor_type {
     TENSOR_F32, /* IEEE single precision */
     TENSOR_U32, /* unsigned 32-bit integers: counters, lengths, seeds */
-    TENSOR_U8,  /* bytes; their number is a multiple of 4, as devices read whole 32-bit words */
+    TENSOR_U8,  /* bytes; devices read them in whole 32-bit words, and memory is padded to that */
 };
 
 #define TENSOR_RANK_MAX 4
