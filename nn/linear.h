@@ -1,0 +1,35 @@
+/* linear.h - linear layers and layer normalisation: the parameters behind two ops. */
+#ifndef NN_LINEAR_H
+#define NN_LINEAR_H
+
+#include "nn/parameters.h"
+#include "tensor/op.h"
+
+/* y = x · weightᵀ + bias (tensor_linear) */
+struct nn_linear {
+    struct nn_parameter *weight; /* (O, I), as PyTorch's nn.Linear has it */
+    struct nn_parameter *bias;   /* (O), or NULL */
+};
+
+/* Declares <name>.weight, normal with `deviation`, and <name>.bias of zeros if wanted. */
+struct nn_linear nn_linear_declare(struct nn_parameters *parameters, const char *name, uint32_t inputs,
+                                   uint32_t outputs, bool bias, float deviation);
+
+/* x (R, I) → (R, O); with relu: max(0, …) of it. */
+struct tensor *nn_linear(struct tensor_graph *g, const struct nn_linear *layer, struct tensor *x,
+                         bool relu);
+
+/* Layer normalisation with gain and bias, epsilon 1e-5 (tensor_layer_norm) */
+struct nn_layer_norm {
+    struct nn_parameter *gain, *bias; /* (C) */
+};
+
+/* Declares <name>.gain of ones and <name>.bias of zeros. */
+struct nn_layer_norm nn_layer_norm_declare(struct nn_parameters *parameters, const char *name,
+                                           uint32_t columns);
+
+/* x (R, C) → (R, C) */
+struct tensor *nn_layer_norm(struct tensor_graph *g, const struct nn_layer_norm *layer,
+                             struct tensor *x);
+
+#endif

@@ -1,0 +1,48 @@
+/* optimizer.h - AdamW with a global-norm clip, and the learning rate's schedule (A.1).
+ *
+ * One training step is: nn_optimizer_clear, one or more runs of a graph that adds to the gradients,
+ * nn_optimizer_step. Nothing goes back and forth between host and device in between; a step whose
+ * gradient is not finite changes nothing (tensor_adamw).
+ */
+#ifndef NN_OPTIMIZER_H
+#define NN_OPTIMIZER_H
+
+#include "nn/parameters.h"
+
+struct nn_optimizer_config {
+    float beta1, beta2; /* 0.9, 0.98 */
+    float epsilon;      /* 1e-8 */
+    float decay;        /* 0.1: of tensors with two or more dimensions */
+    float clip;         /* 1.0: largest global norm; 0: no clip */
+};
+
+extern const struct nn_optimizer_config nn_optimizer_paper; /* the values above */
+
+struct nn_optimizer;
+
+/* Records its graphs; the parameters are committed and outlive it. */
+int nn_optimizer_create(struct tensor_device *device, const struct nn_parameters *parameters,
+                        const struct nn_optimizer_config *config, bool timing,
+                        struct nn_optimizer **optimizer);
+void nn_optimizer_destroy(struct nn_optimizer **optimizer);
+
+/* Starts setting all gradients to zero. */
+int nn_optimizer_clear(struct nn_optimizer *optimizer);
+
+/* Starts update number `step`, counted from 1, with learning rate `rate`. */
+int nn_optimizer_step(struct nn_optimizer *optimizer, uint64_t step, double rate);
+
+/* The gradient's global norm of the last step, before the clip. After tensor_device_wait(). */
+float nn_optimizer_norm(const struct nn_optimizer *optimizer);
+
+/* The graphs of the step, for timings: clear, update. */
+struct tensor_graph *nn_optimizer_graph(struct nn_optimizer *optimizer, bool update);
+
+/* Linear warm-up, then a straight line to 0 (metaseq's polynomial decay with power 1): the rate of
+ * step s (from 1) of `steps`:
+ *     peak · s / warmup                                        s <= warmup
+ *     peak · (1 - (s - 1 - warmup) / (steps - warmup))         after
+ * so that step warmup + 1 has the full rate and the last step still has some. */
+double nn_schedule_polynomial(double peak, uint64_t step, uint64_t warmup, uint64_t steps);
+
+#endif

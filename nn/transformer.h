@@ -1,0 +1,63 @@
+/* transformer.h - a causal pre-norm decoder: blocks of attention and feed-forward (A.1, section 7).
+ *
+ *     x ← x + dropout(out(attention(qkv(norm(x)))))
+ *     x ← x + dropout(down(relu(up(norm(x)))))          feed-forward width 4·C
+ *     y = norm(x) after the last block
+ *
+ * Dropout acts on attention probabilities and on both residual branches. Letters: N sequences,
+ * S positions, C columns (the width), H heads, L layers.
+ */
+#ifndef NN_TRANSFORMER_H
+#define NN_TRANSFORMER_H
+
+#include "nn/linear.h"
+
+struct nn_transformer_config {
+    uint32_t width;   /* C */
+    uint32_t layers;  /* L */
+    uint32_t heads;   /* H, divides C */
+    float deviation;  /* of first values; the ends of residual branches get deviation / sqrt(2 L) */
+    float dropout;    /* in [0, 1) */
+};
+
+struct nn_block {
+    struct nn_layer_norm attention_norm, feed_forward_norm;
+    struct nn_linear qkv;  /* C → 3·C: q, k, v, each head after head */
+    struct nn_linear out;  /* C → C */
+    struct nn_linear up;   /* C → 4·C */
+    struct nn_linear down; /* 4·C → C */
+};
+
+struct nn_transformer {
+    struct nn_transformer_config config;
+    struct nn_block *blocks; /* (L), owned */
+    struct nn_layer_norm norm;
+};
+
+/* Declares <name>.blocks.<i>.… and <name>.norm.…. -ENOMEM, -EINVAL (heads do not divide the width). End
+ * with nn_transformer_finish(). */
+int nn_transformer_init(struct nn_transformer *transformer, struct nn_parameters *parameters,
+                        const char *name, const struct nn_transformer_config *config);
+void nn_transformer_finish(struct nn_transformer *transformer);
+
+/* x (N·S, C) → (N·S, C), causal within each sequence of `positions` = S rows. */
+struct tensor *nn_transformer(struct tensor_graph *g, const struct nn_transformer *transformer,
+                              struct tensor *x, uint32_t positions);
+
+/* Keys and values of what a transformer has seen, for generation. */
+struct nn_cache {
+    struct tensor **layers; /* (L) of (N, capacity, 2·C) */
+};
+
+/* Takes the cache's tensors from an arena, which keeps them. End with nn_cache_finish(). -ENOMEM. */
+int nn_cache_init(struct nn_cache *cache, const struct nn_transformer *transformer,
+                  struct tensor_arena *arena, uint32_t sequences, uint32_t capacity);
+void nn_cache_finish(struct nn_cache *cache);
+
+/* The next rows of N sequences: x (N·n, C) → (N·n, C). They stand at positions position[0] …, read at
+ * run time, and see all before them in the cache, to which they are added. No gradient. */
+struct tensor *nn_transformer_cached(struct tensor_graph *g, const struct nn_transformer *transformer,
+                                     const struct nn_cache *cache, struct tensor *position,
+                                     struct tensor *x);
+
+#endif
