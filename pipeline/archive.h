@@ -1,0 +1,96 @@
+/*
+ * One source and its members, in order, decoded while they stream by. Nothing goes to disk.
+ *
+ *     what the source is            its members
+ *     tar, pax, cpio, zip, 7z,      the archive's entries in its own order (zip: by their place in
+ *     ar, iso9660                   the file), also under one layer of compression
+ *     gzip, bzip2, xz, lzma,        one member: the decompressed bytes, of all frames; its name is
+ *     zstd, lz4 around no archive   the last part of the path
+ *     anything else                 one member: the file's bytes; its name is the last part of the
+ *                                   path
+ *     a folder                      its files as they are, not decoded; names relative to it
+ *
+ * The bytes decide what a file is, not its name, and no other formats are switched on: a text is
+ * never taken for an archive. Only regular files have bytes. Folders, symbolic links, devices and
+ * hard links that carry no bytes of their own are members without bytes, as in `bsdtar -xO`.
+ *
+ * What is cut short is an error also where libarchive would not say so: a tar without its end
+ * marker, a zip without its directory, a compressed file whose last frame is incomplete or is
+ * followed by bytes that are neither a frame nor zeros, a member shorter than its header says.
+ * What comes after a tar's end marker is not read (as bsdtar does), with one note if it is not zero.
+ */
+#ifndef PIPELINE_ARCHIVE_H
+#define PIPELINE_ARCHIVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pipeline/io.h"
+#include "pipeline/source.h"
+
+/* One member. Its strings belong to the archive and hold until the next call with it. */
+struct pipeline_member {
+    const char *name;   /* bytes as they are in the archive, UTF-8 where the format says so */
+    const char *target; /* of a symbolic or hard link; else NULL */
+    char type;          /* '-' file, 'd' folder, 'l' symbolic link, 'h' hard link, 'o' other */
+    bool has_bytes;     /* pipeline_archive_read will look for bytes */
+    uint64_t index;     /* 0, 1, 2 ... counting members of every type */
+    int64_t size;       /* bytes when decoded; -1 if the header does not say */
+    int64_t time;       /* last change, seconds since 1970; -1 if the header does not say */
+    uint32_t mode;      /* permission bits; 0 if the header does not say */
+};
+
+struct pipeline_archive;
+
+/*
+ * Open a source and find out what it is. io and source must outlive the archive.
+ * Errors: those of pipeline_file_open; -EBADMSG (damaged at once, or encrypted).
+ * Thread-safety: an archive belongs to one thread at a time.
+ */
+int pipeline_archive_open(struct pipeline_io *io, const struct pipeline_source *source,
+                          struct pipeline_archive **out);
+
+/* Frees it and sets *archive to NULL; NULL is left alone. */
+void pipeline_archive_close(struct pipeline_archive **archive);
+
+/*
+ * The next member; bytes of the present one that were not read are passed over (where the format
+ * allows, without decoding them). 1: *member is filled in. 0: there are no more.
+ * Errors: -EBADMSG, -EPROTONOSUPPORT and what reading the file says. After -EBADMSG one may try to
+ * go on; if the archive cannot, the next call fails again.
+ */
+int pipeline_archive_next(struct pipeline_archive *archive, struct pipeline_member *member);
+
+/*
+ * The next bytes of the present member; holes of sparse files are zeros. *size is 0 at its end.
+ * *data belongs to the archive and holds until the next call with it.
+ * Errors: as pipeline_archive_next. Bytes that came before the damage was found have been given.
+ */
+int pipeline_archive_read(struct pipeline_archive *archive, const uint8_t **data, size_t *size);
+
+/*
+ * Go to byte `offset` of member `index`, from wherever it stands: afterwards pipeline_archive_read
+ * gives the bytes from there. Goes there directly where the source is a plain file or a folder;
+ * passes over what is before it otherwise, starting again from the front if it lies behind.
+ * *member may be NULL. Errors: -ESTALE if there is no such place, else as pipeline_archive_next.
+ */
+int pipeline_archive_seek(struct pipeline_archive *archive, uint64_t index, uint64_t offset,
+                          struct pipeline_member *member);
+
+/* "plain", "tar", "cpio", "zip", "7z", "ar", "iso9660" or "folder". */
+const char *pipeline_archive_format(const struct pipeline_archive *archive);
+
+/* "none", "gzip", "bzip2", "xz", "lzma", "zstd" or "lz4". */
+const char *pipeline_archive_filter(const struct pipeline_archive *archive);
+
+/* Whether it is one file's bytes, perhaps decompressed, so that it has exactly one member. */
+bool pipeline_archive_single(const struct pipeline_archive *archive);
+
+/* Whether a member can be reached past a damaged one: true for zip, iso9660 and folders. */
+bool pipeline_archive_random(const struct pipeline_archive *archive);
+
+/* Bytes of the source, as it lies on disk, that were read so far: for showing progress. */
+uint64_t pipeline_archive_input(const struct pipeline_archive *archive);
+
+#endif

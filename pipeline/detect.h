@@ -1,0 +1,57 @@
+/*
+ * What a run of bytes is, by its first bytes; not installed.
+ *
+ * libarchive could guess too, but it would take a file of zeros for an empty tar, unwrap a .gz
+ * inside a .gz, and read the beginning of a cut archive as plain text. Each of those would silently
+ * change what is trained on, so the decision is taken here and libarchive is told.
+ */
+#ifndef PIPELINE_DETECT_H
+#define PIPELINE_DETECT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Bytes to look at: an ISO 9660 image shows itself only after 32 KiB. */
+enum { DETECT_BYTES = 34816 };
+
+enum detect_filter {
+    FILTER_NONE,
+    FILTER_GZIP,
+    FILTER_BZIP2,
+    FILTER_XZ,
+    FILTER_LZMA,
+    FILTER_ZSTD,
+    FILTER_LZ4,
+};
+
+enum detect_format {
+    FORMAT_PLAIN,
+    FORMAT_TAR,
+    FORMAT_CPIO,
+    FORMAT_ZIP,
+    FORMAT_7ZIP,
+    FORMAT_AR,
+    FORMAT_ISO,
+};
+
+/* head: the first n bytes, all there are if n < DETECT_BYTES. */
+enum detect_filter detect_filter(const uint8_t *head, size_t n);
+
+/*
+ * name: what the file is called; needed only where the bytes leave it open (a block of zeros is an
+ * empty tar if the name says tar). *damaged is set when the bytes are of that format beyond doubt
+ * but not sound.
+ */
+enum detect_format detect_format(const uint8_t *head, size_t n, const char *name, bool *damaged);
+
+/*
+ * For plain bytes: what the name promises ("gzip", "tar" ...) or NULL. *cut is set when n < the
+ * shortest such file and the bytes could be its beginning: then it was cut, and is no plain text.
+ */
+const char *detect_promise(const uint8_t *head, size_t n, const char *name, bool *cut);
+
+const char *detect_filter_name(enum detect_filter filter);
+const char *detect_format_name(enum detect_format format);
+
+#endif

@@ -1,0 +1,43 @@
+/*
+ * The seam between files and the two ways of reading them; not installed.
+ */
+#ifndef PIPELINE_IO_ENGINE_H
+#define PIPELINE_IO_ENGINE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/uio.h>
+
+#include "pipeline/io.h"
+
+enum request_state { REQUEST_FREE, REQUEST_BUSY, REQUEST_DONE };
+
+/*
+ * One read of [offset, offset + want) into buffer. The file fills it in and submits it; the engine
+ * owns it while it is BUSY, repeats short and interrupted reads, and makes it DONE with either
+ * got == want, or got < want (the file ended there), or error (a positive errno).
+ */
+struct request {
+    _Atomic int state;
+    int fd;
+    uint64_t block; /* which block of the file the buffer holds (or will) */
+    uint64_t offset;
+    uint32_t want, got;
+    int error;
+    uint8_t *buffer;
+    struct iovec iov;
+    struct request *next;
+};
+
+struct engine {
+    const char *name;
+    void (*submit)(struct engine *engine, struct request **requests, unsigned n);
+    void (*wait)(struct engine *engine, struct request *request);
+    void (*destroy)(struct engine *engine);
+};
+
+/* Ask for `depth` requests in flight for each of several files. 0 or -errno of what refused it. */
+int engine_uring_create(unsigned depth, struct engine **out);
+int engine_threads_create(unsigned threads, struct engine **out);
+
+#endif

@@ -1,0 +1,49 @@
+/*
+ * One layer of decoding: bytes in order from below, bytes in order upward; not installed.
+ *
+ * A file is a layer, a decompressor on a layer is a layer, and (when archives inside archives are
+ * read) a member of an archive is one. An archive format then sits on the top-most layer. Because
+ * we hold the decoded bytes between the layers ourselves, we can see what libarchive alone would
+ * not tell: whether a tar had its end marker, and whether bytes were left over.
+ */
+#ifndef PIPELINE_LAYER_H
+#define PIPELINE_LAYER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pipeline/detect.h"
+#include "pipeline/io.h"
+
+struct layer {
+    /* The next run of bytes, *size 0 at the end; 0 or -errno with `why` set. */
+    int (*read)(struct layer *layer, const void **data, size_t *size);
+    /* Go to a byte of this layer; NULL where that is impossible. */
+    int (*seek)(struct layer *layer, uint64_t offset);
+    void (*close)(struct layer *layer);
+    uint64_t size;     /* bytes of the layer, if seek is there */
+    uint64_t position; /* bytes from the start to the next byte that layer_read gives */
+    uint8_t *head;     /* bytes that were looked at and not yet given */
+    size_t head_size, head_at;
+    int error;     /* what the first failure returned; it is returned again from then on */
+    char why[256]; /* in words, without the file's name */
+};
+
+/* Layers made of a file; the layer owns neither path nor io but opens and closes the file. */
+int layer_file_create(struct pipeline_io *io, const char *path, struct layer **out);
+
+/* Decompression of `below`, which stays the caller's and must outlive the layer. */
+int layer_filter_create(struct layer *below, enum detect_filter filter, struct layer **out);
+
+/* The first `want` bytes, or fewer if there are no more. Only before the first read. */
+int layer_peek(struct layer *layer, size_t want, const uint8_t **data, size_t *size);
+
+int layer_read(struct layer *layer, const void **data, size_t *size);
+int layer_seek(struct layer *layer, uint64_t offset);
+
+/* Passes over up to n bytes where that is cheaper than reading; returns how many. */
+uint64_t layer_skip(struct layer *layer, uint64_t n);
+
+void layer_destroy(struct layer **layer);
+
+#endif

@@ -1,0 +1,100 @@
+/*
+ * A stream cut into windows, shuffled, and handed out in batches.
+ *
+ * Windows are T consecutive bytes of the stream and run across members. Each epoch passes over the
+ * whole stream once, and every byte is in exactly one window of it. The last window of an epoch may
+ * be shorter than T; it is given as it is, with its length, in training too.
+ *
+ * Shuffling: windows are gathered in blocks, and the windows of one block are given in a random
+ * order that is a pure function of (seed, epoch, number of the block). A block is block_windows
+ * windows; the first blocks of epoch 0 are smaller (64 windows, doubling), so that training starts
+ * at once. Nothing about the order is stored, and it does not depend on threads, on timing, or on
+ * the size of the batches: B may change from call to call.
+ *
+ * A worker thread decodes the next block while the present one is handed out, and then waits: at
+ * most two blocks (2 * block_windows * T bytes) are held, whatever the data.
+ */
+#ifndef PIPELINE_LOADER_H
+#define PIPELINE_LOADER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "pipeline/stream.h"
+
+/*
+ * Where a run stands: everything that is needed to go on at the exact next byte. All zero is the
+ * beginning. Save the six numbers (each fits JSON's integers of 64 bits); they are meaningful
+ * together with the same data (pipeline_sources_check), choice, T, block_windows and seed. They do
+ * not depend on B, on threads or on how often the run was stopped before.
+ */
+struct pipeline_cursor {
+    uint64_t epoch;  /* passes finished */
+    uint64_t block;  /* blocks of this epoch that are finished */
+    uint64_t window; /* windows of the present block that were handed out */
+    uint64_t source; /* where the present block begins: see struct pipeline_position */
+    uint64_t member;
+    uint64_t offset;
+};
+
+struct pipeline_loader_params {
+    struct pipeline_stream *stream; /* borrowed: the loader's alone until it is destroyed */
+    uint32_t window_bytes;          /* T, at least 1 */
+    uint32_t block_windows;         /* windows shuffled together; 0 = 16 MiB of them, 1 at least */
+    uint64_t seed;                  /* of the order */
+    bool in_order;                  /* do not shuffle: windows as they lie in the stream */
+    bool once;                      /* end after one epoch; otherwise epochs follow for ever */
+    struct pipeline_cursor start;   /* all zero, or what a checkpoint holds */
+};
+
+struct pipeline_loader;
+
+/*
+ * Starts the worker. On success *out is the caller's; on failure nothing is kept.
+ * Errors: -EINVAL, -ENOMEM. What is wrong with the data comes from pipeline_loader_next.
+ * Thread-safety: a loader belongs to one thread at a time.
+ */
+int pipeline_loader_create(const struct pipeline_loader_params *params,
+                           struct pipeline_loader **out);
+
+/*
+ * Stops the worker, frees the loader and sets *loader to NULL; NULL is left alone. A worker that
+ * waits for a pipe is freed from that by pipeline_io_cancel only.
+ */
+void pipeline_loader_destroy(struct pipeline_loader **loader);
+
+/*
+ * The next batch.
+ *     rows     B, at least 1
+ *     to       (B, K, P) = (B, T) uint8, the caller's memory; every byte is written
+ *     lengths  (B) real bytes of each row: T, or fewer in the last window of an epoch, or 0 in rows
+ *              for which no window is left (only if `once`); to[b][lengths[b] .. T) is zeros, which
+ *              are padding and not data
+ *     after    the cursor behind exactly this batch; may be NULL
+ * Returns the rows with a window, 1 to B; 0 if none is left (`once`); or a negative errno, again
+ * and again from then on: -ENODATA if an epoch has no bytes, -ESTALE if the start cursor does not
+ * fit the data, and those of archive.h. Batches before the failure were given whole; the one that
+ * it interrupts is not given.
+ */
+int pipeline_loader_next(struct pipeline_loader *loader, uint32_t rows, uint8_t *to,
+                         uint32_t *lengths, struct pipeline_cursor *after);
+
+/* What the loader has done so far. */
+struct pipeline_loader_stats {
+    uint64_t windows;         /* handed out */
+    uint64_t bytes;           /* real bytes in them */
+    double waited;            /* seconds that pipeline_loader_next waited for the worker; the wait for
+                                 the very first block is kept apart, in ... */
+    double waited_first;      /* ... seconds */
+    uint64_t damaged;         /* pipeline_stream_stats.damaged, as far as handed out */
+};
+
+struct pipeline_loader_stats pipeline_loader_stats(const struct pipeline_loader *loader);
+
+/*
+ * The order of windows: place i (0 <= i < n) of a block is taken by the window of this index, for
+ * a block of n windows. A permutation of 0 .. n-1, computed without a table. Thread-safe.
+ */
+uint32_t pipeline_shuffle(uint64_t seed, uint64_t epoch, uint64_t block, uint32_t n, uint32_t i);
+
+#endif

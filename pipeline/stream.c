@@ -1,0 +1,397 @@
+#include "pipeline/stream.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fnmatch.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "pipeline/internal.h"
+
+enum { KEPT_LINES = 64 };
+
+/* Where damage was found: a second pass must not count it again. */
+struct damage {
+    uint64_t source, member;
+};
+
+struct pipeline_stream {
+    struct pipeline_io *io;
+    const struct pipeline_sources *sources;
+    struct pipeline_choice choice;
+    struct pipeline_archive *archive; /* of sources->list[at.source], or NULL */
+    bool in_member;                   /* the archive stands in member at.member, which is taken */
+    bool single;                      /* it is split by blocks */
+    bool stumbled;                    /* the last thing was damage: failing again means giving up */
+    uint64_t name_hash;
+    struct pipeline_position at; /* of the next byte to come out of the archive */
+    const uint8_t *rest;         /* bytes that came out and were not given yet; they end at `at` */
+    size_t rest_size;
+    uint64_t input_before; /* bytes of the sources that are done with */
+    struct pipeline_stream_stats stats;
+    struct damage *damage; /* (stats.damaged) */
+    char *lines[KEPT_LINES];
+};
+
+bool pipeline_choice_takes(const struct pipeline_choice *choice, const char *name)
+{
+    bool taken = choice->n_include == 0;
+
+    for (size_t i = 0; i < choice->n_include && !taken; i++)
+        taken = fnmatch(choice->include[i], name, 0) == 0;
+    for (size_t i = 0; i < choice->n_exclude && taken; i++)
+        taken = fnmatch(choice->exclude[i], name, 0) != 0;
+    return taken;
+}
+
+uint64_t pipeline_name_hash(const char *name)
+{
+    return XXH64(name, strlen(name), 0);
+}
+
+bool pipeline_choice_on_side(const struct pipeline_choice *choice, uint64_t hash)
+{
+    bool val = (double)(hash >> 11) * 0x1p-53 < choice->val_fraction;
+
+    return choice->side == PIPELINE_SIDE_ALL || val == (choice->side == PIPELINE_SIDE_VAL);
+}
+
+int pipeline_stream_create(struct pipeline_io *io, const struct pipeline_sources *sources,
+                           const struct pipeline_choice *choice, struct pipeline_stream **out)
+{
+    struct pipeline_stream *s;
+
+    if (!(choice->val_fraction >= 0 && choice->val_fraction <= 1))
+        return pipeline_fail(EINVAL, "the held-out fraction is a number from 0 to 1");
+    s = calloc(1, sizeof(*s));
+    if (!s)
+        return pipeline_fail(ENOMEM, "out of memory");
+    s->io = io;
+    s->sources = sources;
+    s->choice = *choice;
+    for (size_t i = 0; i < sources->n; i++)
+        s->stats.input_total += sources->list[i].size;
+    *out = s;
+    return 0;
+}
+
+void pipeline_stream_destroy(struct pipeline_stream **stream)
+{
+    struct pipeline_stream *dead = *stream;
+
+    if (!dead)
+        return;
+    pipeline_archive_close(&dead->archive);
+    for (size_t i = 0; i < KEPT_LINES; i++)
+        free(dead->lines[i]);
+    free(dead->damage);
+    free(dead);
+    *stream = NULL;
+}
+
+static bool block_on_side(const struct pipeline_stream *s, uint64_t block)
+{
+    uint64_t number = htole64(block);
+
+    return pipeline_choice_on_side(&s->choice, XXH64(&number, sizeof(number), s->name_hash));
+}
+
+static void leave_source(struct pipeline_stream *s)
+{
+    pipeline_archive_close(&s->archive);
+    s->input_before += s->sources->list[s->at.source].size;
+    s->at = (struct pipeline_position){.source = s->at.source + 1};
+    s->in_member = false;
+    s->stumbled = false;
+}
+
+/* Counts and notes what pipeline_error() says, once for each place. */
+static int remember_damage(struct pipeline_stream *s)
+{
+    struct damage here = {s->at.source, s->at.member};
+    struct damage *list;
+    uint64_t n = s->stats.damaged;
+
+    for (uint64_t i = 0; i < n; i++) {
+        if (s->damage[i].source == here.source && s->damage[i].member == here.member)
+            return 0;
+    }
+    list = realloc(s->damage, (n + 1) * sizeof(*list));
+    if (!list)
+        return pipeline_fail(ENOMEM, "out of memory");
+    s->damage = list;
+    list[n] = here;
+    if (n < KEPT_LINES)
+        s->lines[n] = strdup(pipeline_error());
+    s->stats.damaged = n + 1;
+    pipeline_note("passed over: %s", pipeline_error());
+    return 0;
+}
+
+/* Goes on behind the present member with a fresh archive; false if that fails too. */
+static bool go_around(struct pipeline_stream *s)
+{
+    const struct pipeline_source *source = &s->sources->list[s->at.source];
+    struct pipeline_member m;
+
+    if (!s->archive || !pipeline_archive_random(s->archive))
+        return false;
+    pipeline_archive_close(&s->archive);
+    if (pipeline_archive_open(s->io, source, &s->archive) < 0)
+        return false;
+    for (uint64_t i = 0; i <= s->at.member; i++) {
+        if (pipeline_archive_next(s->archive, &m) <= 0)
+            return false;
+    }
+    return true;
+}
+
+/* What to do about a failure: pass it on, or get past it and return 0. */
+static int get_past(struct pipeline_stream *s, int result)
+{
+    bool damage = result == -EBADMSG || result == -EPROTONOSUPPORT;
+
+    if (!damage || s->choice.on_corrupt == PIPELINE_CORRUPT_STOP)
+        return result;
+    if (s->stumbled) {
+        /* The archive did not recover by itself. */
+        if (!go_around(s))
+            leave_source(s);
+        s->stumbled = false;
+        return 0;
+    }
+    result = remember_damage(s);
+    if (!s->archive)
+        leave_source(s);
+    else
+        s->stumbled = true;
+    s->in_member = false;
+    return result;
+}
+
+/* Enters the next member that is taken. 1, or 0 if the source has no more, or a failure. */
+static int enter_member(struct pipeline_stream *s)
+{
+    struct pipeline_member m;
+    int result = pipeline_archive_next(s->archive, &m);
+
+    if (result <= 0)
+        return result;
+    s->stumbled = false;
+    s->at.member = m.index;
+    s->at.offset = 0;
+    if (!m.has_bytes)
+        return 1;
+    s->name_hash = pipeline_name_hash(m.name);
+    s->single = pipeline_archive_single(s->archive) && s->choice.side != PIPELINE_SIDE_ALL;
+    s->in_member = pipeline_choice_takes(&s->choice, m.name) &&
+                   (s->single || pipeline_choice_on_side(&s->choice, s->name_hash));
+    s->stats.members += s->in_member;
+    s->stats.left_out += !s->in_member;
+    return 1;
+}
+
+/* One step towards more bytes: open, enter, or read. 1 if it got anywhere, 0 at the very end. */
+static int step(struct pipeline_stream *s)
+{
+    const uint8_t *data;
+    size_t n = 0;
+    int result;
+
+    if (s->at.source >= s->sources->n)
+        return 0;
+    if (!s->archive) {
+        result = pipeline_archive_open(s->io, &s->sources->list[s->at.source], &s->archive);
+        if (result < 0)
+            return result;
+        s->stats.format = pipeline_archive_format(s->archive);
+        s->stats.filter = pipeline_archive_filter(s->archive);
+        return 1;
+    }
+    if (!s->in_member) {
+        result = enter_member(s);
+        if (result == 0)
+            leave_source(s);
+        return result < 0 ? result : 1;
+    }
+    result = pipeline_archive_read(s->archive, &data, &n);
+    if (result < 0)
+        return result;
+    s->in_member = n > 0;
+    s->rest = data;
+    s->rest_size = n;
+    s->at.offset += n;
+    return 1;
+}
+
+/* Cuts `rest` down to its first piece on the stream's side; returns its length, and leaves what
+ * follows in rest. A source with one member is split by blocks of its bytes. */
+static size_t take_piece(struct pipeline_stream *s, const uint8_t **data)
+{
+    size_t n = s->rest_size;
+
+    while (s->single && s->rest_size) {
+        uint64_t from = s->at.offset - s->rest_size;
+        uint64_t block = from / PIPELINE_SPLIT_BYTES;
+
+        n = (size_t)((block + 1) * PIPELINE_SPLIT_BYTES - from);
+        n = n < s->rest_size ? n : s->rest_size;
+        if (block_on_side(s, block))
+            break;
+        s->rest += n;
+        s->rest_size -= n;
+        n = 0;
+    }
+    *data = s->rest;
+    s->rest += n;
+    s->rest_size -= n;
+    return n;
+}
+
+int pipeline_stream_next(struct pipeline_stream *s, const uint8_t **data, size_t *size)
+{
+    int result = 1;
+
+    *size = s->rest_size ? take_piece(s, data) : 0;
+    while (*size == 0 && result > 0) {
+        result = step(s);
+        if (result < 0) {
+            result = get_past(s, result);
+            if (result < 0)
+                return result;
+            result = 1;
+            continue;
+        }
+        *size = s->rest_size ? take_piece(s, data) : 0;
+    }
+    s->stats.bytes += *size;
+    return 0;
+}
+
+int pipeline_stream_read(struct pipeline_stream *s, void *to, size_t size, size_t *got)
+{
+    uint8_t *out = to;
+    size_t have = 0;
+
+    while (have < size) {
+        const uint8_t *data;
+        size_t n;
+        int result = pipeline_stream_next(s, &data, &n);
+
+        if (result < 0)
+            return result;
+        if (n == 0)
+            break;
+        if (n > size - have) {
+            /* What does not fit is given next time. rest is empty or lies right behind. */
+            size_t over = n - (size - have);
+
+            s->rest = data + n - over;
+            s->rest_size += over;
+            s->stats.bytes -= over;
+            n -= over;
+        }
+        memcpy(out + have, data, n);
+        have += n;
+    }
+    *got = have;
+    return 0;
+}
+
+struct pipeline_position pipeline_stream_tell(const struct pipeline_stream *s)
+{
+    struct pipeline_position at = s->at;
+
+    at.offset -= s->rest_size;
+    return at;
+}
+
+int pipeline_stream_seek(struct pipeline_stream *s, struct pipeline_position to)
+{
+    struct pipeline_position here = pipeline_stream_tell(s);
+    struct pipeline_member m;
+    int result;
+
+    if (!s->stumbled && to.source == here.source && to.member == here.member &&
+        to.offset == here.offset)
+        return 0;
+    pipeline_archive_close(&s->archive);
+    s->rest_size = 0;
+    s->in_member = s->stumbled = false;
+    s->input_before = 0;
+    s->at = to;
+    if (to.source > s->sources->n || (to.source == s->sources->n && (to.member || to.offset)))
+        return pipeline_fail(ESTALE, "the data has no source %llu: name the data that the run was "
+                             "started with", (unsigned long long)to.source);
+    for (uint64_t i = 0; i < to.source; i++)
+        s->input_before += s->sources->list[i].size;
+    if (to.member == 0 && to.offset == 0)
+        return 0;
+    result = pipeline_archive_open(s->io, &s->sources->list[to.source], &s->archive);
+    if (result == 0)
+        result = pipeline_archive_seek(s->archive, to.member, to.offset, &m);
+    if (result < 0) {
+        pipeline_archive_close(&s->archive);
+        return result;
+    }
+    s->name_hash = pipeline_name_hash(m.name);
+    s->single = pipeline_archive_single(s->archive) && s->choice.side != PIPELINE_SIDE_ALL;
+    s->in_member = m.has_bytes && pipeline_choice_takes(&s->choice, m.name) &&
+                   (s->single || pipeline_choice_on_side(&s->choice, s->name_hash));
+    return 0;
+}
+
+static int no_data(const struct pipeline_stream *s)
+{
+    const struct pipeline_stream_stats *st = &s->stats;
+
+    if (st->members == 0 && st->left_out == 0)
+        return pipeline_fail(ENODATA, "the data holds no bytes: it has no file in it%s",
+                             st->damaged ? " that could be read" : "");
+    if (s->choice.side == PIPELINE_SIDE_ALL && st->members == 0)
+        return pipeline_fail(ENODATA, "none of the %llu files in the data is chosen by --include and "
+                             "--exclude", (unsigned long long)st->left_out);
+    if (s->choice.side == PIPELINE_SIDE_ALL)
+        return pipeline_fail(ENODATA, "the data holds no bytes: its %llu files are empty",
+                             (unsigned long long)st->members);
+    return pipeline_fail(ENODATA, "no bytes fall on the %s side with --val-fraction %g (%llu files "
+                         "seen): take another fraction, or name held-out data with --val",
+                         s->choice.side == PIPELINE_SIDE_VAL ? "held-out" : "training",
+                         s->choice.val_fraction, (unsigned long long)(st->members + st->left_out));
+}
+
+int pipeline_stream_probe(struct pipeline_stream *s)
+{
+    const uint8_t *data;
+    size_t n;
+    int result = pipeline_stream_next(s, &data, &n);
+
+    if (result == 0 && n == 0)
+        result = no_data(s);
+    if (result < 0)
+        return result;
+    /* Not given after all; going back would lose what came out of a pipe. */
+    s->rest = data;
+    s->rest_size += n;
+    s->stats.bytes -= n;
+    return 0;
+}
+
+struct pipeline_stream_stats pipeline_stream_stats(const struct pipeline_stream *s)
+{
+    struct pipeline_stream_stats stats = s->stats;
+
+    stats.input = s->input_before;
+    if (s->archive)
+        stats.input += pipeline_archive_input(s->archive);
+    return stats;
+}
+
+const char *pipeline_stream_damage(const struct pipeline_stream *s, uint64_t i)
+{
+    return i < s->stats.damaged && i < KEPT_LINES ? s->lines[i] : NULL;
+}
