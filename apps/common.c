@@ -1,0 +1,282 @@
+#include "apps/common.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <locale.h>
+#include <math.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct {
+    const char *name;
+    bool quiet, terminal;
+    bool shown;  /* a progress line stands */
+    double when; /* the last one */
+    pthread_mutex_t lock;
+} app = {.name = "mb", .lock = PTHREAD_MUTEX_INITIALIZER};
+
+static volatile sig_atomic_t interrupted;
+static struct pipeline_io *_Atomic to_cancel;
+
+static void on_signal(int number)
+{
+    struct pipeline_io *io = atomic_load(&to_cancel);
+
+    (void)number;
+    interrupted = 1;
+    if (io)
+        pipeline_io_cancel(io);
+}
+
+static void on_note(void *user, const char *line)
+{
+    (void)user;
+    app_note("%s", line);
+}
+
+void app_start(const char *name)
+{
+    /* SA_RESETHAND: whoever presses Ctrl-C twice means it. */
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
+
+    app.name = name;
+    app.terminal = isatty(STDERR_FILENO);
+    if (!setlocale(LC_CTYPE, "C.UTF-8"))
+        setlocale(LC_CTYPE, "");
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    pipeline_log_to(on_note, NULL);
+}
+
+void app_set_quiet(bool quiet)
+{
+    app.quiet = quiet;
+}
+
+/* With the lock held. */
+static void clear_progress(void)
+{
+    if (app.shown)
+        fputs("\r\033[K", stderr);
+    app.shown = false;
+}
+
+static void say(const char *format, va_list args)
+{
+    pthread_mutex_lock(&app.lock);
+    clear_progress();
+    fprintf(stderr, "%s: ", app.name);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    pthread_mutex_unlock(&app.lock);
+}
+
+int app_fail(int status, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    say(format, args);
+    va_end(args);
+    return status;
+}
+
+int app_fail_pipeline(int result)
+{
+    if (result == -ECANCELED) {
+        app_progress_end();
+        return APP_INTERRUPTED;
+    }
+    return app_fail(result == -EINVAL ? APP_USAGE : APP_FAILED, "%s", pipeline_error());
+}
+
+void app_note(const char *format, ...)
+{
+    va_list args;
+
+    if (app.quiet)
+        return;
+    va_start(args, format);
+    say(format, args);
+    va_end(args);
+}
+
+bool app_interrupted(void)
+{
+    return interrupted != 0;
+}
+
+void app_cancels(struct pipeline_io *io)
+{
+    atomic_store(&to_cancel, io);
+}
+
+double app_seconds(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+bool app_progress_wanted(void)
+{
+    return app.terminal && !app.quiet && app_seconds() - app.when >= 0.2;
+}
+
+void app_progress(const char *format, ...)
+{
+    va_list args;
+
+    if (!app_progress_wanted())
+        return;
+    va_start(args, format);
+    pthread_mutex_lock(&app.lock);
+    fputc('\r', stderr);
+    vfprintf(stderr, format, args);
+    fputs("\033[K", stderr);
+    app.shown = true;
+    app.when = app_seconds();
+    pthread_mutex_unlock(&app.lock);
+    va_end(args);
+}
+
+void app_progress_end(void)
+{
+    pthread_mutex_lock(&app.lock);
+    clear_progress();
+    pthread_mutex_unlock(&app.lock);
+}
+
+const char *app_bytes(double bytes, char out[32])
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    unsigned unit = 0;
+
+    while (bytes >= 1024 && unit < 6) {
+        bytes /= 1024;
+        unit++;
+    }
+    snprintf(out, 32, unit && bytes < 100 ? "%.1f %s" : "%.0f %s", bytes, units[unit]);
+    return out;
+}
+
+int app_size(const char *text, uint64_t *out)
+{
+    static const char suffixes[] = "KMGT";
+    const char *suffix;
+    char *end;
+    double value;
+
+    if (!isdigit((unsigned char)*text))
+        return -1;
+    /* Whole numbers exactly, and up to the last of 64 bits. */
+    errno = 0;
+    if (text[strspn(text, "0123456789")] == 0) {
+        uint64_t whole = strtoull(text, &end, 10);
+
+        if (errno)
+            return -1;
+        *out = whole;
+        return 0;
+    }
+    value = strtod(text, &end);
+    suffix = *end ? strchr(suffixes, toupper((unsigned char)*end)) : NULL;
+    if (!suffix || end[1] || !isfinite(value))
+        return -1;
+    value = floor(ldexp(value, 10 * (int)(suffix - suffixes + 1)));
+    if (value >= 0x1p63)
+        return -1;
+    *out = (uint64_t)value;
+    return 0;
+}
+
+int app_number(const char *text, double low, double high, double *out)
+{
+    char *end;
+    double value = strtod(text, &end);
+
+    if (end == text || *end || isspace((unsigned char)*text) || !(value >= low && value <= high))
+        return -1;
+    *out = value;
+    return 0;
+}
+
+const char app_data_help[] =
+    "Data:\n"
+    "  DATA is an archive (tar, cpio, zip, 7z, ar, iso) or any file, also under gzip, bzip2, xz,\n"
+    "  lzma, zstd or lz4; a folder; or a glob.\n"
+    "  --include GLOB         take only members whose name matches (* also matches /); repeatable\n"
+    "  --exclude GLOB         take no member whose name matches; repeatable\n"
+    "  --val-fraction F       hold out this share of the members (0 to 1), by a hash of their names\n"
+    "  --on-corrupt stop|skip stop at a damaged member, or pass it over and count it (stop)\n"
+    "  --io auto|uring|threads how to read (auto)\n";
+
+/* Adds to a list of patterns; lists grow by doubling at powers of two. */
+static int add_pattern(const char *const **list, size_t *n, const char *pattern)
+{
+    const char **grown = (const char **)*list;
+
+    if ((*n & (*n - 1)) == 0)
+        grown = realloc(grown, (*n ? 2 * *n : 1) * sizeof(*grown));
+    if (!grown)
+        return app_fail(-1, "out of memory");
+    grown[(*n)++] = pattern;
+    *list = grown;
+    return 1;
+}
+
+int app_data_option(struct app_data_options *o, int key, const char *argument)
+{
+    static const char *const modes[] = {"auto", "uring", "threads"};
+
+    switch (key) {
+    case APP_KEY_INCLUDE:
+        return add_pattern(&o->choice.include, &o->choice.n_include, argument);
+    case APP_KEY_EXCLUDE:
+        return add_pattern(&o->choice.exclude, &o->choice.n_exclude, argument);
+    case APP_KEY_ON_CORRUPT:
+        if (strcmp(argument, "stop") && strcmp(argument, "skip"))
+            return app_fail(-1, "--on-corrupt %s: it is stop or skip", argument);
+        o->choice.on_corrupt =
+            strcmp(argument, "skip") ? PIPELINE_CORRUPT_STOP : PIPELINE_CORRUPT_SKIP;
+        return 1;
+    case APP_KEY_VAL_FRACTION:
+        if (app_number(argument, 0, 1, &o->choice.val_fraction) < 0)
+            return app_fail(-1, "--val-fraction %s: it is a number from 0 to 1", argument);
+        return 1;
+    case APP_KEY_IO:
+        for (int i = 0; i < 3; i++) {
+            if (!strcmp(argument, modes[i])) {
+                o->io = (enum pipeline_io_mode)i;
+                return 1;
+            }
+        }
+        return app_fail(-1, "--io %s: it is auto, uring or threads", argument);
+    default:
+        return 0;
+    }
+}
+
+void app_data_options_finish(struct app_data_options *options)
+{
+    free((void *)options->choice.include);
+    free((void *)options->choice.exclude);
+    *options = (struct app_data_options){0};
+}
+
+void app_report_damage(const struct pipeline_stream *stream)
+{
+    uint64_t n = pipeline_stream_stats(stream).damaged;
+
+    if (n)
+        app_note("%llu damaged %s passed over", (unsigned long long)n,
+                 n == 1 ? "member or source was" : "members or sources were");
+}

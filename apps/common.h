@@ -1,0 +1,111 @@
+/*
+ * What all programs share: how they start, complain, note, show progress, stop, and read options
+ * about data. Not a library: every program is linked with common.c.
+ *
+ * Conventions: a program's main calls app_start first and returns one of enum app_status. What a
+ * user asked for goes to standard output, everything else to standard error.
+ */
+#ifndef APPS_COMMON_H
+#define APPS_COMMON_H
+
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "pipeline/stream.h"
+
+/* Exit statuses. */
+enum app_status {
+    APP_DONE = 0,
+    APP_FAILED = 1,        /* the work failed; the line says what and what to do */
+    APP_USAGE = 2,         /* wrong usage */
+    APP_INTERRUPTED = 130, /* stopped by a signal, after saving what had to be saved */
+};
+
+/*
+ * First call of main: names the program for messages ("mb-data"), sets the character locale, sends
+ * the pipeline's notes to standard error, and makes SIGINT and SIGTERM set app_interrupted(); a
+ * second one kills.
+ */
+void app_start(const char *name);
+
+/* --quiet: no notes and no progress. Failures are still told. */
+void app_set_quiet(bool quiet);
+
+/* Prints "NAME: ..." on standard error (after ending a progress line) and returns status, so that
+ * one can write `return app_fail(APP_USAGE, "...")`. */
+int app_fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* app_fail with pipeline_error(): APP_USAGE for -EINVAL, APP_INTERRUPTED for -ECANCELED, else
+ * APP_FAILED. An interruption is not worth a line. */
+int app_fail_pipeline(int result);
+
+/* Prints "NAME: ..." on standard error unless --quiet. Any thread. */
+void app_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Whether SIGINT or SIGTERM came. */
+bool app_interrupted(void);
+
+/* Waiting reads of this engine end when a signal comes; NULL takes that back. */
+void app_cancels(struct pipeline_io *io);
+
+/*
+ * A line on standard error that replaces the one before, if standard error is a terminal and not
+ * --quiet; at most five a second, others are dropped. app_fail and app_note move it out of the way.
+ */
+void app_progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
+bool app_progress_wanted(void);
+
+/* Removes the progress line. */
+void app_progress_end(void);
+
+/* A size in words, "1.5 GiB"; returns out. */
+const char *app_bytes(double bytes, char out[32]);
+
+/* Seconds on a clock that only goes forward. */
+double app_seconds(void);
+
+/*
+ * Numbers in options. 0, or -1 without touching *out if text is not wholly a number in range.
+ * app_size: bytes or counts, with K, M, G or T (powers of 1024) behind, as in 64K or 1.5G.
+ */
+int app_size(const char *text, uint64_t *out);
+int app_number(const char *text, double low, double high, double *out);
+
+/* Options about data that programs have in common. */
+struct app_data_options {
+    struct pipeline_choice choice; /* its lists belong to these options */
+    enum pipeline_io_mode io;
+};
+
+/* Rows for a table of getopt_long, with keys of their own ... */
+enum {
+    APP_KEY_INCLUDE = 0x1000,
+    APP_KEY_EXCLUDE,
+    APP_KEY_ON_CORRUPT,
+    APP_KEY_VAL_FRACTION,
+    APP_KEY_IO,
+};
+#define APP_DATA_OPTIONS                                                                            \
+    {"include", required_argument, NULL, APP_KEY_INCLUDE},                                          \
+        {"exclude", required_argument, NULL, APP_KEY_EXCLUDE},                                      \
+        {"on-corrupt", required_argument, NULL, APP_KEY_ON_CORRUPT},                                \
+        {"val-fraction", required_argument, NULL, APP_KEY_VAL_FRACTION},                            \
+        {"io", required_argument, NULL, APP_KEY_IO}
+
+/* ... and the text about them for --help. */
+extern const char app_data_help[];
+
+/*
+ * Takes one of these options; argument is borrowed for the life of the options. 1: taken. 0: key is
+ * none of them. -1: the argument is wrong, and a line was printed.
+ */
+int app_data_option(struct app_data_options *options, int key, const char *argument);
+
+/* Frees the lists. */
+void app_data_options_finish(struct app_data_options *options);
+
+/* Reports damaged members that were passed over, if there were any. */
+void app_report_damage(const struct pipeline_stream *stream);
+
+#endif
