@@ -1,8 +1,8 @@
 /* cache.c - compiled pipelines on disk
  *
- * Drivers are given only what they wrote themselves: the file has our header with a digest, since not
- * every driver survives damaged data, and then Vulkan's header, which must name this driver. Whatever
- * goes wrong here costs compile time and nothing else, so nothing here is an error.
+ * Drivers are given only what they wrote themselves: the file has our header with a digest, since
+ * not every driver survives damaged data, and then Vulkan's header, which must name this driver.
+ * Whatever goes wrong here costs compile time and nothing else, so nothing here is an error.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -154,8 +154,7 @@ void tensor_vulkan_cache_close(struct vulkan_device *d)
         d->vk.vkGetPipelineCacheData(d->device, d->cache, &size, NULL) == VK_SUCCESS &&
         size <= FILE_MAX)
         bytes = malloc(size + 1);
-    if (bytes &&
-        d->vk.vkGetPipelineCacheData(d->device, d->cache, &size, bytes) == VK_SUCCESS &&
+    if (bytes && d->vk.vkGetPipelineCacheData(d->device, d->cache, &size, bytes) == VK_SUCCESS &&
         fits(d, bytes, size) && digest(bytes, size) != d->cached_digest)
         save(d, bytes, size);
     free(bytes);

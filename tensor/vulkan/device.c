@@ -63,8 +63,8 @@ static void find_subgroups(struct vulkan_found *f, bool core)
     VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
                                           .pNext = &control};
 
-    f->size_extension = !core && has_extension(f->physical,
-                                               VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
+    f->size_extension =
+        !core && has_extension(f->physical, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
     if (core || f->size_extension) {
         eleven.pNext = &size;
         vkGetPhysicalDeviceFeatures2(f->physical, &features);
@@ -82,8 +82,8 @@ static void find_subgroups(struct vulkan_found *f, bool core)
             f->info.subgroup = f->subgroup_pin = eleven.subgroupSize;
     }
 
-    const VkSubgroupFeatureFlags needed = VK_SUBGROUP_FEATURE_BASIC_BIT |
-                                          VK_SUBGROUP_FEATURE_ARITHMETIC_BIT;
+    const VkSubgroupFeatureFlags needed =
+        VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT;
     if ((eleven.subgroupSupportedOperations & needed) != needed ||
         !(eleven.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT))
         snprintf(f->lacks, sizeof(f->lacks), "subgroup arithmetic");
@@ -114,8 +114,8 @@ static void find_limits(struct vulkan_found *f, bool core)
     };
     VkPhysicalDeviceVulkan12Properties twelve = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES,
-        .pNext = core || has_extension(f->physical, VK_KHR_MAINTENANCE_4_EXTENSION_NAME) ? &four
-                                                                                         : NULL,
+        .pNext =
+            core || has_extension(f->physical, VK_KHR_MAINTENANCE_4_EXTENSION_NAME) ? &four : NULL,
     };
     VkPhysicalDeviceVulkan11Properties eleven = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES, .pNext = &twelve};
@@ -188,9 +188,8 @@ static int look_around(VkInstance instance, struct vulkan_found found[FOUND_MAX]
     const VkResult result = vkEnumeratePhysicalDevices(instance, &count, physical);
     if (result == VK_ERROR_INITIALIZATION_FAILED) /* what the loader says when no driver works */
         return 0;
-    const int err = result == VK_INCOMPLETE
-                        ? 0
-                        : tensor_vulkan_check(result, "vkEnumeratePhysicalDevices");
+    const int err =
+        result == VK_INCOMPLETE ? 0 : tensor_vulkan_check(result, "vkEnumeratePhysicalDevices");
     if (err)
         return err;
     for (uint32_t i = 0; i < count; i++)
@@ -290,16 +289,18 @@ static int choose(const struct vulkan_found *found, int count, const char *which
 
     const struct vulkan_found *lacking = find(found, count, which, true);
     if (lacking)
-        return tensor_fail(ENOTSUP, "vulkan: %s lacks %s; a newer driver may have it, or use "
-                                    "--device cpu",
+        return tensor_fail(ENOTSUP,
+                           "vulkan: %s lacks %s; a newer driver may have it, or use --device cpu",
                            lacking->info.name, lacking->lacks);
     listed(found, count, text, sizeof(text));
     if (which[0])
         return tensor_fail(ENODEV, "vulkan: no device is called \"%s\"; %s", which, text);
     for (int i = 0; i < count; i++)
         if (found[i].info.software && !found[i].lacks[0])
-            return tensor_fail(ENODEV, "vulkan: there is no GPU, and software devices are taken "
-                                       "only by name or number; %s", text);
+            return tensor_fail(ENODEV,
+                               "vulkan: there is no GPU, and software devices are taken "
+                               "only by name or number; %s",
+                               text);
     return tensor_fail(ENODEV, "vulkan: there is no GPU that Vulkan knows of; %s", text);
 }
 

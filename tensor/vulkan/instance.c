@@ -48,8 +48,8 @@ int tensor_vulkan_check(VkResult result, const char *call)
     for (const char *at = call; open && at < open; at++)
         if (*at == '>' || *at == '.')
             name = at + 1;
-    const bool memory = result == VK_ERROR_OUT_OF_HOST_MEMORY ||
-                        result == VK_ERROR_OUT_OF_DEVICE_MEMORY;
+    const bool memory =
+        result == VK_ERROR_OUT_OF_HOST_MEMORY || result == VK_ERROR_OUT_OF_DEVICE_MEMORY;
     return tensor_fail(memory ? ENOMEM : EIO, "vulkan: %.*s: %s (%d)",
                        open ? (int)(open - name) : (int)strlen(name), name,
                        tensor_vulkan_result(result), result);
@@ -83,8 +83,8 @@ static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlag
     return VK_FALSE;
 }
 
-/* The entry points of instances are the loader's and the same for every instance, so they are looked
- * up once, with the first. */
+/* The entry points of instances are the loader's and the same for every instance, so they are
+ * looked up once, with the first. */
 static pthread_mutex_t loader_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool loader_ready, entries_ready;
 
@@ -143,8 +143,9 @@ int tensor_vulkan_instance_create(struct vulkan_device *d, VkInstance *instance)
     };
     const VkResult result = vkCreateInstance(&info, NULL, instance);
     if (result == VK_ERROR_INCOMPATIBLE_DRIVER)
-        return tensor_fail(ENODEV, "vulkan: there is no Vulkan driver; install one for the GPU, or "
-                                   "use --device cpu");
+        return tensor_fail(
+            ENODEV,
+            "vulkan: there is no Vulkan driver; install one for the GPU, or use --device cpu");
     if ((err = tensor_vulkan_check(result, "vkCreateInstance")))
         return err;
 
@@ -156,8 +157,9 @@ int tensor_vulkan_instance_create(struct vulkan_device *d, VkInstance *instance)
 
     if (!validation)
         return 0;
-    PFN_vkCreateDebugUtilsMessengerEXT create = (PFN_vkCreateDebugUtilsMessengerEXT)
-        vkGetInstanceProcAddr(*instance, "vkCreateDebugUtilsMessengerEXT");
+    PFN_vkCreateDebugUtilsMessengerEXT create =
+        (PFN_vkCreateDebugUtilsMessengerEXT)vkGetInstanceProcAddr(*instance,
+                                                                  "vkCreateDebugUtilsMessengerEXT");
     if (!create)
         return tensor_fail(ENOTSUP, "vulkan: the validation layer has no VK_EXT_debug_utils");
     return VK(create(*instance, &messenger, NULL, &d->messenger));
@@ -166,8 +168,9 @@ int tensor_vulkan_instance_create(struct vulkan_device *d, VkInstance *instance)
 void tensor_vulkan_instance_destroy(struct vulkan_device *d)
 {
     if (d->messenger) {
-        PFN_vkDestroyDebugUtilsMessengerEXT destroy = (PFN_vkDestroyDebugUtilsMessengerEXT)
-            vkGetInstanceProcAddr(d->instance, "vkDestroyDebugUtilsMessengerEXT");
+        PFN_vkDestroyDebugUtilsMessengerEXT destroy =
+            (PFN_vkDestroyDebugUtilsMessengerEXT)vkGetInstanceProcAddr(
+                d->instance, "vkDestroyDebugUtilsMessengerEXT");
         destroy(d->instance, d->messenger, NULL);
     }
     if (d->instance)

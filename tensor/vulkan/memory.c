@@ -39,12 +39,16 @@ static uint32_t score(const struct vulkan_device *d, enum tensor_memory memory,
     return local ? 2 : 1;
 }
 
-/* Between types of equal score on the same heap: visible ones where that costs nothing. */
+/* Whether the host had better work on device memory in place. Uncached, its reads would crawl. */
+static bool is_direct(const struct vulkan_device *d, VkMemoryPropertyFlags flags)
+{
+    return is_unified(d) && (flags & (VISIBLE | CACHED)) == (VISIBLE | CACHED);
+}
+
+/* Between types of equal score on heaps of equal size. */
 static uint32_t taste(const struct vulkan_device *d, VkMemoryPropertyFlags flags)
 {
-    if (!is_unified(d))
-        return !(flags & VISIBLE);
-    return (flags & VISIBLE) == VISIBLE ? 1 + !!(flags & CACHED) : 0;
+    return is_direct(d, flags) ? 2 : !(flags & VISIBLE);
 }
 
 static int choose_type(const struct vulkan_device *d, enum tensor_memory memory, uint32_t allowed)
@@ -98,9 +102,10 @@ static int memory_create(struct vulkan_device *d, enum tensor_memory memory, str
     if (needs.size <= heap->size)
         result = d->vk.vkAllocateMemory(d->device, &info, NULL, &b->memory);
     if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY || result == VK_ERROR_OUT_OF_HOST_MEMORY)
-        return tensor_fail(ENOMEM, "vulkan: out of memory: wanted %.3f GiB more, and %s has %.3f GiB "
-                                   "of that kind in all",
-                           (double)needs.size / GIB, d->base.info.name, (double)heap->size / GIB);
+        return tensor_fail(
+            ENOMEM,
+            "vulkan: out of memory: wanted %.3f GiB more, and %s has %.3f GiB of that kind in all",
+            (double)needs.size / GIB, d->base.info.name, (double)heap->size / GIB);
     int err = tensor_vulkan_check(result, "vkAllocateMemory");
     if (!err)
         err = VK(d->vk.vkBindBufferMemory(d->device, b->buffer, b->memory, 0));
@@ -137,8 +142,7 @@ static int block_fill_in(struct vulkan_device *d, enum tensor_memory memory, uin
     if (err)
         return err;
 
-    const bool map = memory == TENSOR_HOST ||
-                     (is_unified(d) && (flags & VISIBLE) == VISIBLE && !d->staging_forced);
+    const bool map = memory == TENSOR_HOST || (is_direct(d, flags) && !d->staging_forced);
     if (map)
         err = VK(d->vk.vkMapMemory(d->device, b->memory, 0, VK_WHOLE_SIZE, 0, &block->host));
     if (err)

@@ -54,8 +54,8 @@ static const struct vulkan_spirv *find_spirv(const char *name)
     return s->name ? s : NULL;
 }
 
-/* How subgroups are asked for, so that every subgroup is full and of one known size where the device
- * can promise that for the workgroup size. */
+/* How subgroups are asked for, so that every subgroup is full and of one known size where the
+ * device can promise that for the workgroup size. */
 static void ask_subgroups(const struct vulkan_device *d, uint32_t workgroup,
                           VkPipelineShaderStageCreateInfo *stage,
                           VkPipelineShaderStageRequiredSubgroupSizeCreateInfo *size)
@@ -103,8 +103,8 @@ static int compile(struct vulkan_device *d, const struct vulkan_spirv *spirv,
     int err = VK(d->vk.vkCreateShaderModule(d->device, &code, NULL, &info.stage.module));
     if (err)
         return err;
-    const VkResult result = d->vk.vkCreateComputePipelines(d->device, d->cache, 1, &info, NULL,
-                                                           &p->pipeline);
+    const VkResult result =
+        d->vk.vkCreateComputePipelines(d->device, d->cache, 1, &info, NULL, &p->pipeline);
     d->vk.vkDestroyShaderModule(d->device, info.stage.module, NULL);
     if (result != VK_SUCCESS)
         return tensor_fail(EIO, "vulkan: %s did not compile the kernel %s: %s", d->base.info.name,
@@ -143,8 +143,9 @@ int tensor_vulkan_pipeline(struct vulkan_device *d, const struct tensor_kernel *
 
     const struct vulkan_spirv *spirv = find_spirv(want.variant);
     if (!spirv)
-        return tensor_fail(ENOTSUP, "vulkan: this build has no kernel %s (list it in "
-                                    "tensor/meson.build)", want.variant);
+        return tensor_fail(ENOTSUP,
+                           "vulkan: this build has no kernel %s (list it in tensor/meson.build)",
+                           want.variant);
     int err = grow(d);
     if (!err)
         err = compile(d, spirv, &want);

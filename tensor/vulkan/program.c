@@ -154,8 +154,7 @@ static double estimate(const struct work *w)
     for (int i = 0; i < 3; i++)
         invocations *= w->launch.groups[i];
     const double idle = invocations < INVOCATIONS_FULL ? INVOCATIONS_FULL / (invocations + 64) : 1;
-    return STEP_SECONDS +
-           idle * (pass->flops / FLOPS_PER_SECOND + pass->bytes / BYTES_PER_SECOND);
+    return STEP_SECONDS + idle * (pass->flops / FLOPS_PER_SECOND + pass->bytes / BYTES_PER_SECOND);
 }
 
 static int check_launch(const struct vulkan_device *d, const struct work *w)
@@ -164,13 +163,16 @@ static int check_launch(const struct vulkan_device *d, const struct work *w)
     const struct tensor_launch *l = &w->launch;
     for (int i = 0; i < 3; i++)
         if (l->groups[i] > limits->maxComputeWorkGroupCount[i])
-            return tensor_fail(EINVAL, "vulkan: pass \"%s\" (%s) wants %u x %u x %u workgroups, more "
-                                       "than %s allows", pass_label(w->step), w->kernel,
-                               l->groups[0], l->groups[1], l->groups[2], d->base.info.name);
+            return tensor_fail(
+                EINVAL,
+                "vulkan: pass \"%s\" (%s) wants %u x %u x %u workgroups, more than %s allows",
+                pass_label(w->step), w->kernel, l->groups[0], l->groups[1], l->groups[2],
+                d->base.info.name);
     if (l->workgroup == 0 || l->workgroup > d->base.info.workgroup)
-        return tensor_fail(EINVAL, "vulkan: pass \"%s\" (%s) wants workgroups of %u, and %s allows "
-                                   "%u", pass_label(w->step), w->kernel, l->workgroup,
-                           d->base.info.name, d->base.info.workgroup);
+        return tensor_fail(EINVAL,
+                           "vulkan: pass \"%s\" (%s) wants workgroups of %u, and %s allows %u",
+                           pass_label(w->step), w->kernel, l->workgroup, d->base.info.name,
+                           d->base.info.workgroup);
     return 0;
 }
 
@@ -305,8 +307,8 @@ int tensor_vulkan_program_create(struct tensor_device *device, const char *name,
     struct tensor_program *p = calloc(1, sizeof(*p));
     if (!p)
         return tensor_fail(ENOMEM, "vulkan: out of memory");
-    *p = (struct tensor_program){.name = strdup(name ? name : "?"), .steps = steps, .count = count,
-                                 .collected = true};
+    *p = (struct tensor_program){
+        .name = strdup(name ? name : "?"), .steps = steps, .count = count, .collected = true};
 
     const VkCommandPoolCreateInfo pool = {
         .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
@@ -390,5 +392,5 @@ int tensor_vulkan_program_times(struct tensor_device *device, struct tensor_prog
 uint32_t tensor_vulkan_hook_slices(const struct tensor_device *device,
                                    const struct tensor_program *program)
 {
-    return program->slice_count;
+    return strcmp(device->info.kind, "vulkan") == 0 ? program->slice_count : 0;
 }

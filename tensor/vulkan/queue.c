@@ -1,7 +1,7 @@
 /* queue.c - submissions on one timeline, waiting, what to say when one does not finish
  *
- * Every submission adds 1 to a timeline semaphore, and they finish in order, so the first value that
- * is missing tells which submission hangs.
+ * Every submission adds 1 to a timeline semaphore, and they finish in order, so the first value
+ * that is missing tells which submission hangs.
  */
 #include <errno.h>
 #include <time.h>
@@ -40,8 +40,8 @@ void tensor_vulkan_queue_finish(struct vulkan_device *d)
 
 void tensor_vulkan_barrier(struct vulkan_device *d, VkCommandBuffer commands, bool host)
 {
-    const VkPipelineStageFlags stages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT |
-                                        VK_PIPELINE_STAGE_TRANSFER_BIT;
+    const VkPipelineStageFlags stages =
+        VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
     const VkAccessFlags writes = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT;
     const VkMemoryBarrier barrier = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
@@ -49,9 +49,8 @@ void tensor_vulkan_barrier(struct vulkan_device *d, VkCommandBuffer commands, bo
         .dstAccessMask = writes | VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_TRANSFER_READ_BIT |
                          (host ? VK_ACCESS_HOST_READ_BIT : 0),
     };
-    d->vk.vkCmdPipelineBarrier(commands, stages,
-                               stages | (host ? VK_PIPELINE_STAGE_HOST_BIT : 0), 0, 1, &barrier, 0,
-                               NULL, 0, NULL);
+    d->vk.vkCmdPipelineBarrier(commands, stages, stages | (host ? VK_PIPELINE_STAGE_HOST_BIT : 0),
+                               0, 1, &barrier, 0, NULL, 0, NULL);
 }
 
 /* The submission that did not finish. */
@@ -65,13 +64,19 @@ static int failed(struct vulkan_device *d, VkResult result, const char *call)
     if (result != VK_ERROR_DEVICE_LOST)
         return tensor_vulkan_check(result, call);
 
+    uint64_t reached = 0;
+    if (!d->lost &&
+        d->vk.vkGetSemaphoreCounterValue(d->device, d->timeline, &reached) == VK_SUCCESS &&
+        reached > d->completed && reached <= d->submitted)
+        d->completed = reached;
     d->lost = true;
     if (d->completed >= d->submitted)
         return tensor_fail(EIO, "vulkan: %s was lost (%s): the driver has reset it",
                            d->base.info.name, call);
     const struct vulkan_submission *s = first_pending(d);
-    return tensor_fail(EIO, "vulkan: %s was lost (the driver has reset it) in graph \"%s\", at or "
-                            "after pass \"%s\" (%s)",
+    return tensor_fail(EIO,
+                       "vulkan: %s was lost (the driver has reset it) in graph \"%s\", at or after "
+                       "pass \"%s\" (%s)",
                        d->base.info.name, s->graph, s->label, s->kernel);
 }
 
@@ -102,13 +107,13 @@ int tensor_vulkan_submit(struct vulkan_device *d, VkCommandBuffer commands,
     };
     d->pending[value % VULKAN_PENDING_MAX] = *submission;
     const VkResult result = d->vk.vkQueueSubmit(d->queue, 1, &info, VK_NULL_HANDLE);
-    if (result != VK_SUCCESS)
-        return failed(d, result, "vkQueueSubmit");
-    d->submitted = value;
-    return 0;
+    if (result == VK_SUCCESS || result == VK_ERROR_DEVICE_LOST) /* lost: so that it can be named */
+        d->submitted = value;
+    return result == VK_SUCCESS ? 0 : failed(d, result, "vkQueueSubmit");
 }
 
-/* Waits for a value as long as others are reached within `limit` seconds. VK_TIMEOUT: they are not. */
+/* Waits for a value as long as others are reached within `limit` seconds. VK_TIMEOUT: they are not.
+ */
 static VkResult wait_while_moving(struct vulkan_device *d, uint64_t value, double limit)
 {
     double deadline = now() + limit;
@@ -128,8 +133,8 @@ static VkResult wait_while_moving(struct vulkan_device *d, uint64_t value, doubl
 
         uint64_t reached = value;
         if (waited == VK_TIMEOUT) {
-            const VkResult result = d->vk.vkGetSemaphoreCounterValue(d->device, d->timeline,
-                                                                     &reached);
+            const VkResult result =
+                d->vk.vkGetSemaphoreCounterValue(d->device, d->timeline, &reached);
             if (result != VK_SUCCESS)
                 return result;
         }
@@ -156,9 +161,10 @@ int tensor_vulkan_wait_for(struct vulkan_device *d, uint64_t value)
     if (result != VK_TIMEOUT)
         return failed(d, result, "vkWaitSemaphores");
     const struct vulkan_submission *s = first_pending(d);
-    return tensor_fail(ETIMEDOUT, "vulkan: %s has done nothing for %g s in graph \"%s\", at or after "
-                                  "pass \"%s\" (%s)",
-                       d->base.info.name, d->timeout, s->graph, s->label, s->kernel);
+    return tensor_fail(
+        ETIMEDOUT,
+        "vulkan: %s has done nothing for %g s in graph \"%s\", at or after pass \"%s\" (%s)",
+        d->base.info.name, d->timeout, s->graph, s->label, s->kernel);
 }
 
 bool tensor_vulkan_settle(struct vulkan_device *d)

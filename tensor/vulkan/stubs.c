@@ -5,8 +5,8 @@
 int tensor_vulkan_open(const struct tensor_device_params *params, const char *which,
                        struct tensor_device **device)
 {
-    return tensor_fail(ENOTSUP, "vulkan: this build has no Vulkan; build again with -Dvulkan=enabled, "
-                                "which says what is missing");
+    return tensor_fail(ENOTSUP, "vulkan: this build has no Vulkan; build again with "
+                                "-Dvulkan=enabled, which says what is missing");
 }
 
 int tensor_vulkan_list(void (*each)(void *user, int index, const struct tensor_device_info *info),

@@ -10,8 +10,8 @@
  *     volk.c       Vulkan's entry points, found at run time
  *     stubs.c      instead of all these, in a build without Vulkan
  *
- * Kernels get addresses, not descriptors: every block has a device address, and the push constants of
- * a dispatch are a step's params as they are.
+ * Kernels get addresses, not descriptors: every block has a device address, and the push constants
+ * of a dispatch are a step's params as they are.
  */
 #ifndef TENSOR_VULKAN_VULKAN_H
 #define TENSOR_VULKAN_VULKAN_H
@@ -32,7 +32,7 @@ struct vulkan_found {
     VkPhysicalDevice physical;
     VkPhysicalDeviceType type;
     struct tensor_device_info info;
-    char lacks[64];                   /* what it would need; "" if it will do */
+    char lacks[64]; /* what it would need; "" if it will do */
     VkPhysicalDeviceLimits limits;
     uint32_t vendor, model, driver;   /* numbers that name the driver's compiled pipelines */
     uint8_t uuid[VK_UUID_SIZE];       /* of the device */
@@ -42,9 +42,9 @@ struct vulkan_found {
     bool size_control;                /* subgroup sizes can be asked for */
     bool size_extension;              /* through an extension that must be enabled */
     bool full_subgroups;
-    uint32_t subgroup_pin;            /* the size to ask for; 0: it cannot be asked for */
-    uint32_t subgroup_max;            /* largest size of the device */
-    uint32_t subgroups_max;           /* most subgroups of a workgroup when the size is asked for */
+    uint32_t subgroup_pin;  /* the size to ask for; 0: it cannot be asked for */
+    uint32_t subgroup_max;  /* largest size of the device */
+    uint32_t subgroups_max; /* most subgroups of a workgroup when the size is asked for */
 };
 
 struct vulkan_pipeline {
@@ -95,7 +95,7 @@ struct vulkan_device {
     struct vulkan_pipeline *pipelines;
     uint32_t pipeline_count, pipeline_room;
     uint64_t cached_digest; /* of what the cache on disk held at the start */
-    char cache_path[512];  /* "": no cache on disk */
+    char cache_path[512];   /* "": no cache on disk */
 
     /* program.c */
     double slice_seconds;
