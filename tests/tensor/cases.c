@@ -1,0 +1,556 @@
+/* cases.c - every kernel, in sizes that are worth a try: 1, odd, beside multiples of workgroups. */
+#include "tensor/op/adamw.h"
+#include "tensor/op/add.h"
+#include "tensor/op/attention.h"
+#include "tensor/op/cross_entropy.h"
+#include "tensor/op/embedding.h"
+#include "tensor/op/fill.h"
+#include "tensor/op/layer_norm.h"
+#include "tensor/op/matmul.h"
+#include "tensor/op/residual.h"
+#include "tensor/op/shift.h"
+#include "tensor/op/sum.h"
+#include "tensor/op/sum_rows.h"
+#include "tests/tensor/reference.h"
+#include <stdarg.h>
+#include <string.h>
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+/* Starts a case with its parameters (no addresses yet) and its name. */
+static __attribute__((format(printf, 4, 5))) void start(struct check_kernel_case *c, const void *params,
+                                                        size_t size, const char *format, ...)
+{
+    va_list args;
+    memset(c, 0, sizeof *c);
+    memcpy(c->params, params, size);
+    va_start(args, format);
+    vsnprintf(c->label, sizeof c->label, format, args);
+    va_end(args);
+}
+
+/* ---- arguments, in the order of the parameters ---- */
+
+static struct check_arg *argument(struct check_kernel_case *c, const struct check_arg *arg)
+{
+    c->arg[c->args] = *arg;
+    return &c->arg[c->args++];
+}
+
+static struct check_arg *input(struct check_kernel_case *c, uint64_t count)
+{
+    return argument(c, &(struct check_arg){.count = count, .input = true, .low = -1, .high = 1});
+}
+
+static struct check_arg *input_between(struct check_kernel_case *c, uint64_t count, double low,
+                                       double high)
+{
+    return argument(c, &(struct check_arg){.count = count, .input = true, .low = low, .high = high});
+}
+
+static struct check_arg *input_u32(struct check_kernel_case *c, uint64_t count, uint32_t low,
+                                   uint32_t high)
+{
+    return argument(c, &(struct check_arg){.type = TENSOR_U32, .count = count, .input = true,
+                                           .low = low, .high = high});
+}
+
+static struct check_arg *input_bytes(struct check_kernel_case *c, uint64_t count, uint32_t high)
+{
+    return argument(c, &(struct check_arg){.type = TENSOR_U8, .count = count, .input = true,
+                                           .high = high});
+}
+
+static void random_input(struct check_kernel_case *c, bool given)
+{
+    input_u32(c, given ? 3 : 0, 0, UINT32_MAX);
+}
+
+static struct check_arg *output(struct check_kernel_case *c, uint64_t count)
+{
+    return argument(c, &(struct check_arg){.count = count, .output = true});
+}
+
+static struct check_arg *updated(struct check_kernel_case *c, uint64_t count)
+{
+    struct check_arg *arg = input(c, count);
+    arg->output = true;
+    return arg;
+}
+
+static void output_or_updated(struct check_kernel_case *c, uint64_t count, bool update)
+{
+    if (update)
+        updated(c, count);
+    else
+        output(c, count);
+}
+
+/* The last argument is the same tensor as argument number `which`. */
+static void in_place(struct check_kernel_case *c, uint32_t which)
+{
+    c->arg[c->args - 1] = c->arg[which];
+    c->arg[c->args - 1].same_as = which + 1;
+    c->arg[c->args - 1].output = true;
+}
+
+/* ---- sizes ---- */
+
+static const uint32_t counts[] = {1, 3, 64, 65, 1000, 70001};
+
+static const struct {
+    uint32_t rows, columns;
+} matrices[] = {{1, 1}, {3, 2}, {7, 5}, {1, 64}, {65, 3}, {33, 64}, {50, 127}, {130, 96}, {5, 1030}};
+
+static const uint32_t thresholds[] = {0x19999999u, 0x80000000u, 1u, 0xfffffff0u};
+
+/* ---- kernels ---- */
+
+static bool build_matmul(uint32_t i, struct check_kernel_case *c)
+{
+    static const struct {
+        uint32_t m, n, k;
+    } sizes[] = {{1, 1, 1}, {3, 5, 7}, {4, 8, 4}, {1, 256, 64}, {64, 64, 16}, {65, 63, 17},
+                 {66, 30, 100}, {130, 70, 33}, {128, 192, 64}, {72, 100, 132}, {20, 4, 1024}};
+    static const uint32_t epilogues[] = {0, MATMUL_ACCUMULATE, MATMUL_BIAS, MATMUL_BIAS | MATMUL_RELU,
+                                         MATMUL_RELU | MATMUL_ACCUMULATE};
+    const uint32_t orders = 4, size = i / orders / COUNT(epilogues);
+    if (size >= COUNT(sizes))
+        return false;
+    const uint32_t flags = i % orders | epilogues[i / orders % COUNT(epilogues)];
+    const uint32_t m = sizes[size].m, n = sizes[size].n, k = sizes[size].k;
+    const struct matmul_params p = {.m = m, .n = n, .k = k, .flags = flags};
+    start(c, &p, sizeof p, "%u x %u x %u, flags %u", m, n, k, flags);
+    input(c, (uint64_t)m * k);
+    input(c, (uint64_t)k * n);
+    input(c, flags & MATMUL_BIAS ? n : 0);
+    output_or_updated(c, (uint64_t)m * n, flags & MATMUL_ACCUMULATE);
+    return true;
+}
+
+static bool build_relu_grad(uint32_t i, struct check_kernel_case *c)
+{
+    if (i / 2 >= COUNT(counts))
+        return false;
+    const struct relu_grad_params p = {.count = counts[i / 2]};
+    start(c, &p, sizeof p, "%u%s", p.count, i % 2 ? ", in place" : "");
+    input(c, p.count);
+    input(c, p.count);
+    output(c, p.count);
+    if (i % 2)
+        in_place(c, 1);
+    return true;
+}
+
+static bool build_sum_rows(uint32_t i, struct check_kernel_case *c)
+{
+    static const uint32_t chunks[] = {1, 4, 64, 1000};
+    if (i / 8 >= COUNT(matrices))
+        return false;
+    const uint32_t rows = matrices[i / 8].rows, columns = matrices[i / 8].columns;
+    const uint32_t chunk = chunks[i / 2 % 4];
+    const struct sum_rows_params p = {.rows = rows, .columns = columns, .accumulate = i % 2,
+                                      .stride = columns + i % 3, .chunk = chunk};
+    start(c, &p, sizeof p, "%u x %u, stride %u, chunk %u%s", rows, columns, p.stride, chunk,
+          p.accumulate ? ", accumulate" : "");
+    input(c, (uint64_t)rows * p.stride);
+    output_or_updated(c, (uint64_t)((rows + chunk - 1) / chunk) * columns, p.accumulate);
+    return true;
+}
+
+static bool build_embedding(uint32_t i, struct check_kernel_case *c)
+{
+    if (i >= COUNT(matrices))
+        return false;
+    const struct embedding_params p = {.rows = matrices[i].rows, .columns = matrices[i].columns};
+    start(c, &p, sizeof p, "%u x %u", p.rows, p.columns);
+    input_bytes(c, p.rows, 255);
+    input(c, 256ull * p.columns);
+    output(c, (uint64_t)p.rows * p.columns);
+    return true;
+}
+
+static bool build_embedding_grad(uint32_t i, struct check_kernel_case *c)
+{
+    if (i >= 2 * COUNT(matrices))
+        return false;
+    const struct embedding_grad_params p = {.rows = matrices[i / 2].rows,
+                                            .columns = matrices[i / 2].columns};
+    start(c, &p, sizeof p, "%u x %u%s", p.rows, p.columns, i % 2 ? ", few symbols" : "");
+    input_bytes(c, p.rows, i % 2 ? 1 : 255);
+    input(c, (uint64_t)p.rows * p.columns);
+    updated(c, 256ull * p.columns);
+    return true;
+}
+
+static const struct {
+    uint32_t groups, n, s, columns;
+} shifts[] = {{1, 1, 1, 1}, {3, 4, 1, 5}, {2, 7, 3, 64}, {5, 3, 3, 2}, {4, 8, 2, 130}};
+
+static bool build_shift(uint32_t i, struct check_kernel_case *c)
+{
+    if (i >= COUNT(shifts))
+        return false;
+    const struct shift_params p = {.rows = shifts[i].groups * shifts[i].n, .n = shifts[i].n,
+                                   .s = shifts[i].s, .columns = shifts[i].columns};
+    start(c, &p, sizeof p, "%u groups of %u x %u by %u", shifts[i].groups, p.n, p.columns, p.s);
+    input(c, (uint64_t)p.rows * p.columns);
+    input(c, (uint64_t)p.s * p.columns);
+    output(c, (uint64_t)p.rows * p.columns);
+    return true;
+}
+
+static bool build_shift_grad(uint32_t i, struct check_kernel_case *c)
+{
+    if (i >= COUNT(shifts))
+        return false;
+    const struct shift_grad_params p = {.rows = shifts[i].groups * shifts[i].n, .n = shifts[i].n,
+                                        .s = shifts[i].s, .columns = shifts[i].columns};
+    start(c, &p, sizeof p, "%u groups of %u x %u by %u", shifts[i].groups, p.n, p.columns, p.s);
+    input(c, (uint64_t)p.rows * p.columns);
+    output(c, (uint64_t)p.rows * p.columns);
+    return true;
+}
+
+static bool build_add(uint32_t i, struct check_kernel_case *c)
+{
+    if (i / 2 >= COUNT(counts))
+        return false;
+    const struct add_params p = {.count = counts[i / 2]};
+    start(c, &p, sizeof p, "%u%s", p.count, i % 2 ? ", in place" : "");
+    input(c, p.count);
+    input(c, p.count);
+    output(c, p.count);
+    if (i % 2)
+        in_place(c, 0);
+    return true;
+}
+
+static bool build_add_rows(uint32_t i, struct check_kernel_case *c)
+{
+    if (i / 2 >= COUNT(shifts))
+        return false;
+    const uint32_t place = i % 2 ? 3 : 0; /* in a table that is read at run time */
+    const struct add_rows_params p = {
+        .rows = shifts[i / 2].groups * shifts[i / 2].n, .n = shifts[i / 2].n,
+        .columns = shifts[i / 2].columns, .flags = i % 2 ? ADD_ROWS_POSITION : 0};
+    start(c, &p, sizeof p, "%u groups of %u x %u%s", shifts[i / 2].groups, p.n, p.columns,
+          i % 2 ? ", at a place" : "");
+    input(c, (uint64_t)p.rows * p.columns);
+    input(c, (uint64_t)(place + 1) * p.n * p.columns);
+    input_u32(c, i % 2, place, place);
+    output(c, (uint64_t)p.rows * p.columns);
+    return true;
+}
+
+static bool build_residual(uint32_t i, struct check_kernel_case *c)
+{
+    if (i / 8 >= COUNT(matrices))
+        return false;
+    const struct residual_params p = {.rows = matrices[i / 8].rows, .columns = matrices[i / 8].columns,
+                                      .stream = i, .threshold = thresholds[i / 2 % 4], .scale = 1.25f};
+    /* With x = 0 the result shows the mask and nothing else. */
+    start(c, &p, sizeof p, "%u x %u, threshold %#x%s",
+          p.rows, p.columns, p.threshold, i % 2 ? ", x = 0" : "");
+    input_between(c, (uint64_t)p.rows * p.columns, i % 2 ? 0 : -1, i % 2 ? 0 : 1);
+    input(c, (uint64_t)p.rows * p.columns);
+    random_input(c, true);
+    output(c, (uint64_t)p.rows * p.columns);
+    return true;
+}
+
+static bool build_residual_grad(uint32_t i, struct check_kernel_case *c)
+{
+    if (i / 4 >= COUNT(matrices))
+        return false;
+    const struct residual_grad_params p = {
+        .rows = matrices[i / 4].rows, .columns = matrices[i / 4].columns, .stream = i + 7,
+        .threshold = thresholds[i % 4], .scale = 1.25f};
+    start(c, &p, sizeof p, "%u x %u, threshold %#x", p.rows, p.columns, p.threshold);
+    input(c, (uint64_t)p.rows * p.columns);
+    random_input(c, true);
+    output(c, (uint64_t)p.rows * p.columns);
+    return true;
+}
+
+static bool build_layer_norm(uint32_t i, struct check_kernel_case *c)
+{
+    if (i >= 2 * COUNT(matrices))
+        return false;
+    const struct layer_norm_params p = {.rows = matrices[i / 2].rows, .epsilon = 1e-5f,
+                                        .columns = matrices[i / 2].columns};
+    /* Far from zero the variance must not be lost to rounding. */
+    start(c, &p, sizeof p, "%u x %u%s", p.rows, p.columns, i % 2 ? ", mean 30" : "");
+    input_between(c, (uint64_t)p.rows * p.columns, i % 2 ? 29 : -1, i % 2 ? 31 : 1);
+    input(c, p.columns);
+    input(c, p.columns);
+    output(c, (uint64_t)p.rows * p.columns);
+    output(c, 2ull * p.rows);
+    return true;
+}
+
+static bool build_layer_norm_grad(uint32_t i, struct check_kernel_case *c)
+{
+    if (i / 3 >= COUNT(matrices))
+        return false;
+    const struct layer_norm_grad_params p = {.rows = matrices[i / 3].rows, .accumulate = i % 3 == 1,
+                                             .columns = matrices[i / 3].columns};
+    static const char *const how[] = {"", ", accumulate", ", in place"};
+    start(c, &p, sizeof p, "%u x %u%s", p.rows, p.columns, how[i % 3]);
+    const uint64_t count = (uint64_t)p.rows * p.columns;
+    input(c, count);
+    input(c, p.columns);
+    input_between(c, 2ull * p.rows, 0.5, 1.5); /* mean and 1 / deviation, whatever they are */
+    input(c, count);
+    output_or_updated(c, count, p.accumulate);
+    if (i % 3 == 2)
+        in_place(c, 3);
+    return true;
+}
+
+static bool build_layer_norm_grad_gain(uint32_t i, struct check_kernel_case *c)
+{
+    static const uint32_t chunks[] = {1, 3, 32, 500};
+    if (i / 4 >= COUNT(matrices))
+        return false;
+    const struct layer_norm_grad_gain_params p = {
+        .rows = matrices[i / 4].rows, .columns = matrices[i / 4].columns, .chunk = chunks[i % 4]};
+    start(c, &p, sizeof p, "%u x %u, chunk %u", p.rows, p.columns, p.chunk);
+    input(c, (uint64_t)p.rows * p.columns);
+    input_between(c, 2ull * p.rows, 0.5, 1.5);
+    input(c, (uint64_t)p.rows * p.columns);
+    output(c, 2ull * p.columns * ((p.rows + p.chunk - 1) / p.chunk));
+    return true;
+}
+
+static const struct {
+    uint32_t sequences, positions, heads, head_dim;
+} heads[] = {{1, 1, 1, 1}, {2, 9, 3, 5}, {3, 8, 2, 6}, {1, 70, 2, 64}, {2, 17, 1, 96},
+             {1, 33, 2, 128}, {2, 5, 1, 255}, {1, 12, 1, 256}, {5, 4, 2, 4}};
+
+static float scale_of(uint32_t head_dim)
+{
+    return 3.0f / (float)head_dim; /* scores that differ by a good deal, whatever the dimension */
+}
+
+/* Packed rows as the training op has them, then a cache that is half full; with and without dropout
+ * and log-sum-exp. */
+static bool build_attention(uint32_t i, struct check_kernel_case *c)
+{
+    if (i / 4 >= COUNT(heads))
+        return false;
+    const bool cached = i % 4 == 3;
+    const uint32_t n = heads[i / 4].sequences, s = heads[i / 4].positions, first = cached ? 6 : 0;
+    const uint32_t dim = heads[i / 4].head_dim, columns = heads[i / 4].heads * dim;
+    const struct attention_params p = {
+        .sequences = n, .queries = s, .key_rows = first + s + cached,
+        .stride_q = columns * (i % 4 == 2 ? 1 : 3), .stride_k = columns * (cached ? 2 : 3),
+        .heads = heads[i / 4].heads, .head_dim = dim, .stream = i,
+        .threshold = i % 4 == 1 ? 0x40000000u : i % 4 == 2 ? 0x19999999u : 0,
+        .flags = (i % 4 < 2 ? ATTENTION_LSE : 0) | (cached ? ATTENTION_POSITION : 0),
+        .scale = scale_of(dim), .drop_scale = i % 4 == 1 ? 4.0f / 3 : i % 4 == 2 ? 1 / 0.9f : 1};
+    start(c, &p, sizeof p, "%u x %u x %u heads of %u%s%s",
+          n, s, p.heads, dim, p.threshold ? ", dropout" : "",
+          cached ? ", cached" : "");
+    input_between(c, (uint64_t)n * s * p.stride_q, -3, 3);
+    input(c, (uint64_t)n * p.key_rows * p.stride_k);
+    input(c, (uint64_t)n * p.key_rows * p.stride_k);
+    random_input(c, p.threshold);
+    input_u32(c, cached ? 1 : 0, first, first);
+    output(c, (uint64_t)n * s * columns);
+    output(c, p.flags & ATTENTION_LSE ? (uint64_t)n * s * p.heads : 0);
+    return true;
+}
+
+static bool build_attention_grad_dot(uint32_t i, struct check_kernel_case *c)
+{
+    if (i >= COUNT(heads))
+        return false;
+    const struct attention_grad_dot_params p = {
+        .rows = heads[i].sequences * heads[i].positions, .heads = heads[i].heads,
+        .head_dim = heads[i].head_dim};
+    start(c, &p, sizeof p, "%u rows of %u heads of %u", p.rows, p.heads, p.head_dim);
+    input(c, (uint64_t)p.rows * p.heads * p.head_dim);
+    input(c, (uint64_t)p.rows * p.heads * p.head_dim);
+    output(c, (uint64_t)p.rows * p.heads);
+    return true;
+}
+
+/* Both halves write into one tensor, which keeps what the other half wrote. */
+static bool build_attention_grad(uint32_t i, struct check_kernel_case *c)
+{
+    if (i / 3 >= COUNT(heads))
+        return false;
+    const uint32_t n = heads[i / 3].sequences, s = heads[i / 3].positions;
+    const uint32_t dim = heads[i / 3].head_dim, columns = heads[i / 3].heads * dim;
+    const struct attention_grad_params p = {
+        .sequences = n, .positions = s, .heads = heads[i / 3].heads, .head_dim = dim, .stream = i,
+        .threshold = i % 3 == 1 ? 0x40000000u : i % 3 == 2 ? 0x19999999u : 0,
+        .scale = scale_of(dim), .drop_scale = i % 3 == 1 ? 4.0f / 3 : i % 3 == 2 ? 1 / 0.9f : 1};
+    start(c, &p, sizeof p, "%u x %u x %u heads of %u%s",
+          n, s, p.heads, dim, p.threshold ? ", dropout" : "");
+    input(c, (uint64_t)n * s * 3 * columns);
+    input(c, (uint64_t)n * s * columns);
+    input_between(c, (uint64_t)n * s * p.heads, 1, 3); /* log-sum-exp and delta, whatever they are */
+    input(c, (uint64_t)n * s * p.heads);
+    random_input(c, p.threshold);
+    updated(c, (uint64_t)n * s * 3 * columns);
+    return true;
+}
+
+static bool build_attention_append(uint32_t i, struct check_kernel_case *c)
+{
+    static const struct attention_append_params sizes[] = {
+        {.sequences = 1, .fresh = 1, .capacity = 1, .columns = 1},
+        {.sequences = 3, .fresh = 1, .capacity = 9, .columns = 7},
+        {.sequences = 2, .fresh = 5, .capacity = 12, .columns = 64}};
+    if (i >= 2 * COUNT(sizes))
+        return false;
+    const struct attention_append_params p = sizes[i / 2];
+    const uint32_t first = i % 2 ? p.capacity - p.fresh : 0;
+    start(c, &p, sizeof p, "%u x %u rows of %u at %u of %u",
+          p.sequences, p.fresh, p.columns, first, p.capacity);
+    input(c, 3ull * p.sequences * p.fresh * p.columns);
+    input_u32(c, 1, first, first);
+    updated(c, 2ull * p.sequences * p.capacity * p.columns);
+    return true;
+}
+
+static const struct {
+    uint32_t sequences, per_sequence, symbols, shortest;
+} losses[] = {{1, 1, 256, 1}, {3, 5, 256, 0}, {2, 70, 256, 30}, {4, 3, 100, 0}, {7, 1, 3, 0}};
+
+static bool build_cross_entropy(uint32_t i, struct check_kernel_case *c)
+{
+    if (i >= 2 * COUNT(losses))
+        return false;
+    const uint32_t n = losses[i / 2].sequences, rows = n * losses[i / 2].per_sequence;
+    const struct cross_entropy_params p = {.rows = rows, .symbols = losses[i / 2].symbols,
+                                           .per_sequence = losses[i / 2].per_sequence};
+    const double large = i % 2 ? 60 : 4; /* exp(60) squared is beyond a float */
+    start(c, &p, sizeof p, "%u x %u x %u, logits to %g", n, p.per_sequence, p.symbols, large);
+    input_between(c, (uint64_t)rows * p.symbols, -large, large);
+    input_bytes(c, rows, p.symbols - 1);
+    input_u32(c, n, losses[i / 2].shortest, p.per_sequence);
+    output(c, rows);
+    output(c, rows);
+    return true;
+}
+
+static bool build_cross_entropy_grad(uint32_t i, struct check_kernel_case *c)
+{
+    if (i >= COUNT(losses))
+        return false;
+    const uint32_t n = losses[i].sequences, rows = n * losses[i].per_sequence;
+    const struct cross_entropy_grad_params p = {.rows = rows, .symbols = losses[i].symbols,
+                                                .per_sequence = losses[i].per_sequence};
+    start(c, &p, sizeof p, "%u x %u x %u", n, p.per_sequence, p.symbols);
+    input_between(c, (uint64_t)rows * p.symbols, -4, 4);
+    input_bytes(c, rows, p.symbols - 1);
+    input_u32(c, n, losses[i].shortest, p.per_sequence);
+    input_between(c, rows, 4, 6); /* log-sum-exp, whatever it is */
+    input(c, rows);
+    output(c, (uint64_t)rows * p.symbols);
+    return true;
+}
+
+static bool build_sum(uint32_t i, struct check_kernel_case *c)
+{
+    static const uint32_t chunks[] = {1000, 16384};
+    if (i / 8 >= COUNT(counts))
+        return false;
+    const struct sum_params p = {.count = counts[i / 8], .chunk = chunks[i / 4 % 2], .flags = i % 4};
+    start(c, &p, sizeof p, "%u, chunk %u, flags %u", p.count, p.chunk, p.flags);
+    /* Of one sign, so that the sum is no smaller than the rounding errors of its terms. */
+    input_between(c, p.count, 0.5, 1);
+    input(c, p.flags & SUM_FACTOR ? 1 : 0);
+    output(c, (p.count + p.chunk - 1) / p.chunk);
+    return true;
+}
+
+static bool build_sum_grad(uint32_t i, struct check_kernel_case *c)
+{
+    if (i >= COUNT(counts))
+        return false;
+    const struct sum_grad_params p = {.count = counts[i]};
+    start(c, &p, sizeof p, "%u", p.count);
+    input(c, 1);
+    input(c, 1);
+    output(c, p.count);
+    return true;
+}
+
+static bool build_fill(uint32_t i, struct check_kernel_case *c)
+{
+    if (i >= COUNT(counts))
+        return false;
+    const struct fill_params p = {.count = counts[i], .value = i % 2 ? 0 : -1.5f};
+    start(c, &p, sizeof p, "%u, %g", p.count, (double)p.value);
+    output(c, p.count);
+    return true;
+}
+
+static bool build_copy(uint32_t i, struct check_kernel_case *c)
+{
+    if (i >= COUNT(counts))
+        return false;
+    const struct copy_params p = {.count = counts[i]};
+    start(c, &p, sizeof p, "%u", p.count);
+    input(c, p.count);
+    output(c, p.count);
+    return true;
+}
+
+static bool build_adamw(uint32_t i, struct check_kernel_case *c)
+{
+    static const float clips[][TENSOR_ADAMW_SETTINGS] = {
+        {1e-2f, 0.9f, 0.98f, 1e-8f, 0.1f, 10.0f, 50.0f, 0.0f},
+        {1e-2f, 0.9f, 0.98f, 1e-8f, 0.1f, 10.0f, 50.0f, 0.5f}};
+    static const float squares[] = {4.0f, 0.01f, __builtin_inff(), __builtin_nanf("")};
+    if (i / 8 >= COUNT(counts))
+        return false;
+    const uint32_t count = counts[i / 8];
+    const struct adamw_params p = {.count = count, .decayed = i % 3 * count / 2};
+    const float *squared = &squares[i / 2 % 4];
+    start(c, &p, sizeof p, "%u, %u decayed, clip %g, norm² %g",
+          count, p.decayed, (double)clips[i % 2][7],
+          (double)*squared);
+    updated(c, count);
+    input(c, count);
+    updated(c, count);
+    struct check_arg *second = updated(c, count);
+    second->low = 0.1;
+    input(c, TENSOR_ADAMW_SETTINGS)->values = clips[i % 2];
+    input(c, 1)->values = squared;
+    return true;
+}
+
+const struct check_kernel check_kernels[] = {
+    {"matmul", reference_matmul, build_matmul, 5e-6},
+    {"relu_grad", reference_relu_grad, build_relu_grad, 0},
+    {"sum_rows", reference_sum_rows, build_sum_rows, 5e-6},
+    {"embedding", reference_embedding, build_embedding, 0},
+    {"embedding_grad", reference_embedding_grad, build_embedding_grad, 5e-6},
+    {"shift", reference_shift, build_shift, 0},
+    {"shift_grad", reference_shift_grad, build_shift_grad, 0},
+    {"add", reference_add, build_add, 1e-7},
+    {"add_rows", reference_add_rows, build_add_rows, 1e-7},
+    {"residual", reference_residual, build_residual, 2e-7},
+    {"residual_grad", reference_residual_grad, build_residual_grad, 1e-7},
+    {"layer_norm", reference_layer_norm, build_layer_norm, 2e-5},
+    {"layer_norm_grad", reference_layer_norm_grad, build_layer_norm_grad, 5e-6},
+    {"layer_norm_grad_gain", reference_layer_norm_grad_gain, build_layer_norm_grad_gain, 5e-6},
+    {"attention", reference_attention, build_attention, 1e-5},
+    {"attention_append", reference_attention_append, build_attention_append, 0},
+    {"attention_grad_dot", reference_attention_grad_dot, build_attention_grad_dot, 5e-6},
+    {"attention_grad_query", reference_attention_grad_query, build_attention_grad, 1e-5},
+    {"attention_grad_key", reference_attention_grad_key, build_attention_grad, 1e-5},
+    {"cross_entropy", reference_cross_entropy, build_cross_entropy, 5e-6},
+    {"cross_entropy_grad", reference_cross_entropy_grad, build_cross_entropy_grad, 2e-5},
+    {"sum", reference_sum, build_sum, 5e-6},
+    {"sum_grad", reference_sum_grad, build_sum_grad, 1e-7},
+    {"fill", reference_fill, build_fill, 0},
+    {"copy", reference_copy, build_copy, 0},
+    {"adamw", reference_adamw, build_adamw, 2e-6},
+    {0},
+};

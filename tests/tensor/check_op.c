@@ -1,0 +1,404 @@
+/* check_op.c - one runner over one table of kernels (cases.c) and one of operations (ops.c).
+ *
+ *     test        every Vulkan device, in every variant, against the cpu device
+ *     reference   the cpu device against double precision (reference.c)
+ *     grad        the recorded gradients against finite differences in double precision
+ *     list        names all cases; fails if a kernel or an operation of op.h has none
+ */
+#include "tests/tensor/check.h"
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+    "usage: check-op [options] test|reference|grad|list\n"
+    "  --device NAME   test this device only (default: every Vulkan device)\n"
+    "  --only NAME     this kernel or operation only\n"
+    "  --seed N        of the values (default 1)\n"
+    "  --header FILE   list: the op.h whose operations must have cases\n";
+
+static struct {
+    const char *device, *only, *header;
+    uint64_t seed;
+} options = {.seed = 1};
+
+static bool wanted(const char *name)
+{
+    return !options.only || strcmp(options.only, name) == 0;
+}
+
+/* ---- kernels ---- */
+
+static void free_results(void **result)
+{
+    for (int i = 0; i < TENSOR_PASS_ARGS; i++) {
+        free(result[i]);
+        result[i] = NULL;
+    }
+}
+
+/* Compares one argument of two runs, bit by bit where that is asked for. */
+static bool compare(const char *what, const struct check_arg *arg, const void *got, const double *want,
+                    double tolerance)
+{
+    if (tolerance > 0)
+        return check_floats(what, got, want, arg->count, tolerance);
+    for (uint64_t i = 0; i < arg->count; i++)
+        if (((const float *)got)[i] != (float)want[i]) {
+            printf("FAIL %s: element %llu of %llu is %.9g, not %.9g\n", what, (unsigned long long)i,
+                   (unsigned long long)arg->count, (double)((const float *)got)[i], want[i]);
+            return false;
+        }
+    return true;
+}
+
+/* The values that a case starts from, in double. */
+static void draw_wide(const struct check_kernel *k, const struct check_kernel_case *c, void **wide)
+{
+    check_seed(options.seed, c->label);
+    for (uint32_t i = 0; i < c->args; i++) {
+        const struct check_arg *a = &c->arg[i];
+        wide[i] = NULL;
+        if (!a->count)
+            continue;
+        void *values = check_allocate(4 * a->count);
+        if (a->input && !a->same_as)
+            check_draw(a, values);
+        wide[i] = check_widen(a->type, values, a->count);
+        if (a->same_as) {
+            free(wide[i]);
+            wide[i] = check_widen(TENSOR_U32, wide[a->same_as - 1], 2 * a->count);
+        }
+        free(values);
+    }
+    k->reference(c->params, wide);
+}
+
+/* One case on `device`, against the same on `twin`, or against the reference if that is NULL. */
+static bool check_kernel_case(struct tensor_device *device, struct tensor_device *twin,
+                              const struct check_kernel *k, const struct check_kernel_case *c,
+                              uint32_t shift)
+{
+    void *got[TENSOR_PASS_ARGS] = {0}, *other[TENSOR_PASS_ARGS] = {0};
+    check_seed(options.seed, c->label);
+    bool good = check_run_kernel(device, k, c, shift, got);
+    if (good && twin) {
+        check_seed(options.seed, c->label);
+        good = check_run_kernel(twin, k, c, shift, other);
+        for (uint32_t i = 0; good && i < c->args; i++) {
+            void *narrow = other[i];
+            other[i] = narrow ? check_widen(c->arg[i].type, narrow, c->arg[i].count) : NULL;
+            free(narrow);
+        }
+    } else if (good) {
+        draw_wide(k, c, other);
+    }
+    for (uint32_t i = 0; good && i < c->args; i++) {
+        char what[200];
+        snprintf(what, sizeof what, "%s (%s), argument %u, shift %u", k->name, c->label, i, shift);
+        if (c->arg[i].output && c->arg[i].count)
+            good = compare(what, &c->arg[i], got[i], other[i], k->tolerance);
+    }
+    free_results(got);
+    free_results(other);
+    return good;
+}
+
+/* Counts of what was run. */
+struct tally {
+    unsigned cases, failed;
+};
+
+static void check_kernels_on(struct tensor_device *device, struct tensor_device *twin,
+                             const char *only, struct tally *tally)
+{
+    static struct check_kernel_case c;
+    for (const struct check_kernel *k = check_kernels; k->name; k++) {
+        if (!wanted(k->name) || (only && strcmp(only, k->name) != 0))
+            continue;
+        for (uint32_t i = 0; k->build(i, &c); i++)
+            for (uint32_t shift = 0; shift < 2; shift++) {
+                tally->cases++;
+                tally->failed += !check_kernel_case(device, twin, k, &c, shift);
+            }
+    }
+}
+
+/* ---- operations ---- */
+
+static void widen_inputs(const struct check_op_case *c, const struct check_op_run *run, void **wide)
+{
+    for (uint32_t i = 0; i < c->args; i++)
+        wide[i] = check_widen(c->arg[i].type, run->input[i], c->arg[i].count);
+}
+
+static double loss_of(const struct check_op *op, const struct check_op_case *c, void *const *in,
+                      const float *weight, double *result)
+{
+    double loss = 0;
+    op->evaluate(c, in, check_random, result);
+    for (uint64_t i = 0; i < c->count; i++)
+        loss += weight[i] * result[i];
+    return loss;
+}
+
+/* d(loss)/d(input) by central differences, at some dozens of elements spread over the input. */
+static bool check_differences(const struct check_op *op, const struct check_op_case *c,
+                              const struct check_op_run *run, uint32_t number)
+{
+    enum { SAMPLES = 48 };
+    const double step = 1e-5;
+    const uint64_t count = c->arg[number].count, samples = count < SAMPLES ? count : SAMPLES;
+    void *in[TENSOR_NODE_INPUTS + 3] = {0};
+    float got[SAMPLES];
+    double want[SAMPLES], *result = check_allocate(c->count * sizeof *result);
+    widen_inputs(c, run, in);
+    for (uint64_t i = 0; i < samples; i++) {
+        const uint64_t at = i * count / samples;
+        double *x = (double *)in[number] + at;
+        const double middle = *x;
+        *x = middle + step;
+        const double above = loss_of(op, c, in, run->weight, result);
+        *x = middle - step;
+        want[i] = (above - loss_of(op, c, in, run->weight, result)) / (2 * step);
+        got[i] = run->gradient[number][at];
+        *x = middle;
+    }
+    char what[200];
+    snprintf(what, sizeof what, "gradient of %s (%s) to input %u", op->name, c->label, number);
+    const bool good = check_floats(what, got, want, samples, 5e-5);
+    for (uint32_t i = 0; i < c->args; i++)
+        free(in[i]);
+    free(result);
+    return good;
+}
+
+static bool check_op_grad(struct tensor_device *device, const struct check_op *op,
+                          const struct check_op_case *c)
+{
+    struct check_op_run run;
+    bool good = check_run_op(device, op, c, &run);
+    for (uint32_t i = 0; i < c->args && good; i++)
+        if (c->arg[i].gradient)
+            good = check_differences(op, c, &run, i);
+    check_op_run_free(&run);
+    return good;
+}
+
+static bool check_op_result(struct tensor_device *device, const struct check_op *op,
+                            const struct check_op_case *c)
+{
+    struct check_op_run run;
+    void *in[TENSOR_NODE_INPUTS + 3] = {0};
+    double *want = check_allocate(c->count * sizeof *want);
+    char what[200];
+    bool good = check_run_op(device, op, c, &run);
+    if (good) {
+        widen_inputs(c, &run, in);
+        op->evaluate(c, in, check_random, want);
+        snprintf(what, sizeof what, "%s (%s)", op->name, c->label);
+        good = check_floats(what, run.result, want, c->count, op->tolerance);
+    }
+    for (uint32_t i = 0; i < c->args; i++)
+        free(in[i]);
+    free(want);
+    check_op_run_free(&run);
+    return good;
+}
+
+static bool same_runs(const struct check_op *op, const struct check_op_case *c,
+                      const struct check_op_run *got, const struct check_op_run *want)
+{
+    char what[200];
+    snprintf(what, sizeof what, "%s (%s)", op->name, c->label);
+    double *wide = check_widen(TENSOR_F32, want->result, c->count);
+    bool good = check_floats(what, got->result, wide, c->count, 2 * op->tolerance);
+    free(wide);
+    for (uint32_t i = 0; i < c->args && good; i++) {
+        if (!c->arg[i].gradient)
+            continue;
+        snprintf(what, sizeof what, "gradient of %s (%s) to input %u", op->name, c->label, i);
+        wide = check_widen(TENSOR_F32, want->gradient[i], c->arg[i].count);
+        good = check_floats(what, got->gradient[i], wide, c->arg[i].count, 5e-5);
+        free(wide);
+    }
+    return good;
+}
+
+/* An operation and its gradients on `device` as on `twin`. */
+static bool check_op_twin(struct tensor_device *device, struct tensor_device *twin,
+                          const struct check_op *op, const struct check_op_case *c)
+{
+    struct check_op_run got, want = {0};
+    check_seed(options.seed, c->label);
+    bool good = check_run_op(device, op, c, &got);
+    check_seed(options.seed, c->label);
+    good = good && check_run_op(twin, op, c, &want) && same_runs(op, c, &got, &want);
+    check_op_run_free(&got);
+    check_op_run_free(&want);
+    return good;
+}
+
+enum verb { TEST, REFERENCE, GRAD, LIST };
+
+static void check_ops_on(struct tensor_device *device, struct tensor_device *twin, enum verb verb,
+                         struct tally *tally)
+{
+    static struct check_op_case c;
+    for (const struct check_op *op = check_ops; op->name; op++)
+        for (uint32_t i = 0; wanted(op->name) && op->build(i, &c); i++) {
+            check_seed(options.seed, c.label);
+            tally->cases++;
+            tally->failed += verb == TEST        ? !check_op_twin(device, twin, op, &c)
+                             : verb == REFERENCE ? !check_op_result(device, op, &c)
+                                                 : !check_op_grad(device, op, &c);
+        }
+}
+
+/* ---- verbs ---- */
+
+static int conclude(const char *name, const struct tally *tally)
+{
+    printf("%s: %u cases, %u failed, seed %llu\n", name, tally->cases, tally->failed,
+           (unsigned long long)options.seed);
+    return tally->failed || !tally->cases ? CHECK_FAILED : 0;
+}
+
+/* The device as it is, then with tiles in shared memory if it would not use them itself, and without
+ * if it would: only kernels with variants again. */
+static int test_device(const char *name, struct tensor_device *cpu)
+{
+    struct tally tally = {0};
+    for (int other = 0; other < 2; other++) {
+        static uint32_t features;
+        const uint32_t tiles = TENSOR_SHARED_TILES;
+        struct tensor_device *device = NULL;
+        const uint32_t enable = other && !(features & tiles) ? tiles : 0;
+        const uint32_t disable = other && (features & tiles) ? tiles : 0;
+        if (check_open(name, enable, disable, &device) < 0)
+            return CHECK_FAILED;
+        const struct tensor_device_info *info = tensor_device_info(device);
+        if (!other)
+            printf("%s: %s, %s\n", name, info->name, info->driver);
+        else if (info->features == features)
+            printf("FAIL %s: shared tiles can be neither switched on nor off\n", name);
+        tally.failed += other && info->features == features;
+        features = info->features;
+        check_kernels_on(device, cpu, other ? "matmul" : NULL, &tally);
+        if (!other)
+            check_ops_on(device, cpu, TEST, &tally);
+        tally.failed += !check_close(&device);
+    }
+    return conclude(name, &tally);
+}
+
+static int run_test(struct tensor_device *cpu)
+{
+    char name[16][32];
+    const uint32_t count = check_devices(options.device, name, 16);
+    int status = 0;
+    if (!count) {
+        printf("SKIP: there is no Vulkan device; a software one is enough (Debian: "
+               "mesa-vulkan-drivers)\n");
+        return CHECK_SKIPPED;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        status |= test_device(name[i], cpu);
+    return status;
+}
+
+/* Whether each "tensor_x(struct tensor_graph *g" of the header has cases. */
+static int list_missing_ops(void)
+{
+    char line[512];
+    int missing = 0;
+    FILE *f = options.header ? fopen(options.header, "re") : NULL;
+    if (options.header && !f) {
+        printf("FAIL %s: %s\n", options.header, strerror(errno));
+        return 1;
+    }
+    while (f && fgets(line, sizeof line, f)) {
+        char *name = strstr(line, "tensor_"), *open = strstr(line, "(struct tensor_graph *g");
+        if (!name || !open)
+            continue;
+        *open = 0;
+        for (char *at; (at = strpbrk(name, " *"));)
+            name = at + 1;
+        const struct check_op *op = check_ops;
+        while (op->name && strcmp(op->name, name) != 0)
+            op++;
+        if (!op->name)
+            printf("FAIL %s has no case in ops.c\n", name);
+        missing += !op->name;
+    }
+    if (f)
+        fclose(f);
+    return missing;
+}
+
+static int run_list(void)
+{
+    static struct check_kernel_case kernel_case;
+    static struct check_op_case op_case;
+    int missing = list_missing_ops();
+    for (unsigned i = 0; tensor_kernels(i); i++) {
+        const struct check_kernel *k = check_kernels;
+        while (k->name && strcmp(k->name, tensor_kernels(i)->name) != 0)
+            k++;
+        if (!k->name)
+            printf("FAIL kernel %s has no case in cases.c\n", tensor_kernels(i)->name);
+        missing += !k->name;
+    }
+    for (const struct check_kernel *k = check_kernels; k->name; k++)
+        for (uint32_t i = 0; wanted(k->name) && k->build(i, &kernel_case); i++)
+            printf("%s (%s)\n", k->name, kernel_case.label);
+    for (const struct check_op *op = check_ops; op->name; op++)
+        for (uint32_t i = 0; wanted(op->name) && op->build(i, &op_case); i++)
+            printf("%s (%s)\n", op->name, op_case.label);
+    return missing ? CHECK_FAILED : 0;
+}
+
+static int run_verb(enum verb verb)
+{
+    struct tensor_device *cpu = NULL;
+    struct tally tally = {0};
+    if (verb == LIST)
+        return run_list();
+    if (tensor_device_open(&(struct tensor_device_params){.name = "cpu"}, &cpu) < 0) {
+        printf("FAIL %s\n", tensor_error());
+        return CHECK_FAILED;
+    }
+    int status = 0;
+    if (verb == TEST) {
+        status = run_test(cpu);
+    } else {
+        if (verb == REFERENCE)
+            check_kernels_on(cpu, NULL, NULL, &tally);
+        check_ops_on(cpu, NULL, verb, &tally);
+        status = conclude("cpu", &tally);
+    }
+    tensor_device_close(&cpu);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option longs[] = {{"device", 1, NULL, 'd'}, {"only", 1, NULL, 'o'},
+                                          {"seed", 1, NULL, 's'}, {"header", 1, NULL, 'h'}, {0}};
+    static const char *const verbs[] = {"test", "reference", "grad", "list"};
+    for (int option; (option = getopt_long(argc, argv, "", longs, NULL)) != -1;)
+        switch (option) {
+        case 'd': options.device = optarg; break;
+        case 'o': options.only = optarg; break;
+        case 's': options.seed = strtoull(optarg, NULL, 0); break;
+        case 'h': options.header = optarg; break;
+        default: fputs(usage, stderr); return 2;
+        }
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    for (enum verb verb = TEST; optind + 1 == argc && verb <= LIST; verb++)
+        if (strcmp(argv[optind], verbs[verb]) == 0)
+            return run_verb(verb);
+    fputs(usage, stderr);
+    return 2;
+}

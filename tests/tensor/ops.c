@@ -1,0 +1,589 @@
+/* ops.c - every operation of op.h in small sizes, and its result in double precision. */
+#include "tensor/op/adamw.h"
+#include "tensor/op/add.h"
+#include "tensor/op/attention.h"
+#include "tensor/op/cross_entropy.h"
+#include "tensor/op/embedding.h"
+#include "tensor/op/layer_norm.h"
+#include "tensor/op/matmul.h"
+#include "tensor/op/residual.h"
+#include "tensor/op/shift.h"
+#include "tensor/op/sum.h"
+#include "tests/tensor/reference.h"
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+#define SHAPE(...)   sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t), (uint32_t[]){__VA_ARGS__}
+
+static __attribute__((format(printf, 3, 4))) void start(struct check_op_case *c, uint64_t count,
+                                                        const char *format, ...)
+{
+    va_list args;
+    *c = (struct check_op_case){.count = count};
+    va_start(args, format);
+    vsnprintf(c->label, sizeof c->label, format, args);
+    va_end(args);
+}
+
+static struct check_arg *argument(struct check_op_case *c, enum tensor_type type, uint32_t rank,
+                                  const uint32_t *shape)
+{
+    struct check_arg *arg = &c->arg[c->args++];
+    *arg = (struct check_arg){.type = type, .count = 1, .input = true, .rank = rank};
+    for (uint32_t i = 0; i < rank; i++)
+        arg->count *= arg->shape[i] = shape[i];
+    return arg;
+}
+
+static struct check_arg *parameter(struct check_op_case *c, uint32_t rank, const uint32_t *shape)
+{
+    struct check_arg *arg = argument(c, TENSOR_F32, rank, shape);
+    arg->low = -1;
+    arg->high = 1;
+    arg->gradient = true;
+    return arg;
+}
+
+static struct check_arg *constant(struct check_op_case *c, uint32_t rank, const uint32_t *shape)
+{
+    struct check_arg *arg = parameter(c, rank, shape);
+    arg->gradient = false;
+    return arg;
+}
+
+/* ---- tensor_reshape ---- */
+
+static bool build_reshape(uint32_t i, struct check_op_case *c)
+{
+    start(c, 24, "(4, 6) as (2, 3, 4)");
+    parameter(c, SHAPE(4, 6));
+    return i == 0;
+}
+
+static struct tensor *record_reshape(struct tensor_graph *g, const struct check_op_case *c,
+                                     struct tensor **in)
+{
+    return tensor_reshape(g, in[0], SHAPE(2, 3, 4));
+}
+
+static void evaluate_reshape(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                             double *result)
+{
+    memcpy(result, in[0], c->count * sizeof *result);
+}
+
+/* ---- tensor_row: rows, columns, row; copied, since it is no memory of its own ---- */
+
+static bool build_row(uint32_t i, struct check_op_case *c)
+{
+    static const uint32_t sizes[][3] = {{1, 1, 0}, {5, 7, 0}, {5, 7, 4}};
+    if (i >= COUNT(sizes))
+        return false;
+    start(c, sizes[i][1], "%u of %u x %u", sizes[i][2], sizes[i][0], sizes[i][1]);
+    memcpy(c->number, sizes[i], sizeof sizes[i]);
+    constant(c, SHAPE(sizes[i][0], sizes[i][1]));
+    constant(c, SHAPE(sizes[i][1]));
+    c->result = 2;
+    return true;
+}
+
+static struct tensor *record_row(struct tensor_graph *g, const struct check_op_case *c,
+                                 struct tensor **in)
+{
+    tensor_copy(g, in[1], tensor_row(g, in[0], c->number[2]));
+    return in[1];
+}
+
+static void evaluate_row(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                         double *result)
+{
+    memcpy(result, (double *)in[0] + c->number[2] * c->count, c->count * sizeof *result);
+}
+
+/* ---- tensor_linear: rows, inputs, outputs, bias, relu ---- */
+
+static bool build_linear(uint32_t i, struct check_op_case *c)
+{
+    static const uint32_t sizes[][3] = {{1, 1, 1}, {5, 7, 3}, {70, 12, 9}, {300, 8, 68}};
+    if (i / 4 >= COUNT(sizes))
+        return false;
+    const uint32_t *s = sizes[i / 4], bias = i % 2, relu = i / 2 % 2;
+    start(c, (uint64_t)s[0] * s[2], "(%u, %u) to %u%s%s", s[0], s[1], s[2], bias ? ", bias" : "",
+          relu ? ", relu" : "");
+    memcpy(c->number, (uint32_t[]){s[0], s[1], s[2], bias, relu}, 5 * sizeof *c->number);
+    parameter(c, SHAPE(s[0], s[1]));
+    parameter(c, SHAPE(s[2], s[1]));
+    if (bias)
+        parameter(c, SHAPE(s[2]));
+    return true;
+}
+
+static struct tensor *record_linear(struct tensor_graph *g, const struct check_op_case *c,
+                                    struct tensor **in)
+{
+    return tensor_linear(g, in[0], in[1], c->number[3] ? in[2] : NULL, c->number[4]);
+}
+
+static void evaluate_linear(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                            double *result)
+{
+    const struct matmul_params p = {
+        .m = c->number[0], .k = c->number[1], .n = c->number[2],
+        .flags = MATMUL_TRANSPOSE_B | (c->number[3] ? MATMUL_BIAS : 0) |
+                 (c->number[4] ? MATMUL_RELU : 0)};
+    reference_matmul(&p, (void *const[]){in[0], in[1], c->number[3] ? in[2] : NULL, result});
+}
+
+/* ---- tensor_embedding: rows, columns ---- */
+
+static bool build_embedding(uint32_t i, struct check_op_case *c)
+{
+    const uint32_t rows = i ? 36 : 4, columns = i ? 5 : 1;
+    start(c, (uint64_t)rows * columns, "%u x %u", rows, columns);
+    memcpy(c->number, (uint32_t[]){rows, columns}, 2 * sizeof *c->number);
+    argument(c, TENSOR_U8, SHAPE(rows))->high = i ? 255 : 3;
+    parameter(c, SHAPE(256, columns));
+    return i < 2;
+}
+
+static struct tensor *record_embedding(struct tensor_graph *g, const struct check_op_case *c,
+                                       struct tensor **in)
+{
+    return tensor_embedding(g, in[0], in[1]);
+}
+
+static void evaluate_embedding(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                               double *result)
+{
+    const struct embedding_params p = {.rows = c->number[0], .columns = c->number[1]};
+    reference_embedding(&p, (void *const[]){in[0], in[1], result});
+}
+
+/* ---- tensor_shift and tensor_add_rows: groups, n, columns, s ---- */
+
+static const uint32_t groups[][4] = {{1, 1, 1, 1}, {3, 4, 5, 1}, {2, 7, 3, 4}, {300, 2, 3, 2}};
+
+static bool build_groups(uint32_t i, struct check_op_case *c, bool shift)
+{
+    if (i >= COUNT(groups))
+        return false;
+    const uint32_t *s = groups[i], rows = s[0] * s[1];
+    start(c, (uint64_t)rows * s[2], "%u groups of %u x %u%s", s[0], s[1], s[2], shift ? ", shift" : "");
+    memcpy(c->number, s, sizeof groups[i]);
+    parameter(c, SHAPE(rows, s[2]));
+    parameter(c, SHAPE(shift ? s[3] : s[1], s[2]));
+    return true;
+}
+
+static bool build_shift(uint32_t i, struct check_op_case *c)
+{
+    return build_groups(i, c, true);
+}
+
+static struct tensor *record_shift(struct tensor_graph *g, const struct check_op_case *c,
+                                   struct tensor **in)
+{
+    return tensor_shift(g, in[0], in[1], c->number[1]);
+}
+
+static void evaluate_shift(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                           double *result)
+{
+    const struct shift_params p = {.rows = c->number[0] * c->number[1], .columns = c->number[2],
+                                   .n = c->number[1], .s = c->number[3]};
+    reference_shift(&p, (void *const[]){in[0], in[1], result});
+}
+
+static bool build_add_rows(uint32_t i, struct check_op_case *c)
+{
+    return build_groups(i, c, false);
+}
+
+static struct tensor *record_add_rows(struct tensor_graph *g, const struct check_op_case *c,
+                                      struct tensor **in)
+{
+    return tensor_add_rows(g, in[0], in[1]);
+}
+
+static void evaluate_add_rows(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                              double *result)
+{
+    const struct add_rows_params p = {.rows = c->number[0] * c->number[1], .columns = c->number[2],
+                                      .n = c->number[1]};
+    reference_add_rows(&p, (void *const[]){in[0], in[1], NULL, result});
+}
+
+/* The second half of a table of two. */
+static bool build_add_rows_at(uint32_t i, struct check_op_case *c)
+{
+    if (!build_groups(i, c, false))
+        return false;
+    const uint32_t n = c->number[1], columns = c->number[2];
+    c->args = 0;
+    constant(c, SHAPE(c->number[0] * n, columns));
+    constant(c, SHAPE(2 * n, columns));
+    struct check_arg *position = argument(c, TENSOR_U32, SHAPE(1));
+    position->low = position->high = 1;
+    return true;
+}
+
+static struct tensor *record_add_rows_at(struct tensor_graph *g, const struct check_op_case *c,
+                                         struct tensor **in)
+{
+    return tensor_add_rows_at(g, in[0], in[1], in[2], c->number[1]);
+}
+
+static void evaluate_add_rows_at(const struct check_op_case *c, void *const *in,
+                                 const uint32_t *random, double *result)
+{
+    const struct add_rows_params p = {.rows = c->number[0] * c->number[1], .columns = c->number[2],
+                                      .n = c->number[1], .flags = ADD_ROWS_POSITION};
+    reference_add_rows(&p, (void *const[]){in[0], in[1], in[2], result});
+}
+
+/* ---- tensor_add and tensor_residual: rows, columns ---- */
+
+static bool build_pair(uint32_t i, struct check_op_case *c, float rate)
+{
+    const uint32_t rows = i ? 13 : 1, columns = i ? 10 : 1;
+    start(c, (uint64_t)rows * columns, "%u x %u, dropout %g", rows, columns, (double)rate);
+    memcpy(c->number, (uint32_t[]){rows, columns}, 2 * sizeof *c->number);
+    c->real = rate;
+    parameter(c, SHAPE(rows, columns));
+    parameter(c, SHAPE(rows, columns));
+    return true;
+}
+
+static bool build_add(uint32_t i, struct check_op_case *c)
+{
+    return i < 2 && build_pair(i, c, 0);
+}
+
+static struct tensor *record_add(struct tensor_graph *g, const struct check_op_case *c,
+                                 struct tensor **in)
+{
+    return tensor_add(g, in[0], in[1]);
+}
+
+static bool build_residual(uint32_t i, struct check_op_case *c)
+{
+    static const float rates[] = {0, 0.1f, 0.5f, 0.9f};
+    return i < 8 && build_pair(i % 2, c, rates[i / 2]);
+}
+
+static struct tensor *record_residual(struct tensor_graph *g, const struct check_op_case *c,
+                                      struct tensor **in)
+{
+    return tensor_residual(g, in[0], in[1], c->real);
+}
+
+static uint32_t threshold_of(float rate)
+{
+    return (uint32_t)((double)rate * 4294967296.0);
+}
+
+static void evaluate_residual(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                              double *result)
+{
+    const struct residual_params p = {.rows = c->number[0], .columns = c->number[1],
+                                      .threshold = threshold_of(c->real), .scale = 1 / (1 - c->real)};
+    reference_residual(&p, (void *const[]){in[0], in[1], (void *)random, result});
+}
+
+/* ---- tensor_layer_norm: rows, columns ---- */
+
+static bool build_layer_norm(uint32_t i, struct check_op_case *c)
+{
+    static const uint32_t sizes[][2] = {{1, 2}, {5, 7}, {3, 130}, {300, 6}};
+    if (i >= COUNT(sizes))
+        return false;
+    const uint32_t rows = sizes[i][0], columns = sizes[i][1];
+    start(c, (uint64_t)rows * columns, "%u x %u", rows, columns);
+    memcpy(c->number, sizes[i], sizeof sizes[i]);
+    parameter(c, SHAPE(rows, columns));
+    parameter(c, SHAPE(columns));
+    parameter(c, SHAPE(columns));
+    return true;
+}
+
+static struct tensor *record_layer_norm(struct tensor_graph *g, const struct check_op_case *c,
+                                        struct tensor **in)
+{
+    return tensor_layer_norm(g, in[0], in[1], in[2], 1e-2f);
+}
+
+static void evaluate_layer_norm(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                                double *result)
+{
+    const struct layer_norm_params p = {.rows = c->number[0], .columns = c->number[1],
+                                        .epsilon = 1e-2f};
+    double *stat = check_allocate(2 * p.rows * sizeof *stat);
+    reference_layer_norm(&p, (void *const[]){in[0], in[1], in[2], result, stat});
+    free(stat);
+}
+
+/* ---- tensor_attention: sequences, positions, heads, head_dim ---- */
+
+static bool build_attention(uint32_t i, struct check_op_case *c)
+{
+    static const uint32_t sizes[][4] = {{1, 1, 1, 1}, {2, 6, 3, 5}, {2, 9, 2, 4}, {1, 7, 1, 64}};
+    static const float rates[] = {0, 0.2f};
+    if (i / 2 >= COUNT(sizes))
+        return false;
+    const uint32_t *s = sizes[i / 2], rows = s[0] * s[1], columns = s[2] * s[3];
+    start(c, (uint64_t)rows * columns, "%u x %u x %u heads of %u, dropout %g", s[0], s[1], s[2], s[3],
+          (double)rates[i % 2]);
+    memcpy(c->number, s, sizeof sizes[0]);
+    c->real = rates[i % 2];
+    struct check_arg *qkv = parameter(c, SHAPE(rows, 3 * columns));
+    qkv->low = -2;
+    qkv->high = 2;
+    return true;
+}
+
+static struct tensor *record_attention(struct tensor_graph *g, const struct check_op_case *c,
+                                       struct tensor **in)
+{
+    return tensor_attention(g, in[0], c->number[1], c->number[2], c->real);
+}
+
+static void evaluate_attention(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                               double *result)
+{
+    const uint32_t columns = c->number[2] * c->number[3];
+    const struct attention_params p = {
+        .sequences = c->number[0], .queries = c->number[1], .key_rows = c->number[1],
+        .stride_q = 3 * columns, .stride_k = 3 * columns, .heads = c->number[2],
+        .head_dim = c->number[3], .threshold = threshold_of(c->real),
+        .scale = 1 / sqrtf((float)c->number[3]), .drop_scale = 1 / (1 - c->real)};
+    double *qkv = in[0];
+    reference_attention(&p, (void *const[]){qkv, qkv + columns, qkv + 2 * columns, (void *)random,
+                                            NULL, result, NULL});
+}
+
+/* ---- tensor_attention_cached: sequences, fresh, heads, head_dim, position, capacity ---- */
+
+static bool build_attention_cached(uint32_t i, struct check_op_case *c)
+{
+    static const uint32_t sizes[][6] = {{1, 1, 1, 1, 0, 1}, {3, 1, 2, 5, 4, 9}, {2, 4, 2, 8, 0, 4},
+                                        {2, 3, 1, 64, 5, 8}};
+    if (i >= COUNT(sizes))
+        return false;
+    const uint32_t *s = sizes[i], columns = s[2] * s[3];
+    start(c, (uint64_t)s[0] * s[1] * columns, "%u x %u x %u heads of %u at %u of %u", s[0], s[1], s[2],
+          s[3], s[4], s[5]);
+    memcpy(c->number, s, sizeof sizes[0]);
+    constant(c, SHAPE(s[0] * s[1], 3 * columns));
+    constant(c, SHAPE(s[0], s[5], 2 * columns));
+    struct check_arg *position = argument(c, TENSOR_U32, SHAPE(1));
+    position->low = position->high = s[4];
+    return true;
+}
+
+static struct tensor *record_attention_cached(struct tensor_graph *g, const struct check_op_case *c,
+                                              struct tensor **in)
+{
+    return tensor_attention_cached(g, in[0], in[1], in[2], c->number[2]);
+}
+
+static void evaluate_attention_cached(const struct check_op_case *c, void *const *in,
+                                      const uint32_t *random, double *result)
+{
+    const uint32_t columns = c->number[2] * c->number[3];
+    const struct attention_append_params a = {.sequences = c->number[0], .fresh = c->number[1],
+                                              .capacity = c->number[5], .columns = columns};
+    const struct attention_params p = {
+        .sequences = c->number[0], .queries = c->number[1], .key_rows = c->number[5],
+        .stride_q = 3 * columns, .stride_k = 2 * columns, .heads = c->number[2],
+        .head_dim = c->number[3], .flags = ATTENTION_POSITION,
+        .scale = 1 / sqrtf((float)c->number[3]), .drop_scale = 1};
+    double *cache = in[1];
+    reference_attention_append(&a, (void *const[]){in[0], in[2], cache});
+    reference_attention(&p, (void *const[]){in[0], cache, cache + columns, NULL, in[2], result, NULL});
+}
+
+/* ---- tensor_cross_entropy: sequences, per_sequence ---- */
+
+static bool build_cross_entropy(uint32_t i, struct check_op_case *c)
+{
+    static const uint32_t sizes[][2] = {{1, 4}, {4, 5}};
+    if (i >= COUNT(sizes))
+        return false;
+    const uint32_t rows = sizes[i][0] * sizes[i][1];
+    start(c, rows, "%u x %u", sizes[i][0], sizes[i][1]);
+    memcpy(c->number, sizes[i], sizeof sizes[i]);
+    parameter(c, SHAPE(rows, 256));
+    argument(c, TENSOR_U8, SHAPE(rows))->high = 255;
+    argument(c, TENSOR_U32, SHAPE(sizes[i][0]))->high = sizes[i][1];
+    return true;
+}
+
+static struct tensor *record_cross_entropy(struct tensor_graph *g, const struct check_op_case *c,
+                                           struct tensor **in)
+{
+    return tensor_cross_entropy(g, in[0], in[1], in[2]);
+}
+
+static void evaluate_cross_entropy(const struct check_op_case *c, void *const *in,
+                                   const uint32_t *random, double *result)
+{
+    const struct cross_entropy_params p = {.rows = c->number[0] * c->number[1], .symbols = 256,
+                                           .per_sequence = c->number[1]};
+    double *lse = check_allocate(p.rows * sizeof *lse);
+    reference_cross_entropy(&p, (void *const[]){in[0], in[1], in[2], result, lse});
+    free(lse);
+}
+
+/* ---- tensor_sum and tensor_sum_squares: elements ---- */
+
+static bool build_sum(uint32_t i, struct check_op_case *c)
+{
+    static const uint32_t counts[] = {1, 77, 20000};
+    if (i >= COUNT(counts))
+        return false;
+    start(c, 1, "%u", counts[i]);
+    c->number[0] = counts[i];
+    parameter(c, SHAPE(counts[i]))->low = 0.5;
+    constant(c, SHAPE(1));
+    return true;
+}
+
+static struct tensor *record_sum(struct tensor_graph *g, const struct check_op_case *c,
+                                 struct tensor **in)
+{
+    return tensor_sum(g, in[0], in[1]);
+}
+
+static void evaluate_sum(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                         double *result)
+{
+    const struct sum_params p = {.count = c->number[0], .chunk = c->number[0], .flags = SUM_FACTOR};
+    reference_sum(&p, (void *const[]){in[0], in[1], result});
+}
+
+static bool build_sum_squares(uint32_t i, struct check_op_case *c)
+{
+    const uint32_t counts[3] = {i ? 40000 : 1, i ? 3 : 1, i ? 17 : 1};
+    start(c, 1, "%u, %u and %u", counts[0], counts[1], counts[2]);
+    for (uint32_t j = 0; j < 3; j++) {
+        c->number[j] = counts[j];
+        constant(c, SHAPE(counts[j]));
+    }
+    return i < 2;
+}
+
+static struct tensor *record_sum_squares(struct tensor_graph *g, const struct check_op_case *c,
+                                         struct tensor **in)
+{
+    return tensor_sum_squares(g, in, 3);
+}
+
+static void evaluate_sum_squares(const struct check_op_case *c, void *const *in,
+                                 const uint32_t *random, double *result)
+{
+    *result = 0;
+    for (uint32_t j = 0; j < 3; j++)
+        for (uint32_t i = 0; i < c->number[j]; i++)
+            *result += ((double *)in[j])[i] * ((double *)in[j])[i];
+}
+
+/* ---- tensor_fill, tensor_copy and tensor_adamw, in place ---- */
+
+static bool build_fill(uint32_t i, struct check_op_case *c)
+{
+    start(c, 15, "(3, 5)");
+    constant(c, SHAPE(3, 5));
+    c->result = 1;
+    return i == 0;
+}
+
+static struct tensor *record_fill(struct tensor_graph *g, const struct check_op_case *c,
+                                  struct tensor **in)
+{
+    tensor_fill(g, in[0], 2.5f);
+    return in[0];
+}
+
+static void evaluate_fill(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                          double *result)
+{
+    for (uint64_t i = 0; i < c->count; i++)
+        result[i] = 2.5;
+}
+
+static bool build_copy(uint32_t i, struct check_op_case *c)
+{
+    start(c, 15, "(3, 5) to (15)");
+    constant(c, SHAPE(15));
+    constant(c, SHAPE(3, 5));
+    c->result = 1;
+    return i == 0;
+}
+
+static struct tensor *record_copy(struct tensor_graph *g, const struct check_op_case *c,
+                                  struct tensor **in)
+{
+    tensor_copy(g, in[0], in[1]);
+    return in[0];
+}
+
+static void evaluate_copy(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                          double *result)
+{
+    memcpy(result, in[1], c->count * sizeof *result);
+}
+
+static bool build_adamw(uint32_t i, struct check_op_case *c)
+{
+    static const float settings[] = {1e-2f, 0.9f, 0.98f, 1e-8f, 0.1f, 10.0f, 50.0f, 0.5f};
+    static const float squared[] = {4};
+    start(c, 100, "100, 60 decayed");
+    for (uint32_t j = 0; j < 4; j++)
+        constant(c, SHAPE(100));
+    c->arg[3].low = 0;
+    constant(c, SHAPE(TENSOR_ADAMW_SETTINGS))->values = settings;
+    constant(c, SHAPE(1))->values = squared;
+    c->result = 1;
+    return i == 0;
+}
+
+static struct tensor *record_adamw(struct tensor_graph *g, const struct check_op_case *c,
+                                   struct tensor **in)
+{
+    tensor_adamw(g, in[0], in[1], in[2], in[3], in[4], in[5], 60);
+    return in[0];
+}
+
+static void evaluate_adamw(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                           double *result)
+{
+    const struct adamw_params p = {.count = 100, .decayed = 60};
+    reference_adamw(&p, in);
+    memcpy(result, in[0], c->count * sizeof *result);
+}
+
+const struct check_op check_ops[] = {
+    {"tensor_reshape", build_reshape, record_reshape, evaluate_reshape, 0},
+    {"tensor_row", build_row, record_row, evaluate_row, 0},
+    {"tensor_linear", build_linear, record_linear, evaluate_linear, 1e-5},
+    {"tensor_embedding", build_embedding, record_embedding, evaluate_embedding, 1e-6},
+    {"tensor_shift", build_shift, record_shift, evaluate_shift, 1e-5},
+    {"tensor_add_rows", build_add_rows, record_add_rows, evaluate_add_rows, 1e-5},
+    {"tensor_add_rows_at", build_add_rows_at, record_add_rows_at, evaluate_add_rows_at, 1e-6},
+    {"tensor_add", build_add, record_add, evaluate_residual, 1e-6},
+    {"tensor_residual", build_residual, record_residual, evaluate_residual, 1e-6},
+    {"tensor_layer_norm", build_layer_norm, record_layer_norm, evaluate_layer_norm, 2e-5},
+    {"tensor_attention", build_attention, record_attention, evaluate_attention, 2e-5},
+    {"tensor_attention_cached", build_attention_cached, record_attention_cached,
+     evaluate_attention_cached, 1e-5},
+    {"tensor_cross_entropy", build_cross_entropy, record_cross_entropy, evaluate_cross_entropy, 1e-5},
+    {"tensor_sum", build_sum, record_sum, evaluate_sum, 1e-5},
+    {"tensor_sum_squares", build_sum_squares, record_sum_squares, evaluate_sum_squares, 1e-5},
+    {"tensor_fill", build_fill, record_fill, evaluate_fill, 0},
+    {"tensor_copy", build_copy, record_copy, evaluate_copy, 0},
+    {"tensor_adamw", build_adamw, record_adamw, evaluate_adamw, 2e-6},
+    {0},
+};

@@ -1,0 +1,422 @@
+/* reference.c - what each kernel should compute, written plainly from the formulas in tensor/op/.
+ *
+ * Values of F32 tensors are doubles here; arguments come in the order of the parameter structs.
+ */
+#include "tensor/op/adamw.h"
+#include "tensor/op/add.h"
+#include "tensor/op/attention.h"
+#include "tensor/op/cross_entropy.h"
+#include "tensor/op/embedding.h"
+#include "tensor/op/fill.h"
+#include "tensor/op/layer_norm.h"
+#include "tensor/op/matmul.h"
+#include "tensor/op/residual.h"
+#include "tensor/op/shift.h"
+#include "tensor/op/sum.h"
+#include "tensor/op/sum_rows.h"
+#include "tensor/random.h"
+#include "tests/tensor/check.h"
+#include "tests/tensor/reference.h"
+#include <math.h>
+#include <stdlib.h>
+
+void reference_matmul(const void *params, void *const *arg)
+{
+    const struct matmul_params *p = params;
+    const double *a = arg[0], *b = arg[1], *bias = arg[2];
+    double *c = arg[3];
+    for (size_t i = 0; i < p->m; i++)
+        for (size_t j = 0; j < p->n; j++) {
+            double sum = p->flags & MATMUL_ACCUMULATE ? c[i * p->n + j] : 0;
+            for (size_t k = 0; k < p->k; k++)
+                sum += a[p->flags & MATMUL_TRANSPOSE_A ? k * p->m + i : i * p->k + k] *
+                       b[p->flags & MATMUL_TRANSPOSE_B ? j * p->k + k : k * p->n + j];
+            if (p->flags & MATMUL_BIAS)
+                sum += bias[j];
+            c[i * p->n + j] = p->flags & MATMUL_RELU ? fmax(0, sum) : sum;
+        }
+}
+
+void reference_relu_grad(const void *params, void *const *arg)
+{
+    const struct relu_grad_params *p = params;
+    const double *y = arg[0], *dy = arg[1];
+    double *dx = arg[2];
+    for (size_t i = 0; i < p->count; i++)
+        dx[i] = y[i] > 0 ? dy[i] : 0;
+}
+
+void reference_sum_rows(const void *params, void *const *arg)
+{
+    const struct sum_rows_params *p = params;
+    const double *x = arg[0];
+    double *y = arg[1];
+    for (size_t first = 0, i = 0; first < p->rows; first += p->chunk, i++)
+        for (size_t c = 0; c < p->columns; c++) {
+            double sum = p->accumulate ? y[i * p->columns + c] : 0;
+            for (size_t r = first; r < p->rows && r < first + p->chunk; r++)
+                sum += x[r * p->stride + c];
+            y[i * p->columns + c] = sum;
+        }
+}
+
+void reference_embedding(const void *params, void *const *arg)
+{
+    const struct embedding_params *p = params;
+    const uint8_t *bytes = arg[0];
+    const double *table = arg[1];
+    double *y = arg[2];
+    for (size_t r = 0; r < p->rows; r++)
+        for (size_t c = 0; c < p->columns; c++)
+            y[r * p->columns + c] = table[bytes[r] * p->columns + c];
+}
+
+void reference_embedding_grad(const void *params, void *const *arg)
+{
+    const struct embedding_grad_params *p = params;
+    const uint8_t *bytes = arg[0];
+    const double *dy = arg[1];
+    double *dtable = arg[2];
+    for (size_t r = 0; r < p->rows; r++)
+        for (size_t c = 0; c < p->columns; c++)
+            dtable[bytes[r] * p->columns + c] += dy[r * p->columns + c];
+}
+
+void reference_shift(const void *params, void *const *arg)
+{
+    const struct shift_params *p = params;
+    const double *x = arg[0], *pad = arg[1];
+    double *y = arg[2];
+    for (size_t r = 0; r < p->rows; r++)
+        for (size_t c = 0; c < p->columns; c++)
+            y[r * p->columns + c] = r % p->n < p->s ? pad[r % p->n * p->columns + c]
+                                                    : x[(r - p->s) * p->columns + c];
+}
+
+void reference_shift_grad(const void *params, void *const *arg)
+{
+    const struct shift_grad_params *p = params;
+    const double *dy = arg[0];
+    double *dx = arg[1];
+    for (size_t r = 0; r < p->rows; r++)
+        for (size_t c = 0; c < p->columns; c++)
+            dx[r * p->columns + c] = r % p->n + p->s < p->n ? dy[(r + p->s) * p->columns + c] : 0;
+}
+
+void reference_add(const void *params, void *const *arg)
+{
+    const struct add_params *p = params;
+    const double *x = arg[0], *z = arg[1];
+    double *y = arg[2];
+    for (size_t i = 0; i < p->count; i++)
+        y[i] = x[i] + z[i];
+}
+
+void reference_add_rows(const void *params, void *const *arg)
+{
+    const struct add_rows_params *p = params;
+    const double *x = arg[0], *table = arg[1];
+    double *y = arg[3];
+    const size_t first = p->flags & ADD_ROWS_POSITION ? *(const uint32_t *)arg[2] : 0;
+    for (size_t r = 0; r < p->rows; r++)
+        for (size_t c = 0; c < p->columns; c++)
+            y[r * p->columns + c] = x[r * p->columns + c] +
+                                    table[(first * p->n + r % p->n) * p->columns + c];
+}
+
+/* Whether word `at` of a row of random words is below the threshold: dropped. */
+static bool dropped(const uint32_t *random, uint32_t at, uint32_t row, uint32_t stream,
+                    uint32_t threshold)
+{
+    if (!threshold)
+        return false;
+    const struct tensor_random r =
+        tensor_random(at / 4, row, stream, random[2], random[0], random[1]);
+    return r.word[at % 4] < threshold;
+}
+
+void reference_residual(const void *params, void *const *arg)
+{
+    const struct residual_params *p = params;
+    const double *x = arg[0], *z = arg[1];
+    double *y = arg[3];
+    for (uint32_t r = 0; r < p->rows; r++)
+        for (uint32_t c = 0; c < p->columns; c++) {
+            const size_t i = (size_t)r * p->columns + c;
+            y[i] = x[i] + (dropped(arg[2], c, r, p->stream, p->threshold) ? 0 : z[i] * p->scale);
+        }
+}
+
+void reference_residual_grad(const void *params, void *const *arg)
+{
+    const struct residual_grad_params *p = params;
+    const double *dy = arg[0];
+    double *dz = arg[2];
+    for (uint32_t r = 0; r < p->rows; r++)
+        for (uint32_t c = 0; c < p->columns; c++) {
+            const size_t i = (size_t)r * p->columns + c;
+            dz[i] = dropped(arg[1], c, r, p->stream, p->threshold) ? 0 : dy[i] * p->scale;
+        }
+}
+
+void reference_layer_norm(const void *params, void *const *arg)
+{
+    const struct layer_norm_params *p = params;
+    const double *gain = arg[1], *bias = arg[2];
+    double *stat = arg[4];
+    for (size_t r = 0; r < p->rows; r++) {
+        const double *x = (const double *)arg[0] + r * p->columns;
+        double *y = (double *)arg[3] + r * p->columns, mean = 0, variance = 0;
+        for (size_t c = 0; c < p->columns; c++)
+            mean += x[c] / p->columns;
+        for (size_t c = 0; c < p->columns; c++)
+            variance += (x[c] - mean) * (x[c] - mean) / p->columns;
+        const double rstd = 1 / sqrt(variance + p->epsilon);
+        for (size_t c = 0; c < p->columns; c++)
+            y[c] = (x[c] - mean) * rstd * gain[c] + bias[c];
+        stat[2 * r] = mean;
+        stat[2 * r + 1] = rstd;
+    }
+}
+
+void reference_layer_norm_grad(const void *params, void *const *arg)
+{
+    const struct layer_norm_grad_params *p = params;
+    const double *gain = arg[1], *stat = arg[2];
+    for (size_t r = 0; r < p->rows; r++) {
+        const double *x = (const double *)arg[0] + r * p->columns;
+        const double *dy = (const double *)arg[3] + r * p->columns;
+        double *dx = (double *)arg[4] + r * p->columns, mean_e = 0, mean_ex = 0;
+        const double mean = stat[2 * r], rstd = stat[2 * r + 1];
+        for (size_t c = 0; c < p->columns; c++) {
+            mean_e += dy[c] * gain[c] / p->columns;
+            mean_ex += dy[c] * gain[c] * (x[c] - mean) * rstd / p->columns;
+        }
+        for (size_t c = 0; c < p->columns; c++) {
+            const double d = rstd * (dy[c] * gain[c] - mean_e - (x[c] - mean) * rstd * mean_ex);
+            dx[c] = p->accumulate ? dx[c] + d : d;
+        }
+    }
+}
+
+void reference_layer_norm_grad_gain(const void *params, void *const *arg)
+{
+    const struct layer_norm_grad_gain_params *p = params;
+    const double *x = arg[0], *stat = arg[1], *dy = arg[2];
+    for (size_t first = 0, i = 0; first < p->rows; first += p->chunk, i++) {
+        double *partial = (double *)arg[3] + 2 * i * p->columns;
+        for (size_t c = 0; c < p->columns; c++) {
+            partial[c] = partial[p->columns + c] = 0;
+            for (size_t r = first; r < p->rows && r < first + p->chunk; r++) {
+                const double d = dy[r * p->columns + c];
+                partial[c] += d * (x[r * p->columns + c] - stat[2 * r]) * stat[2 * r + 1];
+                partial[p->columns + c] += d;
+            }
+        }
+    }
+}
+
+static double dot(const double *a, const double *b, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += a[i] * b[i];
+    return sum;
+}
+
+/* y and lse of query i of sequence n, head h. */
+static void attend(const struct attention_params *p, void *const *arg, uint32_t n, uint32_t h,
+                   uint32_t i)
+{
+    const uint32_t first = p->flags & ATTENTION_POSITION ? *(const uint32_t *)arg[4] : 0;
+    const uint32_t keys = first + i + 1, row = n * p->queries + i;
+    const double *q = (const double *)arg[0] + (size_t)row * p->stride_q + h * p->head_dim;
+    const size_t begin = (size_t)n * p->key_rows * p->stride_k + h * p->head_dim;
+    const double *k = (const double *)arg[1] + begin, *v = (const double *)arg[2] + begin;
+    double *y = (double *)arg[5] + ((size_t)row * p->heads + h) * p->head_dim, sum = 0;
+    double *weight = check_allocate(keys * sizeof *weight);
+    for (uint32_t j = 0; j < keys; j++)
+        sum += weight[j] = exp(p->scale * dot(q, k + (size_t)j * p->stride_k, p->head_dim));
+    for (uint32_t c = 0; c < p->head_dim; c++)
+        y[c] = 0;
+    for (uint32_t j = 0; j < keys; j++) {
+        const uint32_t query = (n * p->heads + h) * p->queries + i;
+        if (dropped(arg[3], j, query, p->stream, p->threshold))
+            continue;
+        for (uint32_t c = 0; c < p->head_dim; c++)
+            y[c] += weight[j] / sum * p->drop_scale * v[(size_t)j * p->stride_k + c];
+    }
+    if (p->flags & ATTENTION_LSE)
+        ((double *)arg[6])[(size_t)row * p->heads + h] = log(sum);
+    free(weight);
+}
+
+void reference_attention(const void *params, void *const *arg)
+{
+    const struct attention_params *p = params;
+    for (uint32_t n = 0; n < p->sequences; n++)
+        for (uint32_t h = 0; h < p->heads; h++)
+            for (uint32_t i = 0; i < p->queries; i++)
+                attend(p, arg, n, h, i);
+}
+
+void reference_attention_grad_dot(const void *params, void *const *arg)
+{
+    const struct attention_grad_dot_params *p = params;
+    const double *y = arg[0], *dy = arg[1];
+    double *delta = arg[2];
+    for (size_t i = 0; i < (size_t)p->rows * p->heads; i++)
+        delta[i] = dot(y + i * p->head_dim, dy + i * p->head_dim, p->head_dim);
+}
+
+/* What the pair of query i and key j adds to the gradients; one of the halves is left out. */
+static void pair_gradient(const struct attention_grad_params *p, void *const *arg, uint32_t n,
+                          uint32_t h, uint32_t i, uint32_t j, bool of_query)
+{
+    const size_t columns = (size_t)p->heads * p->head_dim;
+    const size_t row_i = (size_t)n * p->positions + i, row_j = (size_t)n * p->positions + j;
+    const size_t at_q = row_i * 3 * columns + h * p->head_dim;
+    const size_t at_k = row_j * 3 * columns + columns + h * p->head_dim, at_v = at_k + columns;
+    const double *qkv = arg[0], *dy = (const double *)arg[1] + row_i * columns + h * p->head_dim;
+    const double lse = ((const double *)arg[2])[row_i * p->heads + h];
+    const double delta = ((const double *)arg[3])[row_i * p->heads + h];
+    double *dqkv = arg[5];
+    const uint32_t query = (n * p->heads + h) * p->positions + i;
+    const double keep =
+        dropped(arg[4], j, query, p->stream, p->threshold) ? 0 : (double)p->drop_scale;
+    const double weight = exp(p->scale * dot(qkv + at_q, qkv + at_k, p->head_dim) - lse);
+    const double ds = p->scale * weight * (keep * dot(dy, qkv + at_v, p->head_dim) - delta);
+    for (uint32_t c = 0; c < p->head_dim; c++)
+        if (of_query) {
+            dqkv[at_q + c] += ds * qkv[at_k + c];
+        } else {
+            dqkv[at_k + c] += ds * qkv[at_q + c];
+            dqkv[at_v + c] += keep * weight * dy[c];
+        }
+}
+
+static void attention_gradient(const struct attention_grad_params *p, void *const *arg, bool of_query)
+{
+    const size_t columns = (size_t)p->heads * p->head_dim;
+    double *dqkv = arg[5];
+    for (size_t r = 0; r < (size_t)p->sequences * p->positions; r++)
+        for (size_t c = 0; c < 3 * columns; c++)
+            if ((c < columns) == of_query)
+                dqkv[r * 3 * columns + c] = 0;
+    for (uint32_t n = 0; n < p->sequences; n++)
+        for (uint32_t h = 0; h < p->heads; h++)
+            for (uint32_t i = 0; i < p->positions; i++)
+                for (uint32_t j = 0; j <= i; j++)
+                    pair_gradient(p, arg, n, h, i, j, of_query);
+}
+
+void reference_attention_grad_query(const void *params, void *const *arg)
+{
+    attention_gradient(params, arg, true);
+}
+
+void reference_attention_grad_key(const void *params, void *const *arg)
+{
+    attention_gradient(params, arg, false);
+}
+
+void reference_attention_append(const void *params, void *const *arg)
+{
+    const struct attention_append_params *p = params;
+    const double *qkv = arg[0];
+    const uint32_t *position = arg[1];
+    double *cache = arg[2];
+    for (size_t n = 0; n < p->sequences; n++)
+        for (size_t i = 0; i < p->fresh; i++)
+            for (size_t c = 0; c < 2 * (size_t)p->columns; c++)
+                cache[(n * p->capacity + *position + i) * 2 * p->columns + c] =
+                    qkv[(n * p->fresh + i) * 3 * p->columns + p->columns + c];
+}
+
+void reference_cross_entropy(const void *params, void *const *arg)
+{
+    const struct cross_entropy_params *p = params;
+    const uint8_t *target = arg[1];
+    const uint32_t *lengths = arg[2];
+    double *loss = arg[3], *lse = arg[4];
+    for (uint32_t r = 0; r < p->rows; r++) {
+        const double *logits = (const double *)arg[0] + (size_t)r * p->symbols;
+        double sum = 0;
+        for (uint32_t v = 0; v < p->symbols; v++)
+            sum += exp(logits[v]);
+        const bool counts = r % p->per_sequence < lengths[r / p->per_sequence];
+        lse[r] = counts ? log(sum) : 0;
+        loss[r] = counts ? lse[r] - logits[target[r]] : 0;
+    }
+}
+
+void reference_cross_entropy_grad(const void *params, void *const *arg)
+{
+    const struct cross_entropy_grad_params *p = params;
+    const double *logits = arg[0], *lse = arg[3], *dloss = arg[4];
+    const uint8_t *target = arg[1];
+    const uint32_t *lengths = arg[2];
+    double *dlogits = arg[5];
+    for (uint32_t r = 0; r < p->rows; r++)
+        for (uint32_t v = 0; v < p->symbols; v++) {
+            const size_t i = (size_t)r * p->symbols + v;
+            dlogits[i] = r % p->per_sequence < lengths[r / p->per_sequence]
+                             ? (exp(logits[i] - lse[r]) - (v == target[r])) * dloss[r] : 0;
+        }
+}
+
+void reference_sum(const void *params, void *const *arg)
+{
+    const struct sum_params *p = params;
+    const double *x = arg[0], *factor = arg[1];
+    double *y = arg[2];
+    for (size_t first = 0, i = 0; first < p->count; first += p->chunk, i++) {
+        double sum = 0;
+        for (size_t j = first; j < p->count && j < first + p->chunk; j++)
+            sum += p->flags & SUM_SQUARE ? x[j] * x[j] : x[j];
+        y[i] = p->flags & SUM_FACTOR ? *factor * sum : sum;
+    }
+}
+
+void reference_sum_grad(const void *params, void *const *arg)
+{
+    const struct sum_grad_params *p = params;
+    const double *dy = arg[0], *factor = arg[1];
+    double *dx = arg[2];
+    for (size_t i = 0; i < p->count; i++)
+        dx[i] = *factor * *dy;
+}
+
+void reference_fill(const void *params, void *const *arg)
+{
+    const struct fill_params *p = params;
+    for (size_t i = 0; i < p->count; i++)
+        ((double *)arg[0])[i] = p->value;
+}
+
+void reference_copy(const void *params, void *const *arg)
+{
+    const struct copy_params *p = params;
+    for (size_t i = 0; i < p->count; i++)
+        ((double *)arg[1])[i] = ((const double *)arg[0])[i];
+}
+
+void reference_adamw(const void *params, void *const *arg)
+{
+    const struct adamw_params *p = params;
+    double *w = arg[0], *m = arg[2], *v = arg[3];
+    const double *gradient = arg[1], *set = arg[4], squared = *(const double *)arg[5];
+    if (!isfinite(squared))
+        return;
+    const double beta1 = set[TENSOR_ADAMW_BETA1], beta2 = set[TENSOR_ADAMW_BETA2];
+    const double clip = set[TENSOR_ADAMW_CLIP], rate = set[TENSOR_ADAMW_RATE];
+    for (size_t i = 0; i < p->count; i++) {
+        const double g = gradient[i] * (clip > 0 ? fmin(1, clip / (sqrt(squared) + 1e-6)) : 1);
+        m[i] = beta1 * m[i] + (1 - beta1) * g;
+        v[i] = beta2 * v[i] + (1 - beta2) * g * g;
+        if (i < p->decayed)
+            w[i] -= rate * set[TENSOR_ADAMW_DECAY] * w[i];
+        w[i] -= rate * (m[i] * set[TENSOR_ADAMW_CORRECT1]) /
+                (sqrt(v[i] * set[TENSOR_ADAMW_CORRECT2]) + set[TENSOR_ADAMW_EPSILON]);
+    }
+}

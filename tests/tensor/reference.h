@@ -1,0 +1,34 @@
+/* reference.h - the kernels in double precision (reference.c); see check_reference in check.h */
+#ifndef TESTS_TENSOR_REFERENCE_H
+#define TESTS_TENSOR_REFERENCE_H
+
+#include "tests/tensor/check.h"
+
+check_reference reference_matmul;
+check_reference reference_relu_grad;
+check_reference reference_sum_rows;
+check_reference reference_embedding;
+check_reference reference_embedding_grad;
+check_reference reference_shift;
+check_reference reference_shift_grad;
+check_reference reference_add;
+check_reference reference_add_rows;
+check_reference reference_residual;
+check_reference reference_residual_grad;
+check_reference reference_layer_norm;
+check_reference reference_layer_norm_grad;
+check_reference reference_layer_norm_grad_gain;
+check_reference reference_attention;
+check_reference reference_attention_grad_dot;
+check_reference reference_attention_grad_query;
+check_reference reference_attention_grad_key;
+check_reference reference_attention_append;
+check_reference reference_cross_entropy;
+check_reference reference_cross_entropy_grad;
+check_reference reference_sum;
+check_reference reference_sum_grad;
+check_reference reference_fill;
+check_reference reference_copy;
+check_reference reference_adamw;
+
+#endif
