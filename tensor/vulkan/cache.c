@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "tensor/vulkan/vulkan.h"
+#include "tensor/vulkan/device.h"
 
 #define FILE_MAX (64u << 20) /* larger than any cache of ours: not read, so that it starts anew */
 

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "tensor/vulkan/vulkan.h"
+#include "tensor/vulkan/device.h"
 
 #define FOUND_MAX 32 /* physical devices looked at */
 

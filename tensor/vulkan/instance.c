@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include "tensor/vulkan/vulkan.h"
+#include "tensor/vulkan/device.h"
 
 #define LAYER "VK_LAYER_KHRONOS_validation"
 

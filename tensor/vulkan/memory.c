@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "tensor/vulkan/vulkan.h"
+#include "tensor/vulkan/device.h"
 
 #define STAGING_SIZE (16u << 20)
 #define GIB          (double)(1u << 30)

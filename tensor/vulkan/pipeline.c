@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "tensor/vulkan/vulkan.h"
+#include "tensor/vulkan/device.h"
 
 int tensor_vulkan_pipeline_init(struct vulkan_device *d)
 {

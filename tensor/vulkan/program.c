@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "tensor/vulkan/vulkan.h"
+#include "tensor/vulkan/device.h"
 
 /* A weak GPU, by which the time of a step is estimated: better too short than too long. */
 #define FLOPS_PER_SECOND 0.5e12

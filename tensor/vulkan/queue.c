@@ -5,7 +5,7 @@
  */
 #include <errno.h>
 #include <time.h>
-#include "tensor/vulkan/vulkan.h"
+#include "tensor/vulkan/device.h"
 
 #define TIMEOUT_SECONDS 60
 #define SOFTWARE_FACTOR 10   /* software devices take longer by much more, but have no watchdog */

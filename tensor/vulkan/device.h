@@ -1,4 +1,4 @@
-/* vulkan.h - what the files of the vulkan device share.
+/* device.h - what the files of the vulkan device share.
  *
  *     instance.c   the loader, the instance, the validation layer, names of results
  *     device.c     which physical device; the logical device with its queue; the backend's table
@@ -10,11 +10,13 @@
  *     volk.c       Vulkan's entry points, found at run time
  *     stubs.c      instead of all these, in a build without Vulkan
  *
+ * (No header here is called vulkan.h: the folder above is searched first, and volk would get it.)
+ *
  * Kernels get addresses, not descriptors: every block has a device address, and the push constants
  * of a dispatch are a step's params as they are.
  */
-#ifndef TENSOR_VULKAN_VULKAN_H
-#define TENSOR_VULKAN_VULKAN_H
+#ifndef TENSOR_VULKAN_DEVICE_H
+#define TENSOR_VULKAN_DEVICE_H
 
 #include <volk.h>
 #include "tensor/vulkan/hooks.h"
