@@ -14,6 +14,9 @@
 struct tensor *tensor_reshape(struct tensor_graph *g, struct tensor *x, uint32_t rank,
                               const uint32_t *shape);
 
+/* Row r of x (R, C) → (1, C), where it lies; no work, and no gradient. */
+struct tensor *tensor_row(struct tensor_graph *g, struct tensor *x, uint32_t row);
+
 /* y = x · weightᵀ + bias, then max(0, y) if relu.   x (R, I), weight (O, I), bias (O) or NULL → (R, O)
  * d(x) = d(y) · weight, d(weight) = d(y)ᵀ · x, d(bias) = column sums of d(y), with d(y) set to 0 where
  * relu gave 0. */

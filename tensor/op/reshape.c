@@ -12,6 +12,17 @@ struct tensor *tensor_reshape(struct tensor_graph *g, struct tensor *x, uint32_t
     struct tensor *y = tensor_graph_view(g, x, 0, rank, shape);
     if (!tensor_check(g, y->count == x->count, "reshape", "equal numbers of elements", x, y))
         return x;
+    if (x->gradient) { /* a parameter: what is added to the view's gradient is added to its own */
+        y->gradient = tensor_graph_view(g, x->gradient, 0, rank, shape);
+        y->needs_gradient = x->needs_gradient;
+        return y;
+    }
     tensor_graph_node(g, &(struct tensor_node){reshape_gradient, .output = y, .input = {x}});
     return y;
+}
+
+struct tensor *tensor_row(struct tensor_graph *g, struct tensor *x, uint32_t row)
+{
+    const uint32_t shape[2] = {1, tensor_columns(x)};
+    return tensor_graph_view(g, x, (uint64_t)row * shape[1], 2, shape);
 }

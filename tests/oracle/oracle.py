@@ -42,6 +42,7 @@ import model as megabyte
 import safetensors_file
 
 FILE = pathlib.Path(__file__).with_name("oracle.safetensors")
+STEPS = 10  # of training
 SETTINGS = {
     "patch_size": 4,
     "seq_len": 24,
@@ -55,7 +56,6 @@ SETTINGS = {
     "batch": 3,
     "lr": 0.01,
     "warmup": 3,
-    "steps": 10,
 }
 
 
@@ -103,7 +103,7 @@ def compute(dtype):
     weights = draw_weights(random, shapes)
     batch = (SETTINGS["batch"], SETTINGS["seq_len"])
     first = draw_bytes(random, batch)
-    inputs = draw_bytes(random, (SETTINGS["steps"], *batch))
+    inputs = draw_bytes(random, (STEPS, *batch))
     tensors = {"weight." + name: value for name, value in weights.items()}
     tensors.update(input=first, inputs=inputs)
 
@@ -120,8 +120,8 @@ def compute(dtype):
 
     adam = megabyte.optimizer(model, SETTINGS["lr"])
     results = []
-    for step in range(1, SETTINGS["steps"] + 1):
-        lr = megabyte.learning_rate(step, SETTINGS["lr"], SETTINGS["warmup"], SETTINGS["steps"])
+    for step in range(1, STEPS + 1):
+        lr = megabyte.learning_rate(step, SETTINGS["lr"], SETTINGS["warmup"], STEPS)
         results.append(megabyte.train_step(model, adam, indices(inputs[step - 1]), lr))
     store("losses", torch.stack([loss for loss, _ in results]))
     store("grad_norms", torch.stack([norm for _, norm in results]))

@@ -1,0 +1,88 @@
+/* config.h - the settings of a model and its training: names, presets, checks, costs.
+ *
+ * Letters, as everywhere in this project:
+ *     B batch (sequences)      T seq_len: bytes of a sequence     P patch_size     K = T / P patches
+ *     D global.dim             D_G = D / P: global width of a byte                 E local.dim
+ *     H heads                  L layers                           V = 256 symbols, byte 0 like any other
+ *
+ * Settings travel as a flat JSON object, {"patch_size": 8, "global.dim": 512, …}, in config.json and in
+ * the metadata of model.safetensors; `--set KEY=VALUE` uses the same keys.
+ */
+#ifndef MEGABYTE_CONFIG_H
+#define MEGABYTE_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct megabyte_stage {
+    uint32_t dim;    /* width of the transformer: D or E */
+    uint32_t layers; /* L */
+    uint32_t heads;  /* H, divides dim */
+};
+
+struct megabyte_config {
+    char preset[32]; /* where the settings came from; for people */
+
+    /* the model */
+    uint32_t seq_len;              /* T, a multiple of P */
+    uint32_t patch_size;           /* P, divides D (section 7, decision 2) */
+    struct megabyte_stage global;  /* over patches; dim = D */
+    struct megabyte_stage local;   /* within a patch; dim = E */
+
+    /* its training */
+    double dropout;      /* on attention probabilities and residual branches */
+    double init;         /* deviation of first weights, cut at two deviations */
+    double init_embedding; /* … of embeddings, positions and pads */
+    double lr;           /* peak learning rate */
+    uint32_t warmup;     /* steps of linear warm-up */
+    uint32_t batch;      /* B: sequences of one step */
+    uint32_t micro_batch;/* sequences computed at a time, divides batch; 0: all of them */
+    double beta1, beta2, epsilon, decay, clip; /* AdamW and the global-norm clip */
+};
+
+#define MEGABYTE_SYMBOLS 256 /* V */
+
+/* Fills in a preset: -ENOENT (the line lists them) for an unknown name. */
+int megabyte_config_preset(const char *name, struct megabyte_config *config);
+
+/* Name and one line of description of preset `index`, counted from 0; false behind the last. */
+bool megabyte_config_preset_at(unsigned index, const char **name, const char **about);
+
+/* Sets one setting from text; "64K" and the like are taken where a whole number is wanted. -ENOENT
+ * (the line lists the keys), -EINVAL (no number, or out of range). */
+int megabyte_config_set(struct megabyte_config *config, const char *key, const char *value);
+
+/* Name and meaning of setting `index`, counted from 0; false behind the last. */
+bool megabyte_config_key_at(unsigned index, const char **key, const char **about);
+
+/* Whether the settings fit together: P divides T and D, heads divide widths, micro_batch divides
+ * batch, all sizes at least 1. -EINVAL with a line that says which does not and what would. */
+int megabyte_config_check(const struct megabyte_config *config);
+
+/* The JSON text; the caller frees it. NULL without memory. */
+char *megabyte_config_text(const struct megabyte_config *config);
+
+/* Reads it back into *config. Every setting must be there and in range; unknown ones are refused, since a model
+ * that was trained with them would be another one here. -EINVAL. */
+int megabyte_config_parse(const char *text, struct megabyte_config *config);
+
+/* The same over a configuration that is there already: settings that the text lacks stay. */
+int megabyte_config_merge(struct megabyte_config *config, const char *text);
+
+/* Whether two configurations describe the same model; if not, *key is the first setting that differs. */
+bool megabyte_config_same_model(const struct megabyte_config *a, const struct megabyte_config *b,
+                                const char **key);
+
+/* Trainable numbers in the model. */
+uint64_t megabyte_config_parameters(const struct megabyte_config *config);
+
+/* Floating point operations of the forward pass for one byte: 2 for each multiply-add of the matrix
+ * products (blocks, projection, head) and of full attention (megabyte.md section 3, after SpaceByte's
+ * table 6). Training takes three times as many. */
+double megabyte_config_flops(const struct megabyte_config *config);
+
+/* Word-level perplexity from bits per byte: 2^(bits_per_byte · bytes / words) (section 5.4). */
+double megabyte_word_perplexity(double bits_per_byte, double bytes, double words);
+
+#endif

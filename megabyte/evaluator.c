@@ -1,0 +1,205 @@
+/* evaluator.c - scores windows, and streams by windows. */
+#include "megabyte/evaluator.h"
+#include "megabyte/error.h"
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct megabyte_evaluator {
+    const struct megabyte_model *model;
+    uint32_t batch;
+    struct tensor_arena *arena;
+    struct tensor *bytes;   /* (batch · T) */
+    struct tensor *lengths; /* (batch) */
+    struct tensor *logits;  /* (batch · T, V) */
+    struct tensor *losses;  /* (batch · T) */
+    struct tensor_graph *graph;
+};
+
+int megabyte_evaluator_create(const struct megabyte_model *model, uint32_t batch,
+                              struct megabyte_evaluator **evaluator)
+{
+    struct megabyte_evaluator *e = calloc(1, sizeof *e);
+    if (!e)
+        return megabyte_fail(ENOMEM, "no host memory for the evaluator");
+    e->model = model;
+    e->batch = batch;
+    const struct tensor_graph_params params = {.name = "evaluate"};
+    int status = tensor_arena_create(model->device, TENSOR_HOST, "staging", &e->arena);
+    if (status == 0)
+        status = tensor_graph_create(model->device, &params, &e->graph);
+    if (status == 0) {
+        e->bytes = tensor_arena_take(e->arena, "bytes", TENSOR_U8, 1,
+                                     (uint32_t[]){batch * model->config.seq_len});
+        e->lengths = tensor_arena_take(e->arena, "lengths", TENSOR_U32, 1, &batch);
+        e->logits = megabyte_model_forward(e->graph, model, e->bytes);
+        e->losses = tensor_cross_entropy(e->graph, e->logits, e->bytes, e->lengths);
+        tensor_graph_keep(e->graph, e->logits);
+        tensor_graph_keep(e->graph, e->losses);
+        status = tensor_arena_commit(e->arena);
+    }
+    if (status == 0)
+        status = tensor_graph_finish(e->graph);
+    if (status < 0) {
+        megabyte_evaluator_destroy(&e);
+        return megabyte_fail(-status, "%s", tensor_error());
+    }
+    *evaluator = e;
+    return 0;
+}
+
+void megabyte_evaluator_destroy(struct megabyte_evaluator **evaluator)
+{
+    struct megabyte_evaluator *e = *evaluator;
+    if (!e)
+        return;
+    tensor_graph_destroy(&e->graph);
+    tensor_arena_destroy(&e->arena);
+    free(e);
+    *evaluator = NULL;
+}
+
+int megabyte_evaluator_score(struct megabyte_evaluator *e, uint32_t rows, const uint8_t *bytes,
+                             const uint32_t *lengths, float *nats, float *logits)
+{
+    const size_t count = (size_t)rows * e->model->config.seq_len;
+    memcpy(tensor_host(e->bytes), bytes, count);
+    uint32_t *to = tensor_host(e->lengths);
+    for (uint32_t b = 0; b < e->batch; b++)
+        to[b] = b < rows ? lengths[b] : 0;
+    int status = tensor_graph_run(e->graph);
+    if (status == 0)
+        status = tensor_read(e->losses, 0, nats, count * sizeof *nats);
+    if (status == 0 && logits)
+        status = tensor_read(e->logits, 0, logits, count * MEGABYTE_SYMBOLS * sizeof *logits);
+    return status < 0 ? megabyte_fail(-status, "%s", tensor_error()) : 0;
+}
+
+double megabyte_bits_per_byte(double nats, double bytes)
+{
+    return bytes > 0 ? nats / (bytes * M_LN2) : 0;
+}
+
+/* ---- a stream by windows ---- */
+
+struct windows {
+    struct megabyte_evaluator *evaluator;
+    const struct megabyte_evaluation_params *params;
+    uint32_t length, patch, step; /* T, P, bytes from one window to the next */
+    uint32_t rows;                /* windows gathered */
+    uint8_t *bytes;               /* (batch, T) */
+    uint8_t *later;               /* the same windows, P/2 bytes later */
+    uint32_t *lengths, *lengths_later;
+    uint32_t *from;               /* (batch): first position that is scored */
+    float *nats, *nats_later;     /* (batch, T) */
+    struct megabyte_evaluation sum;
+};
+
+/* The nats of position i of window b, from the pass that decision 20 says. */
+static double position_nats(const struct windows *w, uint32_t b, uint32_t i)
+{
+    const uint32_t half = w->patch / 2;
+    const size_t row = (size_t)b * w->length;
+    if (!w->params->strided || i < w->patch || i % w->patch < half)
+        return w->nats[row + i];
+    return w->nats_later[row + i - half];
+}
+
+static int score_gathered(struct windows *w)
+{
+    if (!w->rows)
+        return 0;
+    int status = megabyte_evaluator_score(w->evaluator, w->rows, w->bytes, w->lengths, w->nats, NULL);
+    if (status == 0 && w->params->strided) {
+        const uint32_t half = w->patch / 2;
+        for (uint32_t b = 0; b < w->rows; b++) {
+            uint8_t *later = w->later + (size_t)b * w->length;
+            memcpy(later, w->bytes + (size_t)b * w->length + half, w->length - half);
+            memset(later + w->length - half, 0, half);
+            w->lengths_later[b] = w->lengths[b] > half ? w->lengths[b] - half : 0;
+        }
+        status = megabyte_evaluator_score(w->evaluator, w->rows, w->later, w->lengths_later,
+                                          w->nats_later, NULL);
+    }
+    if (status < 0)
+        return status;
+    for (uint32_t b = 0; b < w->rows; b++)
+        for (uint32_t i = w->from[b]; i < w->lengths[b]; i++) {
+            w->sum.nats += position_nats(w, b, i);
+            w->sum.bytes++;
+        }
+    w->rows = 0;
+    const struct megabyte_evaluation_params *p = w->params;
+    return p->progress && !p->progress(p->user, w->sum.bytes, w->sum.nats) ? -EINTR : 0;
+}
+
+/* Fills the next row: what it shares with the window before, then new bytes. *got new ones. */
+static int gather(struct windows *w, const uint8_t *shared, uint64_t left, size_t *got)
+{
+    uint8_t *row = w->bytes + (size_t)w->rows * w->length;
+    const uint32_t kept = shared ? w->length - w->step : 0;
+    if (kept)
+        memmove(row, shared, kept);
+    const size_t want = left < w->length - kept ? (size_t)left : w->length - kept;
+    const int status = w->params->read(w->params->user, row + kept, want, got);
+    if (status < 0 || *got == 0)
+        return status;
+    memset(row + kept + *got, 0, w->length - kept - *got);
+    w->lengths[w->rows] = kept + (uint32_t)*got;
+    w->from[w->rows] = kept;
+    w->rows++;
+    return 0;
+}
+
+static int evaluate(struct windows *w)
+{
+    uint64_t left = w->params->limit ? w->params->limit : UINT64_MAX;
+    const uint8_t *shared = NULL;
+    for (;;) {
+        size_t got = 0;
+        int status = gather(w, shared, left, &got);
+        if (status < 0)
+            return status;
+        left -= got;
+        const bool over = got == 0 || w->lengths[w->rows - 1] < w->length || left == 0;
+        if (!over && w->step < w->length)
+            shared = w->bytes + (size_t)(w->rows - 1) * w->length + w->step;
+        if (over || w->rows == w->evaluator->batch)
+            if ((status = score_gathered(w)) < 0)
+                return status;
+        if (over)
+            return 0;
+    }
+}
+
+int megabyte_evaluate(struct megabyte_evaluator *evaluator,
+                      const struct megabyte_evaluation_params *params,
+                      struct megabyte_evaluation *evaluation)
+{
+    const struct megabyte_config *c = &evaluator->model->config;
+    if (params->strided && c->patch_size % 2)
+        return megabyte_fail(EINVAL, "strided inference wants an even patch_size, not %u",
+                             c->patch_size);
+    const size_t rows = evaluator->batch, count = rows * c->seq_len;
+    struct windows w = {.evaluator = evaluator, .params = params, .length = c->seq_len,
+                        .patch = c->patch_size};
+    w.step = params->sliding && c->seq_len > 1 ? (c->seq_len + 1) / 2 : c->seq_len;
+    w.bytes = malloc(2 * count);
+    w.lengths = malloc(3 * rows * sizeof *w.lengths);
+    w.nats = malloc(2 * count * sizeof *w.nats);
+    int status = megabyte_fail(ENOMEM, "no host memory to evaluate");
+    if (w.bytes && w.lengths && w.nats) {
+        w.later = w.bytes + count;
+        w.lengths_later = w.lengths + rows;
+        w.from = w.lengths + 2 * rows;
+        w.nats_later = w.nats + count;
+        status = evaluate(&w);
+    }
+    if (status == 0 || status == -EINTR)
+        *evaluation = w.sum;
+    free(w.bytes);
+    free(w.lengths);
+    free(w.nats);
+    return status;
+}

@@ -1,0 +1,54 @@
+/* local.c - equations 4 to 6: the model within a patch. */
+#include "megabyte/model.h"
+
+int megabyte_local_declare(struct megabyte_local *l, struct nn_parameters *p,
+                           const struct megabyte_config *c)
+{
+    const uint32_t byte_width = c->global.dim / c->patch_size; /* D_G */
+    const float deviation = (float)c->init_embedding;
+    l->projection = nn_parameter(p, NN_NORMAL, (float)c->init, 2, (uint32_t[]){c->local.dim, byte_width},
+                                 "local.projection.weight");
+    l->embedding = nn_parameter(p, NN_NORMAL, deviation, 2,
+                                (uint32_t[]){MEGABYTE_SYMBOLS, c->local.dim}, "local.embedding");
+    l->position = nn_parameter(p, NN_NORMAL, deviation, 2, (uint32_t[]){c->patch_size, c->local.dim},
+                               "local.position");
+    l->pad = nn_parameter(p, NN_NORMAL, deviation, 2, (uint32_t[]){1, c->local.dim}, "local.pad");
+    return nn_transformer_init(&l->transformer, p, "local", &(struct nn_transformer_config){
+        .width = c->local.dim, .layers = c->local.layers, .heads = c->local.heads,
+        .deviation = (float)c->init, .dropout = (float)c->dropout});
+}
+
+struct tensor *megabyte_local_project(struct tensor_graph *g, const struct megabyte_local *l,
+                                      struct tensor *global)
+{
+    const uint32_t width = l->projection->shape[1]; /* D_G: slices are rows in memory already */
+    struct tensor *slices =
+        tensor_reshape(g, global, 2, (uint32_t[]){(uint32_t)(global->count / width), width});
+    return tensor_linear(g, slices, l->projection->weight, NULL, false);
+}
+
+struct tensor *megabyte_local(struct tensor_graph *g, const struct megabyte_local *l,
+                              struct tensor *projected, struct tensor *bytes)
+{
+    const uint32_t patch = l->position->shape[0];
+    struct tensor *h = tensor_embedding(g, bytes, l->embedding->weight); /* (B·T, E) */
+    h = tensor_shift(g, h, l->pad->weight, patch);
+    h = tensor_add_rows(g, h, l->position->weight);
+    h = tensor_add(g, projected, h);
+    return nn_transformer(g, &l->transformer, h, patch);
+}
+
+struct tensor *megabyte_local_next(struct tensor_graph *g, const struct megabyte_local *l,
+                                   const struct nn_cache *cache, struct tensor *projected,
+                                   struct tensor *byte, struct tensor *position, uint32_t p)
+{
+    struct tensor *h = p ? tensor_embedding(g, byte, l->embedding->weight) : l->pad->weight;
+    h = tensor_add_rows_at(g, h, l->position->weight, position, 1);
+    h = tensor_add(g, tensor_row(g, projected, p), h);
+    return nn_transformer_cached(g, &l->transformer, cache, position, h);
+}
+
+struct tensor *megabyte_head(struct tensor_graph *g, const struct megabyte_local *l, struct tensor *h)
+{
+    return tensor_linear(g, h, l->embedding->weight, NULL, false);
+}

@@ -1,0 +1,45 @@
+/* patch_embedder.c - equations 1 and 2: byte and position embeddings, concatenated to patches, shifted
+ * by one patch. Concatenation is free: P rows of D_G lie in memory as one row of D = P·D_G. */
+#include "megabyte/model.h"
+
+void megabyte_patch_embedder_declare(struct megabyte_patch_embedder *e, struct nn_parameters *p,
+                                     const struct megabyte_config *c)
+{
+    const uint32_t width = c->global.dim / c->patch_size; /* D_G */
+    const float deviation = (float)c->init_embedding;
+    e->embedding = nn_parameter(p, NN_NORMAL, deviation, 2, (uint32_t[]){MEGABYTE_SYMBOLS, width},
+                                "global.embedding");
+    e->position = nn_parameter(p, NN_NORMAL, deviation, 2, (uint32_t[]){c->seq_len, width},
+                               "global.position");
+    e->pad = nn_parameter(p, NN_NORMAL, deviation, 2, (uint32_t[]){c->patch_size, width}, "global.pad");
+}
+
+struct tensor *megabyte_patch_embedder(struct tensor_graph *g, const struct megabyte_patch_embedder *e,
+                                       const struct megabyte_config *c, struct tensor *bytes)
+{
+    struct tensor *h = tensor_embedding(g, bytes, e->embedding->weight); /* (B·T, D_G) */
+    h = tensor_add_rows(g, h, e->position->weight);
+    h = tensor_shift(g, h, e->pad->weight, c->seq_len);
+    const uint32_t patches = (uint32_t)(bytes->count / c->patch_size);
+    return tensor_reshape(g, h, 2, (uint32_t[]){patches, c->global.dim}); /* (B·K, D) */
+}
+
+static struct tensor *one_patch(struct tensor_graph *g, struct tensor *h)
+{
+    return tensor_reshape(g, h, 2, (uint32_t[]){1, (uint32_t)h->count});
+}
+
+struct tensor *megabyte_patch_embedder_next(struct tensor_graph *g,
+                                            const struct megabyte_patch_embedder *e,
+                                            struct tensor *bytes, struct tensor *patch)
+{
+    struct tensor *h = tensor_embedding(g, bytes, e->embedding->weight); /* (P, D_G) */
+    h = tensor_add_rows_at(g, h, e->position->weight, patch, (uint32_t)bytes->count);
+    return one_patch(g, h);
+}
+
+struct tensor *megabyte_patch_embedder_pad(struct tensor_graph *g,
+                                           const struct megabyte_patch_embedder *e)
+{
+    return one_patch(g, e->pad->weight);
+}

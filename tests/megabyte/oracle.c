@@ -1,0 +1,221 @@
+/* oracle.c - logits, loss, every gradient and ten training steps against PyTorch (tests/oracle/).
+ *
+ * usage: check-oracle DUMP [DEVICE …]; without devices: the cpu and every Vulkan device there is.
+ * A tensor agrees when the largest difference is below 1e-4 of its largest value.
+ */
+#include "megabyte/error.h"
+#include "megabyte/evaluator.h"
+#include "megabyte/trainer.h"
+#include "tensor/safetensors.h"
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TOLERANCE 1e-4
+
+static int failures;
+
+static void must(int status, const char *what)
+{
+    if (status >= 0)
+        return;
+    fprintf(stderr, "FAIL %s: %s / %s\n", what, tensor_error(), megabyte_error());
+    exit(1);
+}
+
+/* A tensor of the dump, as floats or bytes on the host; the caller frees it. */
+static void *read_dump(struct tensor_device *cpu, struct tensor_safetensors *f, const char *name,
+                       uint64_t *count)
+{
+    const struct tensor_safetensors_entry *e = tensor_safetensors_find(f, name);
+    if (!e) {
+        fprintf(stderr, "FAIL the dump has no %s\n", name);
+        exit(1);
+    }
+    uint32_t shape[TENSOR_RANK_MAX];
+    for (uint32_t i = 0; i < e->rank; i++)
+        shape[i] = (uint32_t)e->shape[i];
+    struct tensor_arena *arena;
+    must(tensor_arena_create(cpu, TENSOR_HOST, "dump", &arena), name);
+    struct tensor *t = tensor_arena_take(arena, name, e->type, e->rank, shape);
+    must(tensor_arena_commit(arena), name);
+    must(tensor_safetensors_load(f, name, t), name);
+    void *copy = malloc(tensor_size(t));
+    memcpy(copy, tensor_host(t), tensor_size(t));
+    *count = t->count;
+    tensor_arena_destroy(&arena);
+    return copy;
+}
+
+static void compare(const char *device, const char *name, const float *got, const float *want,
+                    uint64_t count)
+{
+    double largest = 0, difference = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        largest = fmax(largest, fabs(want[i]));
+        difference = fmax(difference, isfinite(got[i]) ? fabs((double)got[i] - want[i]) : INFINITY);
+    }
+    if (difference <= TOLERANCE * largest + 1e-9)
+        return;
+    failures++;
+    printf("FAIL %s: %s differs by %g of %g\n", device, name, difference, largest);
+}
+
+struct oracle {
+    struct tensor_device *cpu, *device;
+    const char *name;
+    struct tensor_safetensors *dump;
+    struct megabyte_model *model;
+};
+
+static void load_weights(const struct oracle *o)
+{
+    for (uint32_t i = 0; i < nn_parameters_count(o->model->parameters); i++) {
+        const struct nn_parameter *p = nn_parameters_at(o->model->parameters, i);
+        char key[160];
+        snprintf(key, sizeof key, "weight.%s", p->name);
+        must(tensor_safetensors_load(o->dump, key, p->weight), key);
+    }
+}
+
+static uint32_t *full_lengths(const struct megabyte_config *c)
+{
+    uint32_t *lengths = malloc(c->batch * sizeof *lengths);
+    for (uint32_t i = 0; i < c->batch; i++)
+        lengths[i] = c->seq_len;
+    return lengths;
+}
+
+static void check_logits(const struct oracle *o, const uint8_t *input, const uint32_t *lengths)
+{
+    uint64_t count;
+    float *want = read_dump(o->cpu, o->dump, "logits", &count);
+    float *got = calloc(count, sizeof *got);
+    float *nats = calloc(count / 256, sizeof *nats);
+    struct megabyte_evaluator *e;
+    must(megabyte_evaluator_create(o->model, o->model->config.batch, &e), "evaluator");
+    must(megabyte_evaluator_score(e, o->model->config.batch, input, lengths, nats, got), "score");
+    compare(o->name, "logits", got, want, count);
+    megabyte_evaluator_destroy(&e);
+    free(want);
+    free(got);
+    free(nats);
+}
+
+/* One step with learning rate 0 leaves the weights, and the gradients to look at. */
+static void check_gradients(const struct oracle *o, const uint8_t *input, const uint32_t *lengths)
+{
+    struct megabyte_trainer *t;
+    const struct megabyte_trainer_params params = {.seed = 1};
+    struct megabyte_trainer_result result;
+    must(megabyte_trainer_create(o->model, &params, &t), "trainer");
+    must(megabyte_trainer_step(t, 1, 0, input, lengths, &result), "step");
+    uint64_t count;
+    float *loss = read_dump(o->cpu, o->dump, "loss", &count);
+    compare(o->name, "loss", (float[]){(float)result.nats}, loss, 1);
+    free(loss);
+    for (uint32_t i = 0; i < nn_parameters_count(o->model->parameters); i++) {
+        const struct nn_parameter *p = nn_parameters_at(o->model->parameters, i);
+        char key[160];
+        snprintf(key, sizeof key, "grad.%s", p->name);
+        float *want = read_dump(o->cpu, o->dump, key, &count);
+        float *got = calloc(count, sizeof *got);
+        must(tensor_read(p->gradient, 0, got, count * sizeof *got), key);
+        compare(o->name, key, got, want, count);
+        free(want);
+        free(got);
+    }
+    megabyte_trainer_destroy(&t);
+}
+
+static void check_training(const struct oracle *o, const uint32_t *lengths)
+{
+    uint64_t count;
+    uint8_t *inputs = read_dump(o->cpu, o->dump, "inputs", &count);
+    float *losses = read_dump(o->cpu, o->dump, "losses", &count);
+    float *norms = read_dump(o->cpu, o->dump, "grad_norms", &count);
+    const struct megabyte_config *c = &o->model->config;
+    struct megabyte_trainer *t;
+    const struct megabyte_trainer_params params = {.seed = 1};
+    must(megabyte_trainer_create(o->model, &params, &t), "trainer");
+    for (uint64_t step = 1; step <= count; step++) {
+        struct megabyte_trainer_result r;
+        const double rate = nn_schedule_polynomial(c->lr, step, c->warmup, count);
+        must(megabyte_trainer_step(t, step, rate, inputs + (step - 1) * c->batch * c->seq_len, lengths,
+                                   &r), "training step");
+        char name[64];
+        snprintf(name, sizeof name, "loss of training step %u", (unsigned)step);
+        compare(o->name, name, (float[]){(float)r.nats}, losses + step - 1, 1);
+        snprintf(name, sizeof name, "gradient norm of training step %u", (unsigned)step);
+        compare(o->name, name, (float[]){(float)r.grad_norm}, norms + step - 1, 1);
+    }
+    megabyte_trainer_destroy(&t);
+    free(inputs);
+    free(losses);
+    free(norms);
+}
+
+static struct megabyte_config config_of(const struct tensor_safetensors *dump, uint32_t micro_batch)
+{
+    struct megabyte_config c;
+    must(megabyte_config_preset("tiny", &c), "preset");
+    must(megabyte_config_merge(&c, tensor_safetensors_metadata(dump, "config")), "config");
+    c.micro_batch = micro_batch;
+    return c;
+}
+
+static void check_device(const char *name, const char *path, uint32_t micro_batch)
+{
+    struct oracle o = {.name = name};
+    const struct tensor_device_params params = {.name = name};
+    must(tensor_device_open(&(struct tensor_device_params){.name = "cpu"}, &o.cpu), "cpu");
+    must(tensor_device_open(&params, &o.device), name);
+    must(tensor_safetensors_open(AT_FDCWD, path, &o.dump), path);
+    const struct megabyte_config c = config_of(o.dump, micro_batch);
+    must(megabyte_model_create(o.device, &c, true, &o.model), "model");
+    must(nn_parameters_commit(o.model->parameters), "memory");
+    uint64_t count;
+    uint8_t *input = read_dump(o.cpu, o.dump, "input", &count);
+    uint32_t *lengths = full_lengths(&c);
+    load_weights(&o);
+    check_logits(&o, input, lengths);
+    check_gradients(&o, input, lengths);
+    /* The step above moved the moments: begin anew. */
+    megabyte_model_destroy(&o.model);
+    must(megabyte_model_create(o.device, &c, true, &o.model), "model");
+    must(nn_parameters_commit(o.model->parameters), "memory");
+    load_weights(&o);
+    check_training(&o, lengths);
+    printf("%s, micro-batch %u: compared\n", tensor_device_info(o.device)->name, micro_batch);
+    megabyte_model_destroy(&o.model);
+    tensor_safetensors_close(&o.dump);
+    tensor_device_close(&o.device);
+    tensor_device_close(&o.cpu);
+    free(input);
+    free(lengths);
+}
+
+static const char *dump_path;
+
+static void each_device(void *user, int index, const struct tensor_device_info *info)
+{
+    char name[32] = "cpu";
+    if (!strcmp(info->kind, "vulkan"))
+        snprintf(name, sizeof name, "vulkan:%d", index);
+    check_device(name, dump_path, 0);
+    check_device(name, dump_path, 1); /* gradients accumulated over three micro-batches */
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2)
+        return 2;
+    dump_path = argv[1];
+    for (int i = 2; i < argc; i++)
+        check_device(argv[i], dump_path, 0);
+    if (argc == 2)
+        tensor_device_list(each_device, NULL);
+    return failures != 0;
+}
