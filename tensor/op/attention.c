@@ -60,6 +60,9 @@ static void attention_launch(const struct tensor_device_info *info, const void *
 {
     const struct attention_params *p = params;
     launch->constant[0] = p->head_dim;
+    /* Loads of four floats at once, where all rows allow it. */
+    launch->constant[1] = (p->head_dim | p->stride_q | p->stride_k) % 4 == 0 &&
+                          (p->q | p->k | p->v | p->y) % 16 == 0;
     tensor_launch_items(launch, (uint64_t)p->sequences * p->heads * p->queries);
 }
 

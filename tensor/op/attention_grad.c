@@ -118,6 +118,7 @@ static void grad_launch(const struct tensor_device_info *info, const void *param
 {
     const struct attention_grad_params *p = params;
     launch->constant[0] = p->head_dim;
+    launch->constant[1] = p->head_dim % 4 == 0 && (p->qkv | p->dy | p->dqkv) % 16 == 0;
     tensor_launch_items(launch, (uint64_t)p->sequences * p->heads * p->positions);
 }
 

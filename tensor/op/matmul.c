@@ -18,7 +18,11 @@ static void matmul_launch(const struct tensor_device_info *info, const void *par
                           struct tensor_launch *launch)
 {
     const struct matmul_params *p = params;
+    const uint32_t line_a = p->flags & MATMUL_TRANSPOSE_A ? p->m : p->k;
+    const uint32_t line_b = p->flags & MATMUL_TRANSPOSE_B ? p->k : p->n;
     launch->constant[0] = p->flags & (MATMUL_TRANSPOSE_A | MATMUL_TRANSPOSE_B);
+    /* Loads of four floats at once, where all lines allow it. */
+    launch->constant[1] = (p->k | line_a | line_b) % 4 == 0 && (p->a | p->b) % 16 == 0;
     if (!(info->features & TENSOR_SHARED_TILES)) {
         launch->variant = DIRECT;
         tensor_launch_items(launch, tiles(p->m, MATMUL_DIRECT_M) * tiles(p->n, MATMUL_DIRECT_N));
