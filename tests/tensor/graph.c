@@ -1,2 +1,352 @@
-int main(void);
-int main(void){return 0;}
+/* graph.c - the planner, the recorder and the random numbers, on the cpu device. */
+#include "tensor/op.h"
+#include "tensor/random.h"
+#include "tests/tensor/check.h"
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int failures;
+
+#define REQUIRE(condition)                                                                            \
+    do {                                                                                              \
+        if (!(condition)) {                                                                           \
+            printf("FAIL %s:%d: %s (last error: %s)\n", __func__, __LINE__, #condition,               \
+                   tensor_error());                                                                   \
+            failures++;                                                                               \
+        }                                                                                             \
+    } while (0)
+
+#define ROWS    6
+#define COLUMNS 8
+#define DEPTH   24
+
+/* A device with input, square weights, vectors and what losses need. */
+struct world {
+    struct tensor_device *device;
+    struct tensor_arena *arena;
+    struct tensor *x, *weight[4], *gain, *bias, *gradient[6];
+    struct tensor *readout[3]; /* (1, ROWS * COLUMNS): the loss is the sum of readout * result */
+    struct tensor *one, *random, *result;
+};
+
+static struct tensor *take(struct world *w, enum tensor_type type, uint32_t rows, uint32_t columns)
+{
+    struct tensor *t = tensor_arena_take(w->arena, "test", type, 2, (uint32_t[]){rows, columns});
+    return t;
+}
+
+static void draw(struct tensor *t)
+{
+    float *values = tensor_host(t);
+    for (uint64_t i = 0; i < t->count; i++)
+        values[i] = (float)check_uniform(-0.5, 0.5);
+}
+
+static void create_world(struct world *w)
+{
+    *w = (struct world){0};
+    REQUIRE(tensor_device_open(&(struct tensor_device_params){.name = "cpu"}, &w->device) == 0);
+    REQUIRE(tensor_arena_create(w->device, TENSOR_DEVICE, "test", &w->arena) == 0);
+    struct tensor *parameter[6];
+    w->x = take(w, TENSOR_F32, ROWS, COLUMNS);
+    for (int i = 0; i < 4; i++)
+        parameter[i] = w->weight[i] = take(w, TENSOR_F32, COLUMNS, COLUMNS);
+    parameter[4] = w->gain = take(w, TENSOR_F32, 1, COLUMNS);
+    parameter[5] = w->bias = take(w, TENSOR_F32, 1, COLUMNS);
+    for (int i = 0; i < 6; i++) {
+        parameter[i]->needs_gradient = true;
+        parameter[i]->gradient = w->gradient[i] =
+            take(w, TENSOR_F32, parameter[i]->shape[0], COLUMNS);
+    }
+    for (int i = 0; i < 3; i++)
+        w->readout[i] = take(w, TENSOR_F32, 1, ROWS * COLUMNS);
+    w->one = take(w, TENSOR_F32, 1, 1);
+    w->random = take(w, TENSOR_U32, 1, 3);
+    w->result = take(w, TENSOR_F32, ROWS, COLUMNS);
+    REQUIRE(tensor_arena_commit(w->arena) == 0);
+    check_seed(1, "graph");
+    draw(w->x);
+    for (int i = 0; i < 6; i++)
+        draw(parameter[i]);
+    for (int i = 0; i < 3; i++)
+        draw(w->readout[i]);
+    *(float *)tensor_host(w->one) = 1;
+    memcpy(tensor_host(w->random), (uint32_t[]){1, 2, 3}, 12);
+}
+
+static void destroy_world(struct world *w)
+{
+    tensor_arena_destroy(&w->arena);
+    tensor_device_close(&w->device);
+}
+
+static struct tensor_graph *create_graph(const struct world *w)
+{
+    struct tensor_graph *g = NULL;
+    const struct tensor_graph_params params = {.name = "test", .training = true,
+                                               .random = w->random};
+    REQUIRE(tensor_graph_create(w->device, &params, &g) == 0);
+    return g;
+}
+
+static struct tensor *loss_of(struct tensor_graph *g, const struct world *w, struct tensor *y, int i)
+{
+    struct tensor *flat = tensor_reshape(g, y, 2, (uint32_t[]){1, ROWS * COLUMNS});
+    return tensor_linear(g, flat, w->readout[i], NULL, false);
+}
+
+/* Runs a graph once, from gradients of zero if `clear`. */
+static void finish_and_run(struct tensor_graph *g, struct world *w, bool clear)
+{
+    for (int i = 0; i < 6 && clear; i++)
+        memset(tensor_host(w->gradient[i]), 0, tensor_size(w->gradient[i]));
+    REQUIRE(tensor_graph_finish(g) == 0);
+    REQUIRE(tensor_graph_run(g) == 0 && tensor_device_wait(w->device) == 0);
+}
+
+/* All gradients behind one another, to be freed. */
+static double *gradients_of(const struct world *w, uint64_t *count)
+{
+    *count = 0;
+    for (int i = 0; i < 6; i++)
+        *count += w->gradient[i]->count;
+    double *all = check_allocate(*count * sizeof *all), *to = all;
+    for (int i = 0; i < 6; i++)
+        for (uint64_t j = 0; j < w->gradient[i]->count; j++)
+            *to++ = ((const float *)tensor_host(w->gradient[i]))[j];
+    return all;
+}
+
+static bool near(const double *a, const double *b, uint64_t count, double tolerance)
+{
+    double largest = 0, error = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        largest = fmax(largest, fabs(b[i]));
+        error = fmax(error, isnan(a[i]) ? INFINITY : fabs(a[i] - b[i]));
+    }
+    return largest > 0 && error <= tolerance * largest;
+}
+
+static void test_random(void)
+{
+    /* Known answers of the Random123 library. */
+    static const struct {
+        uint32_t counter[4], key[2], word[4];
+    } known[] = {
+        {{0, 0, 0, 0}, {0, 0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
+        {{UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX}, {UINT32_MAX, UINT32_MAX},
+         {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
+        {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0},
+         {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        const uint32_t *c = known[i].counter, *key = known[i].key;
+        const struct tensor_random r = tensor_random(c[0], c[1], c[2], c[3], key[0], key[1]);
+        REQUIRE(memcmp(r.word, known[i].word, sizeof r.word) == 0);
+    }
+}
+
+/* A chain as deep as a model, with everything that passes gradients along; `keep` keeps every tensor.
+ * Returns the memory it takes. */
+static uint64_t run_chain(struct world *w, bool keep, float dropout)
+{
+    struct tensor_graph *g = create_graph(w);
+    struct tensor *x = w->x;
+    for (int i = 0; i < DEPTH; i++) {
+        struct tensor *norm = tensor_layer_norm(g, x, w->gain, w->bias, 1e-5f);
+        struct tensor *wide = tensor_linear(g, norm, w->weight[i % 4], w->bias, true);
+        struct tensor *narrow = tensor_linear(g, wide, w->weight[(i + 1) % 4], NULL, false);
+        struct tensor *y = tensor_residual(g, x, narrow, dropout);
+        for (int j = 0; j < 4 && keep; j++)
+            tensor_graph_keep(g, (struct tensor *[]){norm, wide, narrow, y}[j]);
+        x = y;
+    }
+    tensor_copy(g, w->result, x);
+    tensor_graph_backward(g, tensor_sum(g, loss_of(g, w, x, 0), w->one));
+    const uint64_t planned = tensor_graph_memory(g);
+    finish_and_run(g, w, true);
+    REQUIRE(tensor_graph_memory(g) == planned && planned > 0);
+    tensor_graph_destroy(&g);
+    REQUIRE(!g);
+    return planned;
+}
+
+static void test_reuse(void)
+{
+    struct world w;
+    create_world(&w);
+    uint64_t count;
+    float kept[ROWS * COLUMNS];
+    const uint64_t all = run_chain(&w, true, 0);
+    double *want = gradients_of(&w, &count);
+    memcpy(kept, tensor_host(w.result), sizeof kept);
+    const uint64_t less = run_chain(&w, false, 0);
+    double *got = gradients_of(&w, &count);
+    REQUIRE(less < all);
+    REQUIRE(memcmp(kept, tensor_host(w.result), sizeof kept) == 0);
+    REQUIRE(memcmp(got, want, count * sizeof *got) == 0);
+    REQUIRE(near(got, got, count, 0)); /* neither zero nor NaN */
+    free(got);
+    free(want);
+    destroy_world(&w);
+}
+
+static void test_same_bits(void)
+{
+    struct world w;
+    create_world(&w);
+    uint64_t count;
+    run_chain(&w, false, 0.3f);
+    double *first = gradients_of(&w, &count);
+    run_chain(&w, false, 0.3f);
+    double *second = gradients_of(&w, &count);
+    ((uint32_t *)tensor_host(w.random))[2]++;
+    run_chain(&w, false, 0.3f);
+    double *third = gradients_of(&w, &count);
+    REQUIRE(memcmp(first, second, count * sizeof *first) == 0);
+    REQUIRE(memcmp(first, third, count * sizeof *first) != 0);
+    free(first);
+    free(second);
+    free(third);
+    destroy_world(&w);
+}
+
+/* One graph run again gives the same result, and adds the same gradient once more. */
+static void test_run_again(void)
+{
+    struct world w;
+    create_world(&w);
+    struct tensor_graph *g = create_graph(&w);
+    struct tensor *hidden = tensor_linear(g, w.x, w.weight[0], w.bias, true);
+    struct tensor *y = tensor_residual(g, w.x, hidden, 0.4f);
+    tensor_copy(g, w.result, y);
+    tensor_graph_backward(g, tensor_sum(g, loss_of(g, &w, y, 0), w.one));
+    finish_and_run(g, &w, true);
+    uint64_t count;
+    float kept[ROWS * COLUMNS];
+    memcpy(kept, tensor_host(w.result), sizeof kept);
+    double *once = gradients_of(&w, &count);
+    REQUIRE(tensor_graph_run(g) == 0 && tensor_device_wait(w.device) == 0);
+    double *twice = gradients_of(&w, &count);
+    for (uint64_t i = 0; i < count; i++)
+        once[i] *= 2;
+    REQUIRE(memcmp(kept, tensor_host(w.result), sizeof kept) == 0);
+    REQUIRE(near(twice, once, count, 0));
+    free(once);
+    free(twice);
+    tensor_graph_destroy(&g);
+    destroy_world(&w);
+}
+
+/* a and b meet in a sum that hands its gradient to both, and each goes another way as well, through
+ * ReLU, a second sum and itself. `parts`: bit i: the loss counts way i. */
+static void run_ways(struct world *w, unsigned parts, bool clear)
+{
+    struct tensor_graph *g = create_graph(w);
+    struct tensor *a = tensor_linear(g, w->x, w->weight[0], w->bias, true);
+    struct tensor *b = tensor_linear(g, w->x, w->weight[1], NULL, false);
+    struct tensor *sum = tensor_add(g, a, b);
+    struct tensor *same = tensor_residual(g, sum, a, 0);
+    struct tensor *way[3] = {
+        tensor_linear(g, tensor_add(g, same, same), w->weight[2], NULL, true),
+        tensor_layer_norm(g, tensor_add(g, a, sum), w->gain, w->bias, 1e-5f),
+        tensor_add(g, tensor_linear(g, b, w->weight[3], NULL, false), b)};
+    struct tensor *loss = NULL;
+    for (int i = 0; i < 3; i++)
+        if (parts >> i & 1) {
+            struct tensor *part = loss_of(g, w, way[i], i);
+            loss = loss ? tensor_add(g, loss, part) : part;
+        }
+    tensor_graph_backward(g, tensor_sum(g, loss, w->one));
+    finish_and_run(g, w, clear);
+    tensor_graph_destroy(&g);
+}
+
+/* Gradients are linear in the loss: those of the whole are the sums of those of its parts. */
+static void test_shared_gradients(void)
+{
+    struct world w;
+    create_world(&w);
+    uint64_t count;
+    for (unsigned i = 0; i < 3; i++)
+        run_ways(&w, 1u << i, i == 0);
+    double *want = gradients_of(&w, &count);
+    run_ways(&w, 7, true);
+    double *got = gradients_of(&w, &count);
+    REQUIRE(near(got, want, count, 1e-5));
+    free(got);
+    free(want);
+    destroy_world(&w);
+}
+
+/* y = x W1ᵀ + x W2ᵀ has the gradient of x (W1 + W2)ᵀ: x is used twice. */
+static void test_diamond(void)
+{
+    struct world w;
+    create_world(&w);
+    uint64_t count;
+    double *result[2];
+    for (int joined = 0; joined < 2; joined++) {
+        struct tensor_graph *g = create_graph(&w);
+        struct tensor *x = tensor_linear(g, w.x, w.weight[0], NULL, false);
+        struct tensor *both = tensor_add(g, w.weight[1], w.weight[2]);
+        struct tensor *y =
+            joined ? tensor_linear(g, x, both, NULL, false)
+                   : tensor_add(g, tensor_linear(g, x, w.weight[1], NULL, false),
+                                tensor_linear(g, x, w.weight[2], NULL, false));
+        tensor_graph_backward(g, tensor_sum(g, loss_of(g, &w, y, 0), w.one));
+        finish_and_run(g, &w, true);
+        result[joined] = gradients_of(&w, &count);
+        tensor_graph_destroy(&g);
+    }
+    REQUIRE(near(result[0], result[1], count, 1e-5));
+    free(result[0]);
+    free(result[1]);
+    destroy_world(&w);
+}
+
+static void test_errors(void)
+{
+    struct world w;
+    create_world(&w);
+    struct tensor_graph *g = create_graph(&w);
+    tensor_graph_push(g, "outer");
+    tensor_graph_push(g, "inner");
+    struct tensor *y = tensor_linear(g, w.x, w.readout[0], NULL, false);
+    tensor_graph_pop(g);
+    tensor_graph_pop(g);
+    y = tensor_add(g, y, tensor_layer_norm(g, y, w.gain, w.one, 1e-5f)); /* more of them: no matter */
+    tensor_graph_backward(g, tensor_sum(g, y, w.gain));
+    REQUIRE(tensor_graph_memory(g) == 0);
+    REQUIRE(tensor_graph_finish(g) == -EINVAL);
+    REQUIRE(strstr(tensor_error(), "outer.inner") && strstr(tensor_error(), "linear"));
+    REQUIRE(strstr(tensor_error(), "(6, 8)") && strstr(tensor_error(), "(1, 48)"));
+    REQUIRE(tensor_graph_run(g) == -EINVAL);
+    tensor_graph_destroy(&g);
+
+    g = create_graph(&w);
+    tensor_graph_backward(g, tensor_sum(g, w.x, w.one)); /* depends on no parameter */
+    REQUIRE(tensor_graph_finish(g) == -EINVAL);
+    tensor_graph_destroy(&g);
+
+    g = create_graph(&w);
+    tensor_residual(g, w.x, w.x, 1.5f);
+    REQUIRE(tensor_graph_finish(g) == -EINVAL && strstr(tensor_error(), "1.5"));
+    tensor_graph_destroy(&g);
+    destroy_world(&w);
+}
+
+int main(void)
+{
+    test_random();
+    test_reuse();
+    test_same_bits();
+    test_run_again();
+    test_shared_gradients();
+    test_diamond();
+    test_errors();
+    printf("graph: %d failures\n", failures);
+    return failures ? CHECK_FAILED : 0;
+}
