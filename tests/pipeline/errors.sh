@@ -1,0 +1,73 @@
+#!/bin/sh
+# Bad input and wrong usage: one line on standard error, the right status. $1: mb-data
+set -u
+. "$(dirname "$0")/shell.sh"
+
+# STATUS PATTERN ARGUMENTS...
+expect() {
+    want=$1 pattern=$2
+    shift 2
+    "$mb_data" "$@" > out 2> err
+    got=$?
+    [ $got = "$want" ] || fail "mb-data $*: status $got, not $want: $(cat err)"
+    [ "$(wc -l < err)" = 1 ] || fail "mb-data $*: not one line: $(cat err)"
+    grep -q -e "$pattern" err || fail "mb-data $*: $(cat err)"
+}
+
+tool tar gzip
+seq 1 100000 > text
+tar -cf good.tar text
+gzip -c good.tar > good.tar.gz
+head -c 100000 good.tar.gz > cut.tar.gz
+expect 1 'No such file' cat missing
+expect 1 'none matches' cat 'missing*'
+expect 1 'not built' cat text=0.5
+expect 1 "cut.tar.gz: member 'text' at byte [0-9]*: the gzip data is damaged or cut" cat cut.tar.gz
+expect 2 'ls, cat or stat'
+expect 2 'ls, cat or stat' dog text
+expect 2 'DATA' cat
+expect 2 'val-fraction 2' cat --val-fraction 2 text
+expect 2 'needs --val-fraction' cat --side val text
+expect 2 'needs --side' cat --val-fraction 0.1 text
+expect 2 'on-corrupt' cat --on-corrupt maybe text
+expect 2 'no JSON' cat --json text
+expect 2 'io fast' cat --io fast text
+"$mb_data" cat --bogus text 2> /dev/null
+[ $? = 2 ] || fail "an unknown option is wrong usage"
+"$mb_data" cat --seed 1 text 2> /dev/null
+[ $? = 2 ] || fail "an option without effect is not taken"
+"$mb_data" --help | grep -q -e --include || fail "--help"
+"$mb_data" --version | grep -q '^mb-data [0-9]' || fail "--version"
+
+tar -cf nothing.tar -T /dev/null
+"$mb_data" cat nothing.tar > out || fail "an empty archive is no error for cat"
+[ ! -s out ] || fail "an empty archive has no bytes"
+"$mb_data" cat --on-corrupt skip cut.tar.gz good.tar > out 2> err || fail "skip: $(cat err)"
+tail -c 588895 out | cmp - text || fail "skip goes on with the next source"
+grep -q '1 damaged' err || fail "skip counts: $(cat err)"
+if [ "$(id -u)" != 0 ]; then
+    chmod 0 text
+    expect 1 'Permission denied' cat text
+    chmod 644 text
+fi
+if command -v zip > /dev/null; then
+    zip -q -P secret secret.zip text
+    expect 1 "secret.zip: member 'text' at byte 0: it is encrypted" cat secret.zip
+fi
+if command -v 7z > /dev/null; then
+    7z a -bd -bso0 -psecret secret.7z text > /dev/null
+    expect 1 "secret.7z: member 'text' at byte 0: it is encrypted" cat secret.7z
+    7z a -bd -bso0 -psecret -mhe=on names.7z text > /dev/null
+    expect 1 "names.7z: .*encrypted" cat names.7z
+fi
+# A full disk.
+if [ -c /dev/full ]; then
+    "$mb_data" cat text > /dev/full 2> err
+    [ $? = 1 ] || fail "a full disk fails"
+    grep -q 'No space left' err || fail "a full disk: $(cat err)"
+fi
+# JSON is whole and alone on standard output.
+"$mb_data" stat --json good.tar > out 2> err || fail "stat --json"
+grep -q '"bytes": 588895' out || fail "stat --json: $(cat out)"
+"$mb_data" ls --json good.tar | grep -q '"size": 588895' || fail "ls --json"
+finish

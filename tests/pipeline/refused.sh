@@ -1,0 +1,20 @@
+#!/bin/sh
+# Where io_uring is refused: the same bytes, and one line that says why. $1: mb-data, $2: refuse_uring
+set -u
+refuse=$(realpath "$2")
+. "$(dirname "$0")/shell.sh"
+tool tar zstd
+head -c 3000000 /dev/urandom > random
+tar -cf r.tar random
+zstd -q r.tar
+"$refuse" /bin/true || exit 77
+"$refuse" "$mb_data" cat r.tar.zst random > got 2> err || fail "cat: $(cat err)"
+cat random random | cmp - got || fail "other bytes without io_uring"
+[ "$(wc -l < err)" = 1 ] || fail "not one line: $(cat err)"
+grep -q 'io_uring is refused.*seccomp.*threads' err || grep -q 'this build has no liburing' err ||
+    fail "it does not say why: $(cat err)"
+"$refuse" "$mb_data" cat --io threads r.tar.zst 2> err | cmp - random || fail "--io threads"
+[ ! -s err ] || fail "asked for threads, nothing to say: $(cat err)"
+"$refuse" "$mb_data" cat --io uring r.tar.zst > got 2> err
+[ $? = 1 ] || fail "--io uring must fail where it is refused"
+finish

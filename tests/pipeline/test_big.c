@@ -1,0 +1,130 @@
+/*
+ * Big in either way: a member of 5 GB in bounded memory, and an archive of 100,000 members.
+ */
+#include <archive.h>
+#include <archive_entry.h>
+#include <sys/resource.h>
+
+#include "tests/pipeline/mixed.h"
+
+enum { MEMBERS = 100000 };
+
+static const uint64_t FIVE_GB = 5000000000ull;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+static const long LIMIT_KIB = 1L << 40; /* a sanitizer's own memory is not ours to bound */
+#else
+static const long LIMIT_KIB = 64 * 1024;
+#endif
+
+static struct archive *begin(const char *path, int (*format)(struct archive *),
+                             int (*filter)(struct archive *))
+{
+    struct archive *a = archive_write_new();
+
+    CHECK(a && format(a) == ARCHIVE_OK);
+    if (!filter || filter(a) != ARCHIVE_OK) {
+        fprintf(stderr, "skipped: libarchive cannot write %s\n", path);
+        exit(SKIP_STATUS);
+    }
+    CHECK_EQUAL(archive_write_open_filename(a, path), ARCHIVE_OK);
+    return a;
+}
+
+static void add(struct archive *a, const char *name, uint64_t size)
+{
+    struct archive_entry *e = archive_entry_new();
+
+    archive_entry_set_pathname(e, name);
+    archive_entry_set_filetype(e, AE_IFREG);
+    archive_entry_set_perm(e, 0644);
+    archive_entry_set_size(e, (la_int64_t)size);
+    CHECK_EQUAL(archive_write_header(a, e), ARCHIVE_OK);
+    archive_entry_free(e);
+}
+
+static void end(struct archive *a)
+{
+    CHECK_EQUAL(archive_write_close(a), ARCHIVE_OK);
+    archive_write_free(a);
+}
+
+static void check_huge_member(void)
+{
+    static const char *const data[] = {"five.tar.zst"};
+    static uint8_t zeros[1 << 20];
+    struct archive *a = begin(data[0], archive_write_set_format_gnutar, archive_write_add_filter_zstd);
+    struct pipeline_position at;
+    struct rusage usage;
+    struct opened o;
+    const uint8_t *bytes;
+    uint64_t total = 0;
+    size_t n;
+
+    add(a, "five", FIVE_GB);
+    for (uint64_t left = FIVE_GB - 3; left; left -= n) {
+        n = left < sizeof(zeros) ? left : sizeof(zeros);
+        CHECK_EQUAL(archive_write_data(a, zeros, n), n);
+    }
+    CHECK_EQUAL(archive_write_data(a, "end", 3), 3);
+    end(a);
+    o = open_data(data, 1, NULL, NULL);
+    do {
+        CHECK_EQUAL(pipeline_stream_next(o.stream, &bytes, &n), 0);
+        CHECK(n <= sizeof(zeros));
+        total += n;
+        CHECK(total + 3 > FIVE_GB || !memcmp(bytes, zeros, n));
+        if (n && total == FIVE_GB)
+            CHECK(n >= 3 && !memcmp(bytes + n - 3, "end", 3));
+        if (n)
+            at = pipeline_stream_tell(o.stream);
+    } while (n);
+    CHECK_EQUAL(total, FIVE_GB);
+    CHECK_EQUAL(at.offset, FIVE_GB);
+    close_data(&o);
+    getrusage(RUSAGE_SELF, &usage);
+    CHECK(usage.ru_maxrss < LIMIT_KIB);
+}
+
+static void check_many(const char *path, int (*format)(struct archive *))
+{
+    struct archive *a = begin(path, format, archive_write_add_filter_none);
+    struct opened o;
+    char text[32];
+    uint8_t *bytes, *at;
+    size_t size;
+
+    for (int i = 0; i < MEMBERS; i++) {
+        size_t n = (size_t)sprintf(text, "%d\n", i);
+
+        add(a, text, n);
+        CHECK_EQUAL(archive_write_data(a, text, n), n);
+    }
+    end(a);
+    o = open_data(&path, 1, NULL, NULL);
+    at = bytes = read_all(o.stream, &size);
+    for (int i = 0; i < MEMBERS; i++) {
+        size_t n = (size_t)sprintf(text, "%d\n", i);
+
+        CHECK(at + n <= bytes + size && !memcmp(at, text, n));
+        at += n;
+    }
+    CHECK(at == bytes + size);
+    CHECK_EQUAL(pipeline_stream_stats(o.stream).members, MEMBERS);
+    /* The last member, reached again from the front. */
+    CHECK_EQUAL(pipeline_stream_seek(o.stream, (struct pipeline_position){0, MEMBERS - 1, 2}), 0);
+    free(bytes);
+    bytes = read_all(o.stream, &size);
+    CHECK(size == 4 && !memcmp(bytes, "999\n", 4));
+    free(bytes);
+    close_data(&o);
+}
+
+int main(void)
+{
+    enter_scratch();
+    check_many("many.tar", archive_write_set_format_pax_restricted);
+    check_many("many.zip", archive_write_set_format_zip);
+    check_huge_member();
+    return 0;
+}
