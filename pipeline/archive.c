@@ -31,7 +31,9 @@ struct pipeline_archive {
     const uint8_t *pending;         /* bytes of the present member behind a hole */
     size_t pending_size;
     uint64_t folder_input;          /* bytes of a folder's files that are done with */
+    bool opened; /* reader has found its format */
     bool member_ended, ended;
+    char no_name[32]; /* stands for a name that cannot be read */
 };
 
 /*
@@ -68,9 +70,14 @@ static const char *last_part(const char *path)
 
 static const char *what_to_do(int error)
 {
-    if (error == EBADMSG || error == EPROTONOSUPPORT)
-        return "; fetch or make it again, or pass over damaged members with --on-corrupt skip";
-    return "";
+    switch (error) {
+    case EBADMSG:
+        return "; fetch or make it again, or pass over what is damaged with --on-corrupt skip";
+    case EPROTONOSUPPORT:
+        return "; pack it in another way, or pass over such members with --on-corrupt skip";
+    default:
+        return "";
+    }
 }
 
 /* Keeps "SOURCE: member 'M' at byte N: why; what to do". */
@@ -108,9 +115,10 @@ static int fail_reader(struct pipeline_archive *a)
         return fail_layer(a, a->top);
     if (archive_errno(a->reader) == ENOMEM)
         return fail(a, ENOMEM, "out of memory");
-    if (archive_read_has_encrypted_entries(a->reader) > 0 ||
+    /* Asking before a format was found is not safe in libarchive 3.6. */
+    if ((a->opened && archive_read_has_encrypted_entries(a->reader) > 0) ||
         (said && (strstr(said, "ncrypt") || strstr(said, "assphrase") || strstr(said, "Crypto"))))
-        return fail(a, EBADMSG, "it is encrypted, and encrypted data cannot be read: decrypt it first");
+        return fail(a, EPROTONOSUPPORT, "it is encrypted: no password can be given");
     snprintf(why, sizeof(why), "the %s archive is damaged or cut short (%s)",
              detect_format_name(a->format), said ? said : "it ends early");
     if (said && (strstr(said, "nsupported") || strstr(said, "not supported")))
@@ -121,14 +129,18 @@ static int fail_reader(struct pipeline_archive *a)
 static la_ssize_t give(struct archive *reader, void *user, const void **data)
 {
     struct pipeline_archive *a = user;
+    size_t n;
 
-    if (layer_read(a->top, data, &a->given_size) < 0) {
+    if (layer_read(a->top, data, &n) < 0) {
         archive_set_error(reader, EIO, "%s", a->top->why);
         return -1;
     }
-    a->given = *data;
-    a->given_total += a->given_size;
-    return (la_ssize_t)a->given_size;
+    if (n) {
+        a->given = *data;
+        a->given_size = n;
+    }
+    a->given_total += n;
+    return (la_ssize_t)n;
 }
 
 static la_int64_t skip(struct archive *reader, void *user, la_int64_t n)
@@ -371,8 +383,13 @@ static void describe(struct pipeline_archive *a, struct archive_entry *e)
     const char *name = archive_entry_pathname(e);
 
     /* A name that no conversion can bring to bytes is rare; it must still be a name. */
-    m->name = name ? name : archive_entry_pathname_utf8(e);
-    m->name = m->name ? m->name : "";
+    if (!name || !*name)
+        name = archive_entry_pathname_utf8(e);
+    if (!name || !*name) {
+        snprintf(a->no_name, sizeof(a->no_name), "unnamed-%llu", (unsigned long long)a->next_index);
+        name = a->no_name;
+    }
+    m->name = name;
     m->target = archive_entry_hardlink(e);
     m->mode = archive_entry_perm(e);
     m->size = archive_entry_size_is_set(e) ? archive_entry_size(e) : -1;
@@ -418,6 +435,7 @@ static int next_entry(struct pipeline_archive *a)
     /* A warning here is about a name or an attribute; the bytes are there. */
     if (result < ARCHIVE_WARN)
         return fail_reader(a);
+    a->opened = true;
     describe(a, entry);
     return 1;
 }

@@ -17,6 +17,8 @@
  * What is cut short is an error also where libarchive would not say so: a tar without its end
  * marker, a zip without its directory, a compressed file whose last frame is incomplete or is
  * followed by bytes that are neither a frame nor zeros, a member shorter than its header says.
+ * (An ar that was cut exactly between two members, and frames of which the last are missing, are
+ * whole files of their own: nobody could tell.)
  * What comes after a tar's end marker is not read (as bsdtar does), with one note if it is not zero.
  */
 #ifndef PIPELINE_ARCHIVE_H
@@ -45,7 +47,7 @@ struct pipeline_archive;
 
 /*
  * Open a source and find out what it is. io and source must outlive the archive.
- * Errors: those of pipeline_file_open; -EBADMSG (damaged at once, or encrypted).
+ * Errors: those of pipeline_file_open; -EBADMSG, -EPROTONOSUPPORT (see pipeline.h).
  * Thread-safety: an archive belongs to one thread at a time.
  */
 int pipeline_archive_open(struct pipeline_io *io, const struct pipeline_source *source,

@@ -18,16 +18,18 @@ int layer_read(struct layer *layer, const void **data, size_t *size)
         layer->position += *size;
         return 0;
     }
-    /* What was given last is not used any more: only now may the head go. */
-    free(layer->head);
-    layer->head = NULL;
-    layer->head_size = layer->head_at = 0;
     if (layer->error)
         return layer->error;
     result = layer->read(layer, data, size);
     if (result < 0) {
         layer->error = result;
         *size = 0;
+    }
+    if (*size) {
+        /* Not before: who reads the end may still look at what came last. */
+        free(layer->head);
+        layer->head = NULL;
+        layer->head_size = layer->head_at = 0;
     }
     layer->position += *size;
     return result;

@@ -38,6 +38,8 @@ int layer_filter_create(struct layer *below, enum detect_filter filter, struct l
 /* The first `want` bytes, or fewer if there are no more. Only before the first read. */
 int layer_peek(struct layer *layer, size_t want, const uint8_t **data, size_t *size);
 
+/* The next run of bytes; *size is 0 at the end. What was given before holds until more is given, so
+ * also when the end is read. */
 int layer_read(struct layer *layer, const void **data, size_t *size);
 int layer_seek(struct layer *layer, uint64_t offset);
 

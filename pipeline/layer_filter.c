@@ -22,23 +22,29 @@ struct filter_layer {
     size_t block_size;
     uint64_t given; /* all bytes given to libarchive */
     struct lz4_frames lz4;
+    bool at_end; /* below has no more */
     bool ended;
 };
 
 static la_ssize_t give_compressed(struct archive *archive, void *user, const void **data)
 {
     struct filter_layer *f = user;
-    int result = layer_read(f->below, data, &f->block_size);
+    size_t n;
+    int result = layer_read(f->below, data, &n);
 
+    f->at_end = result < 0 || n == 0;
     if (result < 0) {
         archive_set_error(archive, -result, "%s", f->below->why);
         return -1;
     }
-    f->block = *data;
-    f->given += f->block_size;
+    if (n) {
+        f->block = *data;
+        f->block_size = n;
+    }
+    f->given += n;
     if (f->filter == FILTER_LZ4)
-        lz4_frames_feed(&f->lz4, *data, f->block_size);
-    return (la_ssize_t)f->block_size;
+        lz4_frames_feed(&f->lz4, *data, n);
+    return (la_ssize_t)n;
 }
 
 static int filter_failed(struct filter_layer *f, const char *what)
@@ -78,21 +84,18 @@ static int check_rest(struct filter_layer *f)
     uint64_t used = (uint64_t)archive_filter_bytes(f->archive, -1);
     uint64_t left = f->given - used;
     size_t nonzero = 0;
-    int result = 0;
 
     if (left > f->block_size)
         left = f->block_size;
     if (left)
         nonzero = count_nonzero((const uint8_t *)f->block + f->block_size - left, left);
-    while (!nonzero && result == 0) {
+    while (!nonzero && !f->at_end) {
         const void *data;
+        la_ssize_t n = give_compressed(f->archive, f, &data);
 
-        result = give_compressed(f->archive, f, &data) < 0 ? f->below->error : 0;
-        if (result < 0)
+        if (n < 0)
             return filter_failed(f, NULL);
-        if (f->block_size == 0)
-            break;
-        nonzero = count_nonzero(data, f->block_size);
+        nonzero = count_nonzero(data, (size_t)n);
     }
     if (nonzero)
         return filter_failed(f, "what follows is no more of it");

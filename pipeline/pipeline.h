@@ -28,8 +28,8 @@
  * Errors: functions that can fail return 0 (or a count) or a negative errno, and write their result
  * through the last argument, which is left alone on failure. pipeline_error() holds one line for
  * humans: what is wrong, where (file, member, byte), and what to do.
- *     -EBADMSG          the data is damaged, cut short or encrypted (on-corrupt applies)
- *     -EPROTONOSUPPORT  a method that is not switched on (on-corrupt applies)
+ *     -EBADMSG          the data is damaged or cut short (on-corrupt applies)
+ *     -EPROTONOSUPPORT  it is encrypted, or packed by a method not built in (on-corrupt applies)
  *     -ENODATA          nothing is left to read although something was needed
  *     -ESTALE           the data is not the data that a cursor or identity belongs to
  *     -ECANCELED        pipeline_io_cancel() was called

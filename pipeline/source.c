@@ -11,7 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include "pipeline/internal.h"
@@ -209,19 +208,23 @@ void pipeline_sources_destroy(struct pipeline_sources **sources)
     *sources = NULL;
 }
 
-static void identify_folder(const struct pipeline_source *source, struct pipeline_identity *out)
+static int identify_folder(const struct pipeline_source *source, struct pipeline_identity *out)
 {
-    XXH64_state_t state;
+    XXH64_state_t *state = XXH64_createState();
 
-    XXH64_reset(&state, 0);
+    if (!state)
+        return out_of_memory();
+    XXH64_reset(state, 0);
     for (size_t i = 0; i < source->n_entries; i++) {
         const struct pipeline_entry *e = &source->entries[i];
         uint64_t size = htole64(e->size);
 
-        XXH64_update(&state, e->name, strlen(e->name) + 1);
-        XXH64_update(&state, &size, sizeof(size));
+        XXH64_update(state, e->name, strlen(e->name) + 1);
+        XXH64_update(state, &size, sizeof(size));
     }
-    *out = (struct pipeline_identity){source->size, XXH64_digest(&state), source->n_entries};
+    *out = (struct pipeline_identity){source->size, XXH64_digest(state), source->n_entries};
+    XXH64_freeState(state);
+    return 0;
 }
 
 /* xxHash64 of up to 64 KiB at offset. */
@@ -250,10 +253,8 @@ int pipeline_source_identify(const struct pipeline_source *source, struct pipeli
     int result = 0;
     int fd;
 
-    if (source->folder) {
-        identify_folder(source, out);
-        return 0;
-    }
+    if (source->folder)
+        return identify_folder(source, out);
     fd = open(source->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0 || fstat(fd, &st) < 0)
         result = -errno;
