@@ -71,6 +71,15 @@ static int damaged(const struct tensor_safetensors *f, const char *what, const c
                        shown(name).text, what);
 }
 
+/* Room for a piece of that many bytes, at most SAFETENSORS_PIECE; NULL sets the error line. */
+static unsigned char *piece_buffer(const struct tensor_safetensors *f, uint64_t size)
+{
+    unsigned char *buffer = malloc(size < SAFETENSORS_PIECE ? size : SAFETENSORS_PIECE);
+    if (!buffer)
+        tensor_fail(ENOMEM, "cannot read %s: no memory for a buffer", f->file);
+    return buffer;
+}
+
 static int read_at(const struct tensor_safetensors *f, void *to, uint64_t size, uint64_t at)
 {
     unsigned char *p = to;
@@ -404,9 +413,9 @@ int tensor_safetensors_load(struct tensor_safetensors *f, const char *name, stru
     if (result < 0)
         return result;
     const struct tensor_safetensors_entry *entry = tensor_safetensors_find(f, name);
-    unsigned char *buffer = malloc(SAFETENSORS_PIECE);
+    unsigned char *buffer = piece_buffer(f, entry->size);
     if (!buffer)
-        return tensor_fail(ENOMEM, "cannot read %s: no memory for a buffer", f->file);
+        return -ENOMEM;
     for (uint64_t at = 0; at < entry->size && result == 0; at += SAFETENSORS_PIECE) {
         uint64_t n = entry->size - at < SAFETENSORS_PIECE ? entry->size - at : SAFETENSORS_PIECE;
         result = read_at(f, buffer, n, entry->begin + at);
@@ -419,9 +428,9 @@ int tensor_safetensors_load(struct tensor_safetensors *f, const char *name, stru
 
 int tensor_safetensors_digest(struct tensor_safetensors *f, struct tensor_digest *digest)
 {
-    unsigned char *buffer = malloc(SAFETENSORS_PIECE);
+    unsigned char *buffer = piece_buffer(f, f->size);
     if (!buffer)
-        return tensor_fail(ENOMEM, "cannot read %s: no memory for a buffer", f->file);
+        return -ENOMEM;
     XXH64_state_t hash;
     XXH64_reset(&hash, 0);
     int result = 0;

@@ -121,7 +121,10 @@ static int put_header(struct sink *sink, json_t *header)
 
 static int put_tensors(struct sink *sink, const struct tensor_named *list, uint32_t count)
 {
-    unsigned char *buffer = malloc(SAFETENSORS_PIECE);
+    uint64_t largest = 1;
+    for (uint32_t i = 0; i < count; i++)
+        largest = tensor_size(list[i].tensor) > largest ? tensor_size(list[i].tensor) : largest;
+    unsigned char *buffer = malloc(largest < SAFETENSORS_PIECE ? largest : SAFETENSORS_PIECE);
     if (!buffer)
         return tensor_fail(ENOMEM, "cannot write %s: no memory for a buffer", sink->file);
     int result = 0;
