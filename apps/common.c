@@ -209,13 +209,23 @@ int app_number(const char *text, double low, double high, double *out)
     return 0;
 }
 
+int app_json(json_t *object)
+{
+    int failed = !object || json_dumpf(object, stdout, JSON_INDENT(2)) < 0 || putchar('\n') < 0;
+
+    json_decref(object);
+    if (fflush(stdout) || failed)
+        return app_fail(APP_FAILED, "standard output: %s", strerror(errno));
+    return APP_DONE;
+}
+
 const char app_data_help[] =
     "Data:\n"
     "  DATA is an archive (tar, cpio, zip, 7z, ar, iso) or any file, also under gzip, bzip2, xz,\n"
     "  lzma, zstd or lz4; a folder; or a glob.\n"
     "  --include GLOB         take only members whose name matches (* also matches /); repeatable\n"
     "  --exclude GLOB         take no member whose name matches; repeatable\n"
-    "  --val-fraction F       hold out this share of the members (0 to 1), by a hash of their names\n"
+    "  --val-fraction F       hold out this share (0 to 1) of the members, by a hash of the name\n"
     "  --on-corrupt stop|skip stop at a damaged member, or pass it over and count it (stop)\n"
     "  --io auto|uring|threads how to read (auto)\n";
 

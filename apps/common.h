@@ -9,6 +9,7 @@
 #define APPS_COMMON_H
 
 #include <getopt.h>
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -72,6 +73,10 @@ double app_seconds(void);
 int app_size(const char *text, uint64_t *out);
 int app_number(const char *text, double low, double high, double *out);
 
+/* Prints one JSON object on standard output, for --json; steals it. NULL (no memory to make it) is a
+ * failure. Returns an exit status. */
+int app_json(json_t *object);
+
 /* Options about data that programs have in common. */
 struct app_data_options {
     struct pipeline_choice choice; /* its lists belong to these options */
@@ -86,11 +91,11 @@ enum {
     APP_KEY_VAL_FRACTION,
     APP_KEY_IO,
 };
-#define APP_DATA_OPTIONS                                                                            \
-    {"include", required_argument, NULL, APP_KEY_INCLUDE},                                          \
-        {"exclude", required_argument, NULL, APP_KEY_EXCLUDE},                                      \
-        {"on-corrupt", required_argument, NULL, APP_KEY_ON_CORRUPT},                                \
-        {"val-fraction", required_argument, NULL, APP_KEY_VAL_FRACTION},                            \
+#define APP_DATA_OPTIONS \
+    {"include", required_argument, NULL, APP_KEY_INCLUDE}, \
+        {"exclude", required_argument, NULL, APP_KEY_EXCLUDE}, \
+        {"on-corrupt", required_argument, NULL, APP_KEY_ON_CORRUPT}, \
+        {"val-fraction", required_argument, NULL, APP_KEY_VAL_FRACTION}, \
         {"io", required_argument, NULL, APP_KEY_IO}
 
 /* ... and the text about them for --help. */

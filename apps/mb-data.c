@@ -51,16 +51,6 @@ static json_t *json_name(const char *name)
     return text;
 }
 
-static int print_json(json_t *object)
-{
-    int failed = json_dumpf(object, stdout, JSON_INDENT(2)) < 0 || putchar('\n') < 0;
-
-    json_decref(object);
-    if (fflush(stdout) || failed)
-        return app_fail(APP_FAILED, "standard output: %s", strerror(errno));
-    return APP_DONE;
-}
-
 static int write_all(const uint8_t *data, size_t n)
 {
     while (n) {
@@ -107,8 +97,9 @@ static int drain(struct pipeline_stream *stream, bool write_out, double began)
         if (result == -EPIPE)
             return APP_FAILED; /* whoever read us has enough, as with cat */
         if (result < 0)
-            return app_interrupted() ? APP_INTERRUPTED
-                                     : app_fail(APP_FAILED, "standard output: %s", strerror(-result));
+            return app_interrupted()
+                       ? APP_INTERRUPTED
+                       : app_fail(APP_FAILED, "standard output: %s", strerror(-result));
         show_progress(stream, began);
     } while (n);
     app_progress_end();
@@ -215,7 +206,7 @@ static int run_ls(struct command *c)
         }
     }
     if (list)
-        return print_json(json_pack("{s:o, s:I}", "members", list, "damaged", damaged));
+        return app_json(json_pack("{s:o, s:I}", "members", list, "damaged", damaged));
     if (fflush(stdout) && errno != EPIPE)
         return app_fail(APP_FAILED, "standard output: %s", strerror(errno));
     return APP_DONE;
@@ -238,7 +229,8 @@ static void print_stats(const char *what, const struct pipeline_stream_stats *s,
     char bytes[32], input[32], speed[32];
 
     printf("%s\n  %" PRIu64 " bytes (%s) in %" PRIu64 " members, from %s on disk", what, s->bytes,
-           app_bytes((double)s->bytes, bytes), s->members, app_bytes((double)s->input_total, input));
+           app_bytes((double)s->bytes, bytes), s->members,
+           app_bytes((double)s->input_total, input));
     if (s->input_total)
         printf(" (ratio %.2f)", (double)s->bytes / (double)s->input_total);
     if (s->format)
@@ -306,7 +298,7 @@ static int run_stat(struct command *c)
 
         json_object_set_new(o, "io", json_string(pipeline_io_name(c->io)));
         json_object_set_new(o, "sources", list);
-        return print_json(o);
+        return app_json(o);
     }
     if (c->sources->n > 1)
         print_stats("all", &total, seconds);
@@ -390,7 +382,8 @@ int main(int argc, char **argv)
     if (status < 0 && argc < 2)
         status = app_fail(APP_USAGE, "name some DATA; see mb-data --help");
     if (status < 0) {
-        result = pipeline_sources_create((const char *const *)argv + 1, (size_t)argc - 1, &c.sources);
+        result =
+            pipeline_sources_create((const char *const *)argv + 1, (size_t)argc - 1, &c.sources);
         if (result == 0)
             result = pipeline_io_create(&(struct pipeline_io_params){.mode = c.data.io}, &c.io);
         app_cancels(c.io);

@@ -1,0 +1,88 @@
+#include "apps/device.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "apps/common.h"
+
+const char app_device_help[] =
+    "Device:\n"
+    "  --device NAME          auto, cpu, vulkan, vulkan:INDEX or vulkan:NAME; auto takes a GPU where\n"
+    "                         there is one and the processor otherwise (auto)\n"
+    "  --list-devices         list them and end\n"
+    "  --precision NAME       auto or fp32 (auto: fp32)\n"
+    "  --disable NAME         do without a kind of kernel: shared-tiles; repeatable\n";
+
+static void list_device(void *user, int index, const struct tensor_device_info *info)
+{
+    char memory[32], name[32] = "cpu";
+
+    (void)user;
+    if (!strcmp(info->kind, "vulkan"))
+        snprintf(name, sizeof name, "vulkan:%d", index);
+    printf("%-10s %s, %s%s\n", name, info->name, app_bytes((double)info->memory_bytes, memory),
+           info->software ? ", computes on the processor: for tests" : "");
+}
+
+static int set_precision(struct app_device_options *o, const char *name)
+{
+    if (!strcmp(name, "bf16") || !strcmp(name, "fp16"))
+        return app_fail(-1, "precision %s is not built yet; use fp32 or auto", name);
+    if (strcmp(name, "auto") && strcmp(name, "fp32"))
+        return app_fail(-1, "unknown precision '%s'; use auto or fp32", name);
+    o->precision = name;
+    return 1;
+}
+
+int app_device_option(struct app_device_options *o, int key, const char *argument)
+{
+    switch (key) {
+    case APP_KEY_DEVICE:
+        o->device = argument;
+        return 1;
+    case APP_KEY_PRECISION:
+        return set_precision(o, argument);
+    case APP_KEY_DISABLE:
+        if (strcmp(argument, "shared-tiles"))
+            return app_fail(-1, "nothing called '%s' can be disabled; there is shared-tiles", argument);
+        o->disable |= TENSOR_SHARED_TILES;
+        return 1;
+    case APP_KEY_DEVICES:
+        tensor_device_list(list_device, NULL);
+        return 2;
+    default:
+        return 0;
+    }
+}
+
+static void note_device(void *user, const char *line)
+{
+    (void)user;
+    app_note("%s", line);
+}
+
+int app_device_open(const struct app_device_options *o, struct tensor_device **device)
+{
+    const struct tensor_device_params params = {
+        .name = o->device, .disable = o->disable, .log = note_device};
+    const int status = tensor_device_open(&params, device);
+    char memory[32];
+
+    if (status < 0)
+        return app_fail(APP_FAILED, "%s", tensor_error());
+    const struct tensor_device_info *info = tensor_device_info(*device);
+    if (info->threads)
+        app_note("device: %s, %u threads, %s, %s", info->name, info->threads, info->driver,
+                 app_bytes((double)info->memory_bytes, memory));
+    else
+        app_note("device: %s, %s, %s", info->name, info->driver,
+                 app_bytes((double)info->memory_bytes, memory));
+    return APP_DONE;
+}
+
+const char *app_precision(const struct app_device_options *o)
+{
+    (void)o;
+    return "fp32";
+}

@@ -1,0 +1,298 @@
+/*
+ * mb-eval: bits per byte of data under a trained model.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "apps/common.h"
+#include "apps/device.h"
+#include "megabyte/error.h"
+#include "megabyte/evaluator.h"
+#include "megabyte/model_files.h"
+
+static const char usage[] =
+    "Usage: mb-eval [options] CHECKPOINT DATA...\n"
+    "\n"
+    "Scores every byte of DATA once. CHECKPOINT is a checkpoint or a run folder (its latest).\n"
+    "\n"
+    "Inference:\n"
+    "  --window basic|sliding windows end to end, or overlapping by half (basic)\n"
+    "  --strided              a second pass with the patch grid half a patch later\n"
+    "  --batch N              windows at a time (as in training, 16 at most)\n"
+    "  --bytes N              stop after so many bytes\n"
+    "  --words N              also word-level perplexity, from the number of words\n"
+    "  --side all|train|val   with --val-fraction: which side of the split (all)\n"
+    "\n";
+
+static const char more_usage[] =
+    "\n"
+    "Output:\n"
+    "  --json                 the result as one JSON object on standard output\n"
+    "  --quiet                no notes and no progress\n"
+    "  --version              print the version\n"
+    "  --help                 print this\n"
+    "\n"
+    "Exit status: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted.\n";
+
+enum {
+    KEY_WINDOW = 0x100, KEY_STRIDED, KEY_BATCH, KEY_BYTES, KEY_WORDS, KEY_SIDE, KEY_JSON, KEY_QUIET,
+    KEY_VERSION, KEY_HELP,
+};
+
+static const struct option table[] = {
+    APP_DATA_OPTIONS,
+    APP_DEVICE_OPTIONS,
+    {"window", required_argument, NULL, KEY_WINDOW},
+    {"strided", no_argument, NULL, KEY_STRIDED},
+    {"batch", required_argument, NULL, KEY_BATCH},
+    {"bytes", required_argument, NULL, KEY_BYTES},
+    {"words", required_argument, NULL, KEY_WORDS},
+    {"side", required_argument, NULL, KEY_SIDE},
+    {"json", no_argument, NULL, KEY_JSON},
+    {"quiet", no_argument, NULL, KEY_QUIET},
+    {"version", no_argument, NULL, KEY_VERSION},
+    {"help", no_argument, NULL, KEY_HELP},
+    {0},
+};
+
+struct command {
+    struct app_data_options data;
+    struct app_device_options device_options;
+    bool sliding, strided, json;
+    uint64_t batch, bytes;
+    double words;
+    const char *checkpoint_path;
+
+    struct tensor_device *device;
+    struct megabyte_checkpoint *checkpoint;
+    struct megabyte_model *model;
+    struct megabyte_evaluator *evaluator;
+    struct pipeline_io *io;
+    struct pipeline_sources *sources;
+    struct pipeline_stream *stream;
+    double began;
+    int read_status; /* what the stream said when it failed */
+};
+
+/* ---- options ---- */
+
+static int take_choice(const char *value, const char *option, const char *const *names, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!strcmp(value, names[i]))
+            return i;
+    return app_fail(-1, "--%s cannot be '%s'; see mb-eval --help", option, value);
+}
+
+static int take_own(struct command *c, int key, const char *value)
+{
+    static const char *const windows[] = {"basic", "sliding"}, *const sides[] = {"all", "train", "val"};
+    int chosen;
+
+    switch (key) {
+    case KEY_WINDOW:
+        chosen = take_choice(value, "window", windows, 2);
+        c->sliding = chosen == 1;
+        return chosen < 0 ? -1 : 1;
+    case KEY_SIDE:
+        chosen = take_choice(value, "side", sides, 3);
+        c->data.choice.side = chosen > 0 ? (enum pipeline_side)chosen : PIPELINE_SIDE_ALL;
+        return chosen < 0 ? -1 : 1;
+    case KEY_STRIDED:
+        return c->strided = true;
+    case KEY_BATCH:
+        if (app_size(value, &c->batch) < 0 || !c->batch || c->batch > 1 << 20)
+            return app_fail(-1, "--batch wants a number from 1, not '%s'", value);
+        return 1;
+    case KEY_BYTES:
+        if (app_size(value, &c->bytes) < 0 || !c->bytes)
+            return app_fail(-1, "--bytes wants a number from 1, not '%s'", value);
+        return 1;
+    case KEY_WORDS:
+        if (app_number(value, 1, 1e18, &c->words) < 0)
+            return app_fail(-1, "--words wants a number from 1, not '%s'", value);
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+static int take_option(struct command *c, int key, const char *value)
+{
+    int taken = app_data_option(&c->data, key, value);
+
+    if (!taken)
+        taken = app_device_option(&c->device_options, key, value);
+    if (!taken)
+        taken = take_own(c, key, value);
+    if (taken)
+        return taken;
+    switch (key) {
+    case KEY_JSON:
+        return c->json = true;
+    case KEY_QUIET:
+        app_set_quiet(true);
+        return 1;
+    case KEY_VERSION:
+        puts("mb-eval " MEGABYTE_VERSION);
+        return 2;
+    case KEY_HELP:
+        printf("%s%s%s%s", usage, app_data_help, app_device_help, more_usage);
+        return 2;
+    default:
+        return app_fail(-1, "see mb-eval --help"); /* getopt has named the option */
+    }
+}
+
+/* ---- work ---- */
+
+static int read_stream(void *user, uint8_t *to, size_t size, size_t *got)
+{
+    struct command *c = user;
+
+    return c->read_status = pipeline_stream_read(c->stream, to, size, got);
+}
+
+static bool show(void *user, uint64_t bytes, double nats)
+{
+    struct command *c = user;
+    const struct pipeline_stream_stats s = pipeline_stream_stats(c->stream);
+    const double seconds = app_seconds() - c->began;
+    const double share = c->bytes ? (double)bytes / (double)c->bytes
+                         : s.input_total ? (double)s.input / (double)s.input_total : 0;
+    char done[32], speed[32];
+
+    app_progress("%s scored, %.0f%% | %.4f bits per byte | %s/s", app_bytes((double)bytes, done),
+                 100 * share, megabyte_bits_per_byte(nats, (double)bytes),
+                 app_bytes((double)bytes / seconds, speed));
+    return !app_interrupted();
+}
+
+static int open_data(struct command *c, int n, char **paths)
+{
+    const struct pipeline_io_params params = {.mode = c->data.io};
+    int status = pipeline_io_create(&params, &c->io);
+
+    if (status == 0)
+        status = pipeline_sources_create((const char *const *)paths, (size_t)n, &c->sources);
+    if (status == 0)
+        status = pipeline_stream_create(c->io, c->sources, &c->data.choice, &c->stream);
+    if (status == 0)
+        status = pipeline_stream_probe(c->stream);
+    if (status < 0)
+        return app_fail_pipeline(status);
+    app_cancels(c->io);
+    return APP_DONE;
+}
+
+static int open_model(struct command *c)
+{
+    const struct megabyte_checkpoint_params params = {.model_only = true};
+    int status = megabyte_checkpoint_open(c->checkpoint_path, &params, &c->checkpoint);
+
+    if (status == 0)
+        status = megabyte_model_load(c->checkpoint, c->device, false, &c->model);
+    if (status == 0) {
+        const uint32_t batch = c->model->config.batch < 16 ? c->model->config.batch : 16;
+        app_note("model: %s, step %" PRIu64 ", %.1f M parameters", c->model->config.preset,
+                 megabyte_checkpoint_step(c->checkpoint),
+                 (double)nn_parameters_size(c->model->parameters) / 1e6);
+        status = megabyte_evaluator_create(c->model, c->batch ? (uint32_t)c->batch : batch,
+                                           &c->evaluator);
+    }
+    return status < 0 ? app_fail(APP_FAILED, "%s", megabyte_error()) : APP_DONE;
+}
+
+static int report(const struct command *c, const struct megabyte_evaluation *e)
+{
+    const double bits = megabyte_bits_per_byte(e->nats, (double)e->bytes);
+    const double seconds = app_seconds() - c->began;
+    const double perplexity =
+        c->words > 0 ? megabyte_word_perplexity(bits, (double)e->bytes, c->words) : 0;
+
+    if (!c->json) {
+        printf("%.4f bits per byte over %" PRIu64 " bytes\n", bits, e->bytes);
+        if (c->words > 0)
+            printf("%.4g word-level perplexity over %.0f words\n", perplexity, c->words);
+        return APP_DONE;
+    }
+    json_t *object = json_pack(
+        "{s:f, s:I, s:f, s:s, s:b, s:s, s:I, s:f, s:s, s:s}", "bits_per_byte", bits, "bytes",
+        (json_int_t)e->bytes, "nats", e->nats, "window", c->sliding ? "sliding" : "basic", "strided",
+        c->strided, "checkpoint", megabyte_checkpoint_path(c->checkpoint), "step",
+        (json_int_t)megabyte_checkpoint_step(c->checkpoint), "bytes_per_second",
+        (double)e->bytes / seconds, "device", tensor_device_info(c->device)->name, "precision",
+        app_precision(&c->device_options));
+    if (c->words > 0) {
+        json_object_set_new(object, "words", json_real(c->words));
+        json_object_set_new(object, "word_perplexity", json_real(perplexity));
+    }
+    return app_json(object);
+}
+
+static int evaluate(struct command *c)
+{
+    const struct megabyte_evaluation_params params = {
+        .sliding = c->sliding, .strided = c->strided, .limit = c->bytes, .read = read_stream,
+        .progress = show, .user = c};
+    struct megabyte_evaluation result;
+    int status;
+
+    c->began = app_seconds();
+    status = megabyte_evaluate(c->evaluator, &params, &result);
+    app_progress_end();
+    app_report_damage(c->stream);
+    if (status == -EINTR || app_interrupted())
+        return APP_INTERRUPTED;
+    if (c->read_status < 0)
+        return app_fail_pipeline(c->read_status);
+    if (status < 0)
+        return app_fail(APP_FAILED, "%s", megabyte_error());
+    return report(c, &result);
+}
+
+static void finish(struct command *c)
+{
+    app_cancels(NULL);
+    megabyte_evaluator_destroy(&c->evaluator);
+    megabyte_model_destroy(&c->model);
+    megabyte_checkpoint_close(&c->checkpoint);
+    pipeline_stream_destroy(&c->stream);
+    pipeline_sources_destroy(&c->sources);
+    pipeline_io_destroy(&c->io);
+    tensor_device_close(&c->device);
+    app_data_options_finish(&c->data);
+}
+
+static int run(struct command *c, int argc, char **argv)
+{
+    int key, taken = 1;
+
+    while (taken == 1 && (key = getopt_long(argc, argv, "", table, NULL)) != -1)
+        taken = take_option(c, key, optarg);
+    if (taken != 1)
+        return taken == 2 ? APP_DONE : APP_USAGE;
+    if (argc - optind < 2)
+        return app_fail(APP_USAGE, "a CHECKPOINT and DATA are needed; mb-eval --help shows how");
+    if (c->data.choice.side != PIPELINE_SIDE_ALL && !(c->data.choice.val_fraction > 0))
+        return app_fail(APP_USAGE, "--side wants --val-fraction, the same as in training");
+    c->checkpoint_path = argv[optind];
+    int status = open_data(c, argc - optind - 1, argv + optind + 1);
+    if (status == APP_DONE)
+        status = app_device_open(&c->device_options, &c->device);
+    if (status == APP_DONE)
+        status = open_model(c);
+    return status == APP_DONE ? evaluate(c) : status;
+}
+
+int main(int argc, char **argv)
+{
+    struct command c = {0};
+
+    app_start("mb-eval");
+    const int status = run(&c, argc, argv);
+    finish(&c);
+    return status;
+}

@@ -1,0 +1,445 @@
+/*
+ * mb-train: trains a model from archives as they are.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "apps/train.h"
+#include "megabyte/error.h"
+
+#define DEFAULT_STEPS 2000
+
+static const char usage[] =
+    "Usage: mb-train [options] DATA...\n"
+    "\n"
+    "Trains a MEGABYTE model on the bytes of DATA and keeps the run in a folder. Run again with the\n"
+    "same --out, it goes on where it stopped.\n"
+    "\n"
+    "Run:\n"
+    "  --out DIR              the run's folder (mb-run)\n"
+    "  --preset NAME          where settings start from (tiny)\n"
+    "  --set KEY=VALUE        changes a setting; repeatable\n"
+    "  --list-settings        list presets and settings and end\n"
+    "  --seed N               of first weights, order and dropout (1)\n"
+    "  --steps N | --bytes N | --minutes X\n"
+    "                         how long to train in all (2000 steps); with --minutes the number of\n"
+    "                         steps is fixed once the pace is known\n"
+    "  --save-every N         steps between checkpoints (500); 0: only at the end\n"
+    "  --keep N               newest checkpoints that stay (3); 0: all\n"
+    "  --keep-every N         checkpoints whose step is a multiple stay for ever (0: none)\n"
+    "  --val DATA             held-out data, instead of --val-fraction; repeatable\n"
+    "  --val-every N          steps between validations (as --save-every)\n"
+    "  --val-bytes N          score at most so many held-out bytes (256K)\n"
+    "  --log-every N          steps between lines of metrics.jsonl (10)\n"
+    "  --dry-run              print the plan of memory and operations and end\n"
+    "\n";
+
+static const char more_usage[] =
+    "\n"
+    "Output:\n"
+    "  --json                 the result as one JSON object on standard output\n"
+    "  --quiet                no notes and no progress\n"
+    "  --version              print the version\n"
+    "  --help                 print this\n"
+    "\n"
+    "Exit status: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted after a checkpoint.\n";
+
+enum {
+    KEY_OUT = 0x100, KEY_PRESET, KEY_SET, KEY_LIST, KEY_SEED, KEY_STEPS, KEY_BYTES, KEY_MINUTES,
+    KEY_SAVE, KEY_KEEP, KEY_KEEP_EVERY, KEY_VAL, KEY_VAL_EVERY, KEY_VAL_BYTES, KEY_LOG, KEY_DRY,
+    KEY_JSON, KEY_QUIET, KEY_VERSION, KEY_HELP,
+};
+
+static const struct option table[] = {
+    APP_DATA_OPTIONS,
+    APP_DEVICE_OPTIONS,
+    {"out", required_argument, NULL, KEY_OUT},
+    {"preset", required_argument, NULL, KEY_PRESET},
+    {"set", required_argument, NULL, KEY_SET},
+    {"list-settings", no_argument, NULL, KEY_LIST},
+    {"seed", required_argument, NULL, KEY_SEED},
+    {"steps", required_argument, NULL, KEY_STEPS},
+    {"bytes", required_argument, NULL, KEY_BYTES},
+    {"minutes", required_argument, NULL, KEY_MINUTES},
+    {"save-every", required_argument, NULL, KEY_SAVE},
+    {"keep", required_argument, NULL, KEY_KEEP},
+    {"keep-every", required_argument, NULL, KEY_KEEP_EVERY},
+    {"val", required_argument, NULL, KEY_VAL},
+    {"val-every", required_argument, NULL, KEY_VAL_EVERY},
+    {"val-bytes", required_argument, NULL, KEY_VAL_BYTES},
+    {"log-every", required_argument, NULL, KEY_LOG},
+    {"dry-run", no_argument, NULL, KEY_DRY},
+    {"json", no_argument, NULL, KEY_JSON},
+    {"quiet", no_argument, NULL, KEY_QUIET},
+    {"version", no_argument, NULL, KEY_VERSION},
+    {"help", no_argument, NULL, KEY_HELP},
+    {0},
+};
+
+static void list_settings(void)
+{
+    const char *name, *about;
+
+    puts("Presets (--preset):");
+    for (unsigned i = 0; megabyte_config_preset_at(i, &name, &about); i++)
+        printf("  %-16s %s\n", name, about);
+    puts("Settings (--set KEY=VALUE):");
+    for (unsigned i = 0; megabyte_config_key_at(i, &name, &about); i++)
+        printf("  %-16s %s\n", name, about);
+}
+
+/* ---- options ---- */
+
+static int wrong_number(const char *option, const char *value)
+{
+    return app_fail(-1, "--%s wants a number, not '%s'", option, value);
+}
+
+static int take_count(const char *option, const char *value, uint64_t least, uint64_t *out)
+{
+    return app_size(value, out) < 0 || *out < least || *out > INT64_MAX ? wrong_number(option, value)
+                                                                        : 1;
+}
+
+static int take_val(struct train_options *o, const char *path)
+{
+    const char **grown = realloc(o->val, (o->n_val + 1) * sizeof *grown);
+
+    if (!grown)
+        return app_fail(-1, "out of memory");
+    o->val = grown;
+    o->val[o->n_val++] = path;
+    return 1;
+}
+
+/* The numbers; 0 where key is none of them. */
+static int take_number(struct train_options *o, int key, const char *value)
+{
+    switch (key) {
+    case KEY_SEED:
+        o->seed_given = true;
+        return take_count("seed", value, 0, &o->seed);
+    case KEY_STEPS:
+        return take_count("steps", value, 1, &o->steps);
+    case KEY_BYTES:
+        return take_count("bytes", value, 1, &o->bytes);
+    case KEY_MINUTES:
+        return app_number(value, 0.01, 1e7, &o->minutes) < 0 ? wrong_number("minutes", value) : 1;
+    case KEY_SAVE:
+        return take_count("save-every", value, 0, &o->save_every);
+    case KEY_KEEP:
+        return take_count("keep", value, 0, &o->keep);
+    case KEY_KEEP_EVERY:
+        return take_count("keep-every", value, 0, &o->keep_every);
+    case KEY_VAL_EVERY:
+        return take_count("val-every", value, 0, &o->val_every);
+    case KEY_VAL_BYTES:
+        return take_count("val-bytes", value, 1, &o->val_bytes);
+    case KEY_LOG:
+        return take_count("log-every", value, 1, &o->log_every);
+    default:
+        return 0;
+    }
+}
+
+/* --preset and --set are applied in that order, wherever they stand: first pass, second pass. */
+static int take_setting(struct train_options *o, int key, char *value, bool presets)
+{
+    if ((key == KEY_PRESET) != presets)
+        return 1;
+    o->config_given = true;
+    if (key == KEY_PRESET)
+        return megabyte_config_preset(value, &o->config) < 0 ? app_fail(-1, "%s", megabyte_error()) : 1;
+    char *equals = strchr(value, '=');
+    if (!equals)
+        return app_fail(-1, "--set wants KEY=VALUE, not '%s'", value);
+    char setting[64];
+    snprintf(setting, sizeof setting, "%.*s", (int)(equals - value), value);
+    return megabyte_config_set(&o->config, setting, equals + 1) < 0
+               ? app_fail(-1, "%s", megabyte_error()) : 1;
+}
+
+static int take_option(struct train_options *o, int key, char *value, bool first)
+{
+    if (key == KEY_PRESET || key == KEY_SET)
+        return take_setting(o, key, value, first);
+    if (!first)
+        return 1;
+    int taken = app_data_option(&o->data, key, value);
+    if (!taken)
+        taken = app_device_option(&o->device, key, value);
+    if (!taken)
+        taken = take_number(o, key, value);
+    if (taken)
+        return taken;
+    switch (key) {
+    case KEY_OUT:
+        o->out = value;
+        return 1;
+    case KEY_VAL:
+        return take_val(o, value);
+    case KEY_DRY:
+        return o->dry_run = true;
+    case KEY_JSON:
+        return o->json = true;
+    case KEY_QUIET:
+        app_set_quiet(true);
+        return 1;
+    case KEY_LIST:
+        list_settings();
+        return 2;
+    case KEY_VERSION:
+        puts("mb-train " MEGABYTE_VERSION);
+        return 2;
+    case KEY_HELP:
+        printf("%s%s%s%s", usage, app_data_help, app_device_help, more_usage);
+        return 2;
+    default:
+        return app_fail(-1, "see mb-train --help"); /* getopt has named the option */
+    }
+}
+
+static int check_options(struct train_options *o, int argc, char **argv)
+{
+    if ((o->steps != 0) + (o->bytes != 0) + (o->minutes > 0) > 1)
+        return app_fail(-1, "give one of --steps, --bytes and --minutes");
+    if (o->n_val && o->data.choice.val_fraction > 0)
+        return app_fail(-1, "give either --val or --val-fraction");
+    if (megabyte_config_check(&o->config) < 0)
+        return app_fail(-1, "%s", megabyte_error());
+    o->paths = (const char *const *)argv + optind;
+    o->n_paths = (size_t)(argc - optind);
+    if (!o->n_paths && !o->dry_run)
+        return app_fail(-1, "no DATA given; mb-train --help shows how");
+    if (o->data.choice.val_fraction > 0)
+        o->data.choice.side = PIPELINE_SIDE_TRAIN;
+    if (o->val_every == UINT64_MAX)
+        o->val_every = o->save_every;
+    return 1;
+}
+
+/* 1: go on; 2: done already; -1: wrong. */
+static int parse(int argc, char **argv, struct train_options *o)
+{
+    int taken = 1;
+
+    *o = (struct train_options){.out = "mb-run", .seed = 1, .save_every = 500, .keep = 3,
+                                .val_bytes = 256 << 10, .val_every = UINT64_MAX, .log_every = 10};
+    megabyte_config_preset("tiny", &o->config);
+    for (int pass = 0; pass < 2 && taken == 1; pass++) {
+        int key;
+        optind = 0;
+        while (taken == 1 && (key = getopt_long(argc, argv, "", table, NULL)) != -1)
+            taken = take_option(o, key, optarg, pass == 0);
+    }
+    return taken == 1 ? check_options(o, argc, argv) : taken;
+}
+
+/* ---- the plan ---- */
+
+static int plan(const struct train_options *o)
+{
+    struct tensor_device *device = NULL;
+    struct megabyte_model *model = NULL;
+    struct megabyte_trainer_plan p = {0};
+    int status = app_device_open(&o->device, &device);
+
+    if (status != APP_DONE)
+        return status;
+    if (megabyte_model_create(device, &o->config, true, &model) < 0 ||
+        megabyte_trainer_plan(model, &p) < 0) {
+        status = app_fail(APP_FAILED, "%s", megabyte_error());
+    } else {
+        const struct nn_parameters_memory m = nn_parameters_memory(model->parameters);
+        const uint64_t total = m.weights + m.gradients + m.moments + p.activations + p.staging;
+        const struct tensor_device_info *info = tensor_device_info(device);
+        char a[6][32], have[32];
+        fprintf(o->json ? stderr : stdout,
+                "parameters         %" PRIu64 "\n"
+                "FLOPs a byte       %.4g forward, %.4g training\n"
+                "memory  weights    %s\n        gradients  %s\n        optimizer  %s\n"
+                "        activations %s\n        staging    %s\n        total      %s of %s\n",
+                nn_parameters_size(model->parameters), megabyte_config_flops(&o->config),
+                3 * megabyte_config_flops(&o->config), app_bytes((double)m.weights, a[0]),
+                app_bytes((double)m.gradients, a[1]), app_bytes((double)m.moments, a[2]),
+                app_bytes((double)p.activations, a[3]), app_bytes((double)p.staging, a[4]),
+                app_bytes((double)total, a[5]), app_bytes((double)info->memory_bytes, have));
+        if (total > info->memory_bytes)
+            app_note("this does not fit on %s; take a smaller batch, micro_batch or model", info->name);
+        if (o->json)
+            status = app_json(json_pack(
+                "{s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s}", "parameters",
+                (json_int_t)nn_parameters_size(model->parameters), "flops_per_byte",
+                megabyte_config_flops(&o->config), "memory_bytes", (json_int_t)total, "weights_bytes",
+                (json_int_t)m.weights, "gradients_bytes", (json_int_t)m.gradients, "optimizer_bytes",
+                (json_int_t)m.moments, "activations_bytes", (json_int_t)p.activations,
+                "staging_bytes", (json_int_t)p.staging, "device_memory_bytes",
+                (json_int_t)info->memory_bytes, "device", info->name, "precision",
+                app_precision(&o->device)));
+    }
+    megabyte_model_destroy(&model);
+    tensor_device_close(&device);
+    return status;
+}
+
+/* ---- training ---- */
+
+static int open_data(struct train *t)
+{
+    const struct train_options *o = t->options;
+    const struct pipeline_io_params params = {.mode = o->data.io};
+    struct pipeline_choice held = o->data.choice;
+    int status = pipeline_io_create(&params, &t->io);
+
+    if (status == 0)
+        status = pipeline_sources_create(o->paths, o->n_paths, &t->sources);
+    if (status == 0)
+        status = pipeline_stream_create(t->io, t->sources, &o->data.choice, &t->stream);
+    if (status == 0)
+        status = pipeline_stream_probe(t->stream);
+    if (status == 0 && o->n_val) {
+        held.val_fraction = 0;
+        status = pipeline_sources_create(o->val, o->n_val, &t->val_sources);
+    }
+    if (status == 0 && (o->n_val || held.val_fraction > 0)) {
+        held.side = o->n_val ? PIPELINE_SIDE_ALL : PIPELINE_SIDE_VAL;
+        status = pipeline_stream_create(t->io, o->n_val ? t->val_sources : t->sources, &held,
+                                        &t->val_stream);
+    }
+    if (status == 0 && t->val_stream)
+        status = pipeline_stream_probe(t->val_stream);
+    if (status < 0)
+        return status == -EINVAL ? app_fail(APP_USAGE, "%s", pipeline_error())
+                                 : app_fail_pipeline(status);
+    app_cancels(t->io);
+    return APP_DONE;
+}
+
+static int open_trainer(struct train *t)
+{
+    const struct megabyte_trainer_params params = {.seed = t->seed};
+    const struct megabyte_config *c = &t->model->config;
+    const uint32_t rows = c->micro_batch ? c->micro_batch : c->batch;
+    const struct pipeline_loader_params loader = {.stream = t->stream, .window_bytes = c->seq_len,
+                                                  .seed = t->seed, .start = t->cursor};
+
+    if (megabyte_trainer_create(t->model, &params, &t->trainer) < 0 ||
+        (t->val_stream && megabyte_evaluator_create(t->model, rows, &t->evaluator) < 0))
+        return app_fail(APP_FAILED, "%s", megabyte_error());
+    return pipeline_loader_create(&loader, &t->loader) < 0 ? app_fail(APP_FAILED, "%s",
+                                                                      pipeline_error()) : APP_DONE;
+}
+
+/* How many steps in all: what the command line says, else what the run was begun with. */
+static void choose_steps(struct train *t)
+{
+    const struct train_options *o = t->options;
+    const uint64_t before = t->steps;
+    const uint64_t a_step = (uint64_t)t->model->config.batch * t->model->config.seq_len;
+
+    if (o->steps)
+        t->steps = o->steps;
+    else if (o->bytes)
+        t->steps = (o->bytes + a_step - 1) / a_step;
+    else if (!before && o->minutes == 0)
+        t->steps = DEFAULT_STEPS;
+    if (before && before != t->steps)
+        app_note("the run was begun for %" PRIu64 " steps; the learning rate now follows %" PRIu64,
+                 before, t->steps);
+}
+
+static void describe(const struct train *t)
+{
+    const struct megabyte_config *c = &t->model->config;
+    char a_step[32];
+
+    app_note("model: %s, %.1f M parameters, %.3g FLOPs a byte; %u-byte sequences in patches of %u",
+             c->preset, (double)nn_parameters_size(t->model->parameters) / 1e6,
+             megabyte_config_flops(c), c->seq_len, c->patch_size);
+    app_note("training: batch %u (%s a step), learning rate %g, seed %" PRIu64 ", run folder %s",
+             c->batch, app_bytes((double)c->batch * c->seq_len, a_step), c->lr, t->seed,
+             t->options->out);
+}
+
+static int report(const struct train *t)
+{
+    char path[4200];
+
+    snprintf(path, sizeof path, "%s/checkpoints/%08" PRIu64, t->options->out, t->saved);
+    app_note("done after %" PRIu64 " steps; the model is in %s", t->step, path);
+    if (!t->options->json)
+        return APP_DONE;
+    json_t *val = t->val_bits_per_byte >= 0 ? json_real(t->val_bits_per_byte) : json_null();
+    return app_json(json_pack("{s:I, s:I, s:f, s:o, s:f, s:s, s:s, s:s}", "steps",
+                              (json_int_t)t->step, "bytes", (json_int_t)t->bytes,
+                              "train_bits_per_byte", t->bits_per_byte, "val_bits_per_byte", val,
+                              "bytes_per_second", t->bytes_per_second, "checkpoint", path, "device",
+                              tensor_device_info(t->device)->name, "precision",
+                              app_precision(&t->options->device)));
+}
+
+static int train(struct train *t)
+{
+    int status = open_data(t);
+
+    if (status == APP_DONE)
+        status = app_device_open(&t->options->device, &t->device);
+    if (status == APP_DONE)
+        status = train_run_open(t);
+    if (status != APP_DONE)
+        return status;
+    choose_steps(t);
+    describe(t);
+    status = open_trainer(t);
+    if (status != APP_DONE)
+        return status;
+    if (t->steps && t->step >= t->steps) {
+        double bits;
+        app_note("nothing left to do: the run has its %" PRIu64 " steps; give more --steps", t->steps);
+        status = train_validate(t, &bits);
+    } else {
+        status = train_loop(t);
+    }
+    app_report_damage(t->stream);
+    return status == APP_DONE ? report(t) : status;
+}
+
+static void finish(struct train *t)
+{
+    app_cancels(NULL);
+    if (t->io)
+        pipeline_io_cancel(t->io); /* the worker may wait for a pipe */
+    pipeline_loader_destroy(&t->loader);
+    megabyte_evaluator_destroy(&t->evaluator);
+    megabyte_trainer_destroy(&t->trainer);
+    megabyte_model_destroy(&t->model);
+    pipeline_stream_destroy(&t->val_stream);
+    pipeline_stream_destroy(&t->stream);
+    pipeline_sources_destroy(&t->val_sources);
+    pipeline_sources_destroy(&t->sources);
+    pipeline_io_destroy(&t->io);
+    train_run_close(t);
+    tensor_device_close(&t->device);
+}
+
+int main(int argc, char **argv)
+{
+    struct train_options options;
+    struct train t = {.options = &options, .lock = -1, .val_bits_per_byte = -1};
+    int status;
+
+    app_start("mb-train");
+    const int parsed = parse(argc, argv, &options);
+    if (parsed != 1)
+        status = parsed == 2 ? APP_DONE : APP_USAGE;
+    else if (options.dry_run)
+        status = plan(&options);
+    else
+        status = train(&t);
+    finish(&t);
+    app_data_options_finish(&options.data);
+    free(options.val);
+    return status;
+}

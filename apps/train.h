@@ -1,0 +1,85 @@
+/*
+ * The parts of mb-train: options (mb-train.c), the run folder (train_run.c), the loop (train_loop.c).
+ */
+#ifndef APPS_TRAIN_H
+#define APPS_TRAIN_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "apps/common.h"
+#include "apps/device.h"
+#include "megabyte/evaluator.h"
+#include "megabyte/model_files.h"
+#include "megabyte/trainer.h"
+#include "pipeline/loader.h"
+
+/* What the command line says. */
+struct train_options {
+    struct app_data_options data;
+    struct app_device_options device;
+    const char *out;                /* run folder */
+    struct megabyte_config config;  /* of preset and --set; for a run that exists, what it must be */
+    bool config_given;              /* --preset or --set was there */
+    uint64_t seed;
+    bool seed_given;
+    uint64_t steps, bytes;          /* 0: not given */
+    double minutes;                 /* 0: not given */
+    const char **val;               /* (n_val) DATA of --val */
+    size_t n_val;
+    uint64_t val_bytes, val_every;
+    uint64_t save_every, keep, keep_every, log_every;
+    bool dry_run, json;
+    const char *const *paths;       /* (n_paths) DATA */
+    size_t n_paths;
+};
+
+/* A run: what is open, and where it stands. */
+struct train {
+    const struct train_options *options;
+    struct tensor_device *device;
+    struct megabyte_model *model;
+    struct megabyte_trainer *trainer;
+    struct megabyte_evaluator *evaluator; /* NULL without validation */
+
+    struct pipeline_io *io;
+    struct pipeline_sources *sources, *val_sources; /* val_sources: of --val, else NULL */
+    struct pipeline_stream *stream, *val_stream;    /* val_stream: NULL without validation */
+    struct pipeline_loader *loader;
+    struct pipeline_identity *identities;           /* (sources->n) */
+
+    int lock;                       /* of the run folder; -1: none */
+    FILE *metrics;
+    uint64_t seed;
+    uint64_t step, bytes;           /* done */
+    uint64_t steps;                 /* to do in all; 0: not known yet (--minutes) */
+    uint64_t saved;                 /* step of the newest checkpoint */
+    struct pipeline_cursor cursor;  /* behind the last batch that was trained on */
+    double bits_per_byte;           /* of training, over the last steps */
+    double val_bits_per_byte;       /* -1: not measured */
+    double bytes_per_second;
+};
+
+/* ---- train_run.c ---- */
+
+/* Takes the run folder, and either begins a run or resumes it from its newest checkpoint: model,
+ * seed, position. Returns an exit status. */
+int train_run_open(struct train *t);
+
+/* Saves a checkpoint of where the run stands. Returns an exit status. */
+int train_run_save(struct train *t);
+
+/* Appends a line to metrics.jsonl; steals the object. Returns an exit status. */
+int train_run_log(struct train *t, json_t *line);
+
+void train_run_close(struct train *t);
+
+/* ---- train_loop.c ---- */
+
+/* Trains from where the run stands to its end. Returns an exit status. */
+int train_loop(struct train *t);
+
+/* Bits per byte of the held-out bytes, -1 without any. Returns an exit status. */
+int train_validate(struct train *t, double *bits_per_byte);
+
+#endif

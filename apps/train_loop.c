@@ -1,0 +1,251 @@
+/*
+ * The loop of mb-train: batches in, steps done, progress out.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "apps/train.h"
+#include "megabyte/error.h"
+
+#define PLAIN_SECONDS 5.0 /* between plain progress lines, where there is no terminal */
+
+/* What happened since the last line of the metrics, and since this process began. */
+struct meter {
+    double began, line_began, printed;
+    uint64_t began_bytes, began_step;
+    uint64_t line_bytes;
+    double line_nats, grad_norm, rate;
+    double waited; /* for data, when the line began */
+};
+
+/* ---- validation ---- */
+
+static int read_stream(void *user, uint8_t *to, size_t size, size_t *got)
+{
+    return pipeline_stream_read(user, to, size, got);
+}
+
+static bool go_on(void *user, uint64_t bytes, double nats)
+{
+    (void)user;
+    app_progress("validating: %" PRIu64 " bytes, %.4f bits per byte", bytes,
+                 megabyte_bits_per_byte(nats, (double)bytes));
+    return !app_interrupted();
+}
+
+int train_validate(struct train *t, double *bits_per_byte)
+{
+    const struct pipeline_position start = {0, 0, 0};
+    struct megabyte_evaluation_params params = {
+        .limit = t->options->val_bytes, .read = read_stream, .progress = go_on,
+        .user = t->val_stream};
+    struct megabyte_evaluation result = {0};
+    int status;
+
+    *bits_per_byte = -1;
+    if (!t->evaluator)
+        return APP_DONE;
+    if (pipeline_stream_seek(t->val_stream, start) < 0)
+        return app_fail_pipeline(-EIO);
+    status = megabyte_evaluate(t->evaluator, &params, &result);
+    app_progress_end();
+    if (status == -EINTR || status == -ECANCELED)
+        return APP_INTERRUPTED;
+    if (status < 0)
+        return app_fail(APP_FAILED, "validation: %s", *pipeline_error() ? pipeline_error()
+                                                                        : megabyte_error());
+    *bits_per_byte = megabyte_bits_per_byte(result.nats, (double)result.bytes);
+    t->val_bits_per_byte = *bits_per_byte;
+    return APP_DONE;
+}
+
+static int validate_and_log(struct train *t)
+{
+    double bits;
+    const int status = train_validate(t, &bits);
+
+    if (status != APP_DONE || bits < 0)
+        return status;
+    app_note("step %" PRIu64 ": %.4f bits per byte on held-out data", t->step, bits);
+    return train_run_log(t, json_pack("{s:I, s:f}", "step", (json_int_t)t->step, "val_bits_per_byte",
+                                      bits));
+}
+
+/* ---- progress ---- */
+
+static const char *duration(double seconds, char out[32])
+{
+    const long s = seconds > 0 ? lround(seconds) : 0;
+
+    if (s >= 3600)
+        snprintf(out, 32, "%ldh %02ldm", s / 3600, s / 60 % 60);
+    else if (s >= 60)
+        snprintf(out, 32, "%ldm %02lds", s / 60, s % 60);
+    else
+        snprintf(out, 32, "%lds", s);
+    return out;
+}
+
+/* Seconds that are left, by the pace so far and the budget. */
+static double seconds_left(const struct train *t, const struct meter *m, double now)
+{
+    if (!t->steps)
+        return t->options->minutes * 60 - (now - m->began);
+    return (now - m->began) / (double)(t->step - m->began_step) * (double)(t->steps - t->step);
+}
+
+static void show(struct train *t, struct meter *m, bool force)
+{
+    const double now = app_seconds(), waited = pipeline_loader_stats(t->loader).waited - m->waited;
+    const double share = now > m->line_began ? waited / (now - m->line_began) : 0;
+    char text[256], done[32], all[32] = "?", speed[32], left[32], wait[48] = "";
+    const double a_step = (double)t->model->config.batch * t->model->config.seq_len;
+
+    if (!app_progress_wanted() && !force && now - m->printed < PLAIN_SECONDS)
+        return;
+    m->printed = now;
+    if (t->steps)
+        app_bytes(a_step * (double)t->steps, all);
+    if (share > 0.01)
+        snprintf(wait, sizeof wait, " | waiting for data %.0f%%", 100 * share);
+    snprintf(text, sizeof text, "step %" PRIu64 "/%" PRIu64 " | %s of %s | %.4f bpb | %s/s | ETA %s%s",
+             t->step, t->steps, app_bytes((double)t->bytes, done), all, t->bits_per_byte,
+             app_bytes(t->bytes_per_second, speed), duration(seconds_left(t, m, now), left), wait);
+    if (app_progress_wanted())
+        app_progress("%s", text);
+    else
+        app_note("%s", text);
+}
+
+static int log_line(struct train *t, struct meter *m)
+{
+    const double now = app_seconds(), seconds = now - m->line_began;
+    const double speed = seconds > 0 ? (double)m->line_bytes / seconds : 0;
+    const double waited = pipeline_loader_stats(t->loader).waited;
+    json_t *line = json_pack(
+        "{s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f}", "step", (json_int_t)t->step, "bytes",
+        (json_int_t)t->bytes, "bits_per_byte",
+        megabyte_bits_per_byte(m->line_nats, (double)m->line_bytes), "learning_rate", m->rate,
+        "grad_norm", m->grad_norm, "bytes_per_second", speed, "flops_per_second",
+        3 * megabyte_config_flops(&t->model->config) * speed, "data_wait_share",
+        seconds > 0 ? (waited - m->waited) / seconds : 0.0);
+
+    m->line_began = now;
+    m->line_bytes = 0;
+    m->line_nats = 0;
+    m->waited = waited;
+    return train_run_log(t, line);
+}
+
+/* ---- steps ---- */
+
+static double rate_of(const struct train *t, uint64_t step)
+{
+    const struct megabyte_config *c = &t->model->config;
+
+    if (t->steps)
+        return nn_schedule_polynomial(c->lr, step, c->warmup, t->steps);
+    return step < c->warmup ? c->lr * (double)step / c->warmup : c->lr;
+}
+
+/* --minutes: once the pace is known, the number of steps is fixed, and with it the schedule. */
+static void settle_steps(struct train *t, const struct meter *m)
+{
+    const double budget = t->options->minutes * 60, spent = app_seconds() - m->began;
+    const uint64_t done = t->step - m->began_step;
+
+    if (t->steps || done < 2 || spent < 0.1 * budget)
+        return;
+    const double left = (budget - spent) / (spent / (double)done);
+    t->steps = t->step + (left > 1 ? (uint64_t)left : 1);
+    app_note("%.1f minutes are enough for %" PRIu64 " steps", t->options->minutes, t->steps);
+}
+
+static int one_step(struct train *t, struct meter *m, uint8_t *bytes, uint32_t *lengths)
+{
+    const struct megabyte_config *c = &t->model->config;
+    struct megabyte_trainer_result r;
+    struct pipeline_cursor after;
+    const int rows = pipeline_loader_next(t->loader, c->batch, bytes, lengths, &after);
+
+    if (rows < 0)
+        return app_fail_pipeline(rows);
+    m->rate = rate_of(t, t->step + 1);
+    if (megabyte_trainer_step(t->trainer, t->step + 1, m->rate, bytes, lengths, &r) < 0)
+        return app_fail(APP_FAILED, "step %" PRIu64 ": %s", t->step + 1, megabyte_error());
+    if (!isfinite(r.nats) || !isfinite(r.grad_norm))
+        return app_fail(APP_FAILED, "step %" PRIu64 ": the %s is not finite; the weights stay those of "
+                        "step %" PRIu64 ", the last checkpoint is of step %" PRIu64 "; try a lower lr",
+                        t->step + 1, isfinite(r.nats) ? "gradient" : "loss", t->step, t->saved);
+    t->step++;
+    t->bytes += r.bytes;
+    t->cursor = after;
+    m->line_nats += r.nats * (double)r.bytes;
+    m->line_bytes += r.bytes;
+    m->grad_norm = r.grad_norm;
+    const double bits = megabyte_bits_per_byte(r.nats, 1), weight = 0.05;
+    t->bits_per_byte = t->bits_per_byte > 0 ? (1 - weight) * t->bits_per_byte + weight * bits : bits;
+    t->bytes_per_second = (double)(t->bytes - m->began_bytes) / (app_seconds() - m->began);
+    return APP_DONE;
+}
+
+/* What follows a step: lines, validation, checkpoint. */
+static int after_step(struct train *t, struct meter *m)
+{
+    const struct train_options *o = t->options;
+    const bool last = t->steps && t->step >= t->steps;
+    int status = APP_DONE;
+
+    if (o->minutes > 0)
+        settle_steps(t, m);
+    if (t->step % o->log_every == 0 || last)
+        status = log_line(t, m);
+    show(t, m, last || t->step == m->began_step + 1);
+    if (status == APP_DONE && (last || (o->val_every && t->step % o->val_every == 0)))
+        status = validate_and_log(t);
+    if (status == APP_DONE && (last || (o->save_every && t->step % o->save_every == 0)))
+        status = train_run_save(t);
+    return status;
+}
+
+static int interrupted(struct train *t)
+{
+    int status = APP_DONE;
+
+    app_progress_end();
+    if (t->saved != t->step)
+        status = train_run_save(t);
+    if (status == APP_DONE)
+        app_note("interrupted; saved after step %" PRIu64 ", the same command goes on", t->step);
+    return status == APP_DONE ? APP_INTERRUPTED : status;
+}
+
+int train_loop(struct train *t)
+{
+    const struct megabyte_config *c = &t->model->config;
+    uint8_t *bytes = malloc((size_t)c->batch * c->seq_len);
+    uint32_t *lengths = malloc(c->batch * sizeof *lengths);
+    const double now = app_seconds();
+    struct meter m = {.began = now, .line_began = now, .began_bytes = t->bytes,
+                      .began_step = t->step};
+    int status = bytes && lengths ? APP_DONE : app_fail(APP_FAILED, "out of memory");
+
+    while (status == APP_DONE && (!t->steps || t->step < t->steps)) {
+        if (app_interrupted()) {
+            status = APP_INTERRUPTED;
+            break;
+        }
+        status = one_step(t, &m, bytes, lengths);
+        if (status == APP_DONE)
+            status = after_step(t, &m);
+    }
+    app_progress_end();
+    if (status == APP_INTERRUPTED)
+        status = interrupted(t);
+    free(bytes);
+    free(lengths);
+    return status;
+}

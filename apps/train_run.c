@@ -1,0 +1,334 @@
+/*
+ * The run folder of mb-train: beginning, resuming, saving, metrics.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "apps/train.h"
+#include "megabyte/error.h"
+
+static void note(void *user, const char *line)
+{
+    (void)user;
+    app_note("%s", line);
+}
+
+static const struct megabyte_run_log log_notes = {.line = note};
+
+/* ---- state.json ---- */
+
+static json_t *hex(uint64_t number)
+{
+    char text[17];
+
+    snprintf(text, sizeof text, "%016" PRIx64, number);
+    return json_string(text);
+}
+
+static json_t *patterns(const char *const *list, size_t n)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(array, json_stringn_nocheck(list[i], strlen(list[i])));
+    return array;
+}
+
+/* Which bytes the run trains on, and in which order: what must be the same to resume. */
+static json_t *describe_choice(const struct train *t)
+{
+    const struct pipeline_choice *c = &t->options->data.choice;
+
+    return json_pack("{s:o, s:o, s:f, s:b, s:I}", "include", patterns(c->include, c->n_include),
+                     "exclude", patterns(c->exclude, c->n_exclude), "val_fraction", c->val_fraction,
+                     "skip_corrupt", c->on_corrupt == PIPELINE_CORRUPT_SKIP, "seq_len",
+                     (json_int_t)t->model->config.seq_len);
+}
+
+static json_t *describe_sources(const struct train *t)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < t->sources->n; i++) {
+        const struct pipeline_identity *id = &t->identities[i];
+        const char *path = t->sources->list[i].path;
+        json_array_append_new(array, json_pack("{s:o, s:I, s:o, s:o}", "path",
+                                               json_stringn_nocheck(path, strlen(path)), "size",
+                                               (json_int_t)id->size, "head", hex(id->head), "tail",
+                                               hex(id->tail)));
+    }
+    return array;
+}
+
+static json_t *describe_cursor(const struct pipeline_cursor *c)
+{
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "epoch", (json_int_t)c->epoch, "block",
+                     (json_int_t)c->block, "window", (json_int_t)c->window, "source",
+                     (json_int_t)c->source, "member", (json_int_t)c->member, "offset",
+                     (json_int_t)c->offset);
+}
+
+static char *state_text(const struct train *t)
+{
+    char seed[24];
+    json_t *state;
+    char *text;
+
+    snprintf(seed, sizeof seed, "%" PRIu64, t->seed);
+    state = json_pack("{s:I, s:I, s:I, s:s, s:f, s:{s:o, s:o, s:o}}", "step", (json_int_t)t->step,
+                      "bytes", (json_int_t)t->bytes, "steps", (json_int_t)t->steps, "seed", seed,
+                      "bits_per_byte", t->bits_per_byte, "data", "cursor",
+                      describe_cursor(&t->cursor), "choice", describe_choice(t), "sources",
+                      describe_sources(t));
+    text = state ? json_dumps(state, JSON_INDENT(4)) : NULL;
+    json_decref(state);
+    return text;
+}
+
+static int read_cursor(json_t *object, struct pipeline_cursor *c)
+{
+    json_int_t v[6];
+
+    if (json_unpack(object, "{s:I, s:I, s:I, s:I, s:I, s:I}", "epoch", &v[0], "block", &v[1],
+                    "window", &v[2], "source", &v[3], "member", &v[4], "offset", &v[5]))
+        return -1;
+    for (int i = 0; i < 6; i++)
+        if (v[i] < 0)
+            return -1;
+    *c = (struct pipeline_cursor){(uint64_t)v[0], (uint64_t)v[1], (uint64_t)v[2],
+                                  (uint64_t)v[3], (uint64_t)v[4], (uint64_t)v[5]};
+    return 0;
+}
+
+/* The data must be what the cursor belongs to. */
+static int check_sources(const struct train *t, json_t *array)
+{
+    const size_t n = json_array_size(array);
+    struct pipeline_identity *saved = calloc(n + 1, sizeof *saved);
+    int status = saved ? 0 : -ENOMEM;
+
+    for (size_t i = 0; i < n && status == 0; i++) {
+        json_int_t size;
+        const char *head, *tail;
+        if (json_unpack(json_array_get(array, i), "{s:I, s:s, s:s}", "size", &size, "head", &head,
+                        "tail", &tail))
+            status = -EBADMSG;
+        else
+            saved[i] = (struct pipeline_identity){(uint64_t)size, strtoull(head, NULL, 16),
+                                                  strtoull(tail, NULL, 16)};
+    }
+    if (status == 0)
+        status = pipeline_sources_check(t->sources, saved, n);
+    free(saved);
+    if (status == -ESTALE)
+        return app_fail(APP_FAILED, "%s; the run in %s cannot go on with it: give the data it was "
+                        "trained on, or another --out", pipeline_error(), t->options->out);
+    if (status == -EBADMSG)
+        return app_fail(APP_FAILED, "%s: the state of the checkpoint lacks its data", t->options->out);
+    return status < 0 ? app_fail(APP_FAILED, "%s", pipeline_error()) : APP_DONE;
+}
+
+static int resume_data(struct train *t, json_t *data)
+{
+    json_t *choice = describe_choice(t), *saved = json_object_get(data, "choice");
+    const bool same = json_equal(choice, saved);
+
+    json_decref(choice);
+    if (!same)
+        return app_fail(APP_FAILED, "the run in %s chose its data with other --include, --exclude, "
+                        "--val-fraction or --on-corrupt; give the same, or another --out",
+                        t->options->out);
+    if (read_cursor(json_object_get(data, "cursor"), &t->cursor) < 0)
+        return app_fail(APP_FAILED, "%s: the state of the checkpoint lacks its cursor",
+                        t->options->out);
+    return check_sources(t, json_object_get(data, "sources"));
+}
+
+static int resume_state(struct train *t, const char *text)
+{
+    const struct train_options *o = t->options;
+    json_t *state = json_loads(text, 0, NULL), *data = NULL;
+    json_int_t step, bytes, steps;
+    const char *seed;
+    int status;
+
+    if (!state || json_unpack(state, "{s:I, s:I, s:I, s:s, s:o}", "step", &step, "bytes", &bytes,
+                              "steps", &steps, "seed", &seed, "data", &data)) {
+        json_decref(state);
+        return app_fail(APP_FAILED, "%s: the checkpoint was not made by mb-train", o->out);
+    }
+    t->step = (uint64_t)step;
+    t->saved = t->step;
+    t->bytes = (uint64_t)bytes;
+    t->steps = (uint64_t)steps;
+    t->seed = strtoull(seed, NULL, 10);
+    t->bits_per_byte = json_number_value(json_object_get(state, "bits_per_byte"));
+    if (o->seed_given && o->seed != t->seed)
+        status = app_fail(APP_FAILED, "the run in %s has seed %" PRIu64 ", not %" PRIu64
+                          "; give the same, or another --out", o->out, t->seed, o->seed);
+    else
+        status = resume_data(t, data);
+    json_decref(state);
+    return status;
+}
+
+/* ---- metrics.jsonl ---- */
+
+/* Opens it, without the lines behind the step at which the run goes on. */
+static int open_metrics(struct train *t)
+{
+    char path[4096], *line = NULL;
+    size_t room = 0;
+    long keep = 0;
+
+    if ((size_t)snprintf(path, sizeof path, "%s/metrics.jsonl", t->options->out) >= sizeof path)
+        return app_fail(APP_USAGE, "%s: the name is too long", t->options->out);
+    t->metrics = fopen(path, "a+e");
+    if (!t->metrics)
+        return app_fail(APP_FAILED, "%s: %s", path, strerror(errno));
+    rewind(t->metrics);
+    while (getline(&line, &room, t->metrics) > 0) {
+        json_t *object = json_loads(line, 0, NULL);
+        const json_t *step = json_object_get(object, "step");
+        const bool ours = step && (uint64_t)json_integer_value(step) <= t->step;
+        json_decref(object);
+        if (!ours)
+            break;
+        keep = ftell(t->metrics);
+    }
+    free(line);
+    if (fflush(t->metrics) || ftruncate(fileno(t->metrics), keep))
+        return app_fail(APP_FAILED, "%s: %s", path, strerror(errno));
+    return APP_DONE;
+}
+
+int train_run_log(struct train *t, json_t *line)
+{
+    const int failed = json_dumpf(line, t->metrics, JSON_COMPACT) < 0 ||
+                       fputc('\n', t->metrics) == EOF || fflush(t->metrics);
+
+    json_decref(line);
+    if (failed)
+        return app_fail(APP_FAILED, "%s/metrics.jsonl: %s", t->options->out, strerror(errno));
+    return APP_DONE;
+}
+
+/* ---- the run ---- */
+
+static int begin(struct train *t)
+{
+    const struct train_options *o = t->options;
+    int status = megabyte_model_create(t->device, &o->config, true, &t->model);
+
+    if (status < 0)
+        return app_fail(APP_FAILED, "%s", megabyte_error());
+    t->seed = o->seed;
+    status = nn_parameters_commit(t->model->parameters);
+    if (status == 0)
+        status = nn_parameters_initialise(t->model->parameters, t->seed);
+    return status < 0 ? app_fail(APP_FAILED, "%s", tensor_error()) : APP_DONE;
+}
+
+/* The first setting in which the command line's configuration is another one than the run's. */
+static const char *other_setting(const struct megabyte_config *a, const struct megabyte_config *b)
+{
+    static char key[32];
+    json_t *x, *y;
+    const char *k;
+    json_t *value;
+    char *text[2] = {megabyte_config_text(a), megabyte_config_text(b)};
+
+    key[0] = '\0';
+    x = text[0] ? json_loads(text[0], 0, NULL) : NULL;
+    y = text[1] ? json_loads(text[1], 0, NULL) : NULL;
+    json_object_foreach(x, k, value)
+        if (!key[0] && strcmp(k, "micro_batch") && !json_equal(value, json_object_get(y, k)))
+            snprintf(key, sizeof key, "%s", k);
+    json_decref(x);
+    json_decref(y);
+    free(text[0]);
+    free(text[1]);
+    return key[0] ? key : NULL;
+}
+
+static int resume(struct train *t, struct megabyte_checkpoint *checkpoint)
+{
+    const struct train_options *o = t->options;
+    struct megabyte_config config;
+    const char *key;
+
+    if (megabyte_model_settings(checkpoint, &config) < 0)
+        return app_fail(APP_FAILED, "%s", megabyte_error());
+    if (o->config_given && (key = other_setting(&o->config, &config)))
+        return app_fail(APP_FAILED, "the run in %s has another %s; leave out --preset and --set to "
+                        "go on with it, or give another --out", o->out, key);
+    if (megabyte_model_load(checkpoint, t->device, true, &t->model) < 0)
+        return app_fail(APP_FAILED, "%s", megabyte_error());
+    return resume_state(t, megabyte_checkpoint_state(checkpoint));
+}
+
+static int identify(struct train *t)
+{
+    t->identities = calloc(t->sources->n, sizeof *t->identities);
+    if (!t->identities)
+        return app_fail(APP_FAILED, "out of memory");
+    for (size_t i = 0; i < t->sources->n; i++)
+        if (pipeline_source_identify(&t->sources->list[i], &t->identities[i]) < 0)
+            return app_fail(APP_FAILED, "%s", pipeline_error());
+    return APP_DONE;
+}
+
+int train_run_open(struct train *t)
+{
+    const struct train_options *o = t->options;
+    const struct megabyte_checkpoint_params params = {.log = log_notes};
+    struct megabyte_checkpoint *checkpoint = NULL;
+    int status = identify(t);
+
+    if (status != APP_DONE)
+        return status;
+    if (megabyte_run_lock(o->out, &t->lock) < 0)
+        return app_fail(APP_FAILED, "%s", megabyte_error());
+    status = megabyte_checkpoint_open(o->out, &params, &checkpoint);
+    if (status == 0) {
+        status = resume(t, checkpoint);
+        if (status == APP_DONE)
+            app_note("going on in %s after step %" PRIu64, o->out, t->step);
+    } else if (status == -ENOENT || status == -EINVAL) {
+        status = begin(t);
+    } else {
+        return app_fail(APP_FAILED, "%s", megabyte_error());
+    }
+    megabyte_checkpoint_close(&checkpoint);
+    return status == APP_DONE ? open_metrics(t) : status;
+}
+
+int train_run_save(struct train *t)
+{
+    const struct train_options *o = t->options;
+    char *state = state_text(t);
+    const struct megabyte_checkpoint_write write = {
+        .step = t->step, .state = state, .keep = (uint32_t)o->keep, .keep_every = o->keep_every,
+        .log = log_notes};
+    int status;
+
+    if (!state)
+        return app_fail(APP_FAILED, "out of memory; the checkpoint was not saved");
+    status = megabyte_model_save(t->model, o->out, &write);
+    free(state);
+    if (status < 0)
+        return app_fail(APP_FAILED, "%s", megabyte_error());
+    t->saved = t->step;
+    return APP_DONE;
+}
+
+void train_run_close(struct train *t)
+{
+    if (t->metrics)
+        fclose(t->metrics);
+    free(t->identities);
+    megabyte_run_unlock(&t->lock);
+}
