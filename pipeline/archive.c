@@ -20,20 +20,21 @@ struct pipeline_archive {
     struct layer *file, *filter, *top; /* top is one of the other two, and is not freed */
     enum detect_filter filter_kind;
     enum detect_format format;
-    struct archive *reader;         /* NULL for plain bytes and folders */
-    const void *given;              /* the last bytes given to reader ... */
-    size_t given_size;              /* ... and their number */
-    uint64_t given_total;           /* all bytes given to reader */
-    uint64_t next_index;            /* of the member that pipeline_archive_next will give */
-    struct pipeline_member member;  /* the present one, if next_index > 0 */
-    uint64_t offset;                /* bytes of the present member that were given */
-    uint64_t hole;                  /* zeros to give before `pending` */
-    const uint8_t *pending;         /* bytes of the present member behind a hole */
+    struct archive *reader;        /* NULL for plain bytes and folders */
+    const void *given;             /* the last bytes given to reader ... */
+    size_t given_size;             /* ... and their number */
+    uint64_t given_total;          /* all bytes given to reader */
+    uint64_t next_index;           /* of the member that pipeline_archive_next will give */
+    struct pipeline_member member; /* the present one, if next_index > 0 */
+    uint64_t offset;               /* bytes of the present member that were given */
+    uint64_t hole;                 /* zeros to give before `pending` */
+    const uint8_t *pending;        /* bytes of the present member behind a hole */
     size_t pending_size;
-    uint64_t folder_input;          /* bytes of a folder's files that are done with */
-    bool opened; /* reader has found its format */
+    uint64_t folder_input; /* bytes of a folder's files that are done with */
+    bool opened;           /* reader has found its format */
     bool member_ended, ended;
-    char no_name[32]; /* stands for a name that cannot be read */
+    char no_name[32];              /* stands for a name that cannot be read */
+    char known[PIPELINE_MAX_NAME]; /* the present name, for messages: it outlives the entry */
 };
 
 /*
@@ -83,7 +84,7 @@ static const char *what_to_do(int error)
 /* Keeps "SOURCE: member 'M' at byte N: why; what to do". */
 static int fail(struct pipeline_archive *a, int error, const char *why)
 {
-    char path[PIPELINE_MAX_NAME], name[PIPELINE_MAX_NAME];
+    char path[PIPELINE_MAX_NAME];
 
     pipeline_printable(a->source->path, path, sizeof(path));
     if (error == ECANCELED)
@@ -92,8 +93,7 @@ static int fail(struct pipeline_archive *a, int error, const char *why)
         return pipeline_fail(error, "%s: at byte %llu: %s%s", path, (unsigned long long)a->offset,
                              why, what_to_do(error));
     return pipeline_fail(error, "%s: %s '%s' at byte %llu: %s%s", path,
-                         a->member_ended ? "after member" : "member",
-                         pipeline_printable(a->member.name ? a->member.name : "", name, sizeof(name)),
+                         a->member_ended ? "after member" : "member", a->known,
                          (unsigned long long)a->offset, why, what_to_do(error));
 }
 
@@ -120,7 +120,7 @@ static int fail_reader(struct pipeline_archive *a)
         (said && (strstr(said, "ncrypt") || strstr(said, "assphrase") || strstr(said, "Crypto"))))
         return fail(a, EPROTONOSUPPORT, "it is encrypted: no password can be given");
     snprintf(why, sizeof(why), "the %s archive is damaged or cut short (%s)",
-             detect_format_name(a->format), said ? said : "it ends early");
+             pipeline_format_name(a->format), said ? said : "it ends early");
     if (said && (strstr(said, "nsupported") || strstr(said, "not supported")))
         return fail(a, EPROTONOSUPPORT, said);
     return fail(a, EBADMSG, why);
@@ -131,7 +131,7 @@ static la_ssize_t give(struct archive *reader, void *user, const void **data)
     struct pipeline_archive *a = user;
     size_t n;
 
-    if (layer_read(a->top, data, &n) < 0) {
+    if (pipeline_layer_read(a->top, data, &n) < 0) {
         archive_set_error(reader, EIO, "%s", a->top->why);
         return -1;
     }
@@ -146,7 +146,7 @@ static la_ssize_t give(struct archive *reader, void *user, const void **data)
 static la_int64_t skip(struct archive *reader, void *user, la_int64_t n)
 {
     struct pipeline_archive *a = user;
-    uint64_t skipped = n > 0 ? layer_skip(a->top, (uint64_t)n) : 0;
+    uint64_t skipped = n > 0 ? pipeline_layer_skip(a->top, (uint64_t)n) : 0;
 
     (void)reader;
     a->given_total += skipped;
@@ -162,7 +162,7 @@ static la_int64_t seek(struct archive *reader, void *user, la_int64_t offset, in
         offset += (la_int64_t)a->top->position;
     else if (whence == SEEK_END)
         offset += size;
-    if (offset < 0 || offset > size || layer_seek(a->top, (uint64_t)offset) < 0) {
+    if (offset < 0 || offset > size || pipeline_layer_seek(a->top, (uint64_t)offset) < 0) {
         archive_set_error(reader, EINVAL, "it points to a place outside of the file");
         return ARCHIVE_FATAL;
     }
@@ -231,29 +231,29 @@ static int open_file(struct pipeline_archive *a)
     const uint8_t *head;
     size_t n;
     bool bad;
-    int result = layer_file_create(a->io, path, &a->file);
+    int result = pipeline_layer_file_create(a->io, path, &a->file);
 
     if (result < 0)
         return result;
     a->top = a->file;
-    result = layer_peek(a->top, DETECT_BYTES, &head, &n);
+    result = pipeline_layer_peek(a->top, DETECT_BYTES, &head, &n);
     if (result < 0)
         return fail_layer(a, a->top);
-    a->filter_kind = detect_filter(head, n);
+    a->filter_kind = pipeline_detect_filter(head, n);
     if (a->filter_kind != FILTER_NONE) {
         char why[256];
 
-        result = layer_filter_create(a->file, a->filter_kind, &a->filter);
+        result = pipeline_layer_filter_create(a->file, a->filter_kind, &a->filter);
         if (result < 0) {
             snprintf(why, sizeof(why), "%s", pipeline_error());
             return fail(a, -result, why);
         }
         a->top = a->filter;
-        result = layer_peek(a->top, DETECT_BYTES, &head, &n);
+        result = pipeline_layer_peek(a->top, DETECT_BYTES, &head, &n);
         if (result < 0)
             return fail_layer(a, a->top);
     }
-    a->format = detect_format(head, n, last_part(path), &bad);
+    a->format = pipeline_detect_format(head, n, last_part(path), &bad);
     if (bad)
         return fail(a, EBADMSG, "the first tar header is damaged");
     if (a->format == FORMAT_ISO && (result = check_iso_size(a, head)) < 0)
@@ -262,7 +262,7 @@ static int open_file(struct pipeline_archive *a)
         return open_reader(a);
     if (a->filter_kind != FILTER_NONE)
         return 0;
-    promised = detect_promise(head, n, last_part(path), &bad);
+    promised = pipeline_detect_promise(head, n, last_part(path), &bad);
     if (bad)
         return fail(a, EBADMSG, "it is shorter than its first header: it was cut short");
     if (promised && n) {
@@ -281,8 +281,8 @@ static void shut(struct pipeline_archive *a)
     const struct pipeline_source *source = a->source;
 
     archive_read_free(a->reader);
-    layer_destroy(&a->filter);
-    layer_destroy(&a->file);
+    pipeline_layer_destroy(&a->filter);
+    pipeline_layer_destroy(&a->file);
     *a = (struct pipeline_archive){.io = io, .source = source};
 }
 
@@ -346,7 +346,7 @@ static int rest_of_layer(struct pipeline_archive *a, uint64_t *nonzero, uint64_t
         /* A decompressor goes on to its end, which is where it notices damage. */
         if (*nonzero && !a->filter)
             return 0;
-        if (layer_read(a->top, &data, &n) < 0)
+        if (pipeline_layer_read(a->top, &data, &n) < 0)
             return fail_layer(a, a->top);
         p = data;
     } while (n);
@@ -447,7 +447,7 @@ static int next_in_folder(struct pipeline_archive *a)
 
     if (a->file)
         a->folder_input += a->file->position;
-    layer_destroy(&a->file);
+    pipeline_layer_destroy(&a->file);
     a->top = NULL;
     if (a->next_index >= s->n_entries)
         return 0;
@@ -494,6 +494,7 @@ int pipeline_archive_next(struct pipeline_archive *a, struct pipeline_member *me
     a->member.index = a->next_index++;
     a->offset = a->hole = a->pending_size = 0;
     a->member_ended = false;
+    pipeline_printable(a->member.name, a->known, sizeof(a->known));
     *member = a->member;
     return 1;
 }
@@ -507,7 +508,7 @@ static int open_entry(struct pipeline_archive *a)
 
     if (asprintf(&path, "%s%s%s", a->source->path, slash, a->member.name) < 0)
         return pipeline_fail(ENOMEM, "out of memory");
-    result = layer_file_create(a->io, path, &a->file);
+    result = pipeline_layer_file_create(a->io, path, &a->file);
     a->top = a->file;
     free(path);
     return result;
@@ -520,7 +521,7 @@ static int read_layer(struct pipeline_archive *a, const uint8_t **data, size_t *
 
     if (result < 0)
         return result;
-    if (layer_read(a->top, &bytes, size) < 0)
+    if (pipeline_layer_read(a->top, &bytes, size) < 0)
         return fail_layer(a, a->top);
     *data = bytes;
     return 0;
@@ -584,8 +585,10 @@ static int no_such_place(struct pipeline_archive *a, uint64_t index, uint64_t of
 {
     char path[PIPELINE_MAX_NAME];
 
-    return pipeline_fail(ESTALE, "%s: has no byte %llu of member %llu: it is not the data that the "
-                         "run was started with", pipeline_printable(a->source->path, path, sizeof(path)),
+    return pipeline_fail(ESTALE,
+                         "%s: has no byte %llu of member %llu: it is not the data that the "
+                         "run was started with",
+                         pipeline_printable(a->source->path, path, sizeof(path)),
                          (unsigned long long)offset, (unsigned long long)index);
 }
 
@@ -611,7 +614,7 @@ static int discard(struct pipeline_archive *a, uint64_t offset)
         if (result < 0)
             return result;
         if (a->top->seek && offset <= a->top->size) {
-            result = layer_seek(a->top, offset);
+            result = pipeline_layer_seek(a->top, offset);
             a->offset = offset;
             return result;
         }
@@ -658,12 +661,12 @@ int pipeline_archive_seek(struct pipeline_archive *a, uint64_t index, uint64_t o
 
 const char *pipeline_archive_format(const struct pipeline_archive *a)
 {
-    return a->source->folder ? "folder" : detect_format_name(a->format);
+    return a->source->folder ? "folder" : pipeline_format_name(a->format);
 }
 
 const char *pipeline_archive_filter(const struct pipeline_archive *a)
 {
-    return detect_filter_name(a->filter_kind);
+    return pipeline_filter_name(a->filter_kind);
 }
 
 bool pipeline_archive_single(const struct pipeline_archive *a)

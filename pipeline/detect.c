@@ -27,14 +27,17 @@ static bool is_lzma(const uint8_t *h, size_t n)
     return high < 256 || (high == 0xffffffff && little32(h + 5) == 0xffffffff);
 }
 
-enum detect_filter detect_filter(const uint8_t *h, size_t n)
+enum detect_filter pipeline_detect_filter(const uint8_t *h, size_t n)
 {
     if (n >= 4 && h[0] == 0x1f && h[1] == 0x8b && h[2] == 8 && !(h[3] & 0xe0))
         return FILTER_GZIP;
     if (n >= 10 && !memcmp(h, "BZh", 3) && h[3] >= '1' && h[3] <= '9' &&
         (!memcmp(h + 4, "1AY&SY", 6) || !memcmp(h + 4, "\x17\x72\x45\x38\x50\x90", 6)))
         return FILTER_BZIP2;
-    if (n >= 6 && !memcmp(h, "\xfd" "7zXZ", 6))
+    if (n >= 6 && !memcmp(h,
+                          "\xfd"
+                          "7zXZ",
+                          6))
         return FILTER_XZ;
     if (is_lzma(h, n))
         return FILTER_LZMA;
@@ -86,7 +89,8 @@ static size_t without_filter(const char *name)
 
 static bool promises_tar(const char *name)
 {
-    static const char *const suffixes[] = {".tgz", ".tbz", ".tbz2", ".txz", ".tlz", ".tzst", ".tlz4"};
+    static const char *const suffixes[] = {".tgz", ".tbz",  ".tbz2", ".txz",
+                                           ".tlz", ".tzst", ".tlz4"};
     size_t length = strlen(name);
 
     for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
@@ -160,7 +164,8 @@ static bool is_cpio(const uint8_t *h, size_t n)
     return digits == 70 || 6 + digits == n;
 }
 
-enum detect_format detect_format(const uint8_t *h, size_t n, const char *name, bool *damaged)
+enum detect_format pipeline_detect_format(const uint8_t *h, size_t n, const char *name,
+                                          bool *damaged)
 {
     *damaged = false;
     if (n >= 4 && (!memcmp(h, "PK\3\4", 4) || !memcmp(h, "PK\5\6", 4)))
@@ -190,8 +195,14 @@ static const struct {
     {".bz2", "bzip2", "BZh", 3, 14},
     {".tbz", "bzip2", "BZh", 3, 14},
     {".tbz2", "bzip2", "BZh", 3, 14},
-    {".xz", "xz", "\xfd" "7zXZ", 6, 32},
-    {".txz", "xz", "\xfd" "7zXZ", 6, 32},
+    {".xz", "xz",
+     "\xfd"
+     "7zXZ",
+     6, 32},
+    {".txz", "xz",
+     "\xfd"
+     "7zXZ",
+     6, 32},
     {".lzma", "lzma", "\x5d", 1, 18},
     {".tlz", "lzma", "\x5d", 1, 18},
     {".zst", "zstd", "\x28\xb5\x2f\xfd", 4, 9},
@@ -205,7 +216,7 @@ static const struct {
     {".deb", "ar", "!<arch>\n", 8, 8},
 };
 
-const char *detect_promise(const uint8_t *h, size_t n, const char *name, bool *cut)
+const char *pipeline_detect_promise(const uint8_t *h, size_t n, const char *name, bool *cut)
 {
     size_t length = strlen(name);
 
@@ -229,14 +240,14 @@ const char *detect_promise(const uint8_t *h, size_t n, const char *name, bool *c
     return "tar";
 }
 
-const char *detect_filter_name(enum detect_filter filter)
+const char *pipeline_filter_name(enum detect_filter filter)
 {
     static const char *const names[] = {"none", "gzip", "bzip2", "xz", "lzma", "zstd", "lz4"};
 
     return names[filter];
 }
 
-const char *detect_format_name(enum detect_format format)
+const char *pipeline_format_name(enum detect_format format)
 {
     static const char *const names[] = {"plain", "tar", "cpio", "zip", "7z", "ar", "iso9660"};
 

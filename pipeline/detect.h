@@ -36,22 +36,23 @@ enum detect_format {
 };
 
 /* head: the first n bytes, all there are if n < DETECT_BYTES. */
-enum detect_filter detect_filter(const uint8_t *head, size_t n);
+enum detect_filter pipeline_detect_filter(const uint8_t *head, size_t n);
 
 /*
  * name: what the file is called; needed only where the bytes leave it open (a block of zeros is an
  * empty tar if the name says tar). *damaged is set when the bytes are of that format beyond doubt
  * but not sound.
  */
-enum detect_format detect_format(const uint8_t *head, size_t n, const char *name, bool *damaged);
+enum detect_format pipeline_detect_format(const uint8_t *head, size_t n, const char *name,
+                                          bool *damaged);
 
 /*
  * For plain bytes: what the name promises ("gzip", "tar" ...) or NULL. *cut is set when n < the
  * shortest such file and the bytes could be its beginning: then it was cut, and is no plain text.
  */
-const char *detect_promise(const uint8_t *head, size_t n, const char *name, bool *cut);
+const char *pipeline_detect_promise(const uint8_t *head, size_t n, const char *name, bool *cut);
 
-const char *detect_filter_name(enum detect_filter filter);
-const char *detect_format_name(enum detect_format format);
+const char *pipeline_filter_name(enum detect_filter filter);
+const char *pipeline_format_name(enum detect_format format);
 
 #endif

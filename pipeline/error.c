@@ -82,7 +82,12 @@ char *pipeline_printable(const char *name, char *out, size_t size)
             piece[n] = 0;
             take = n;
         } else if (*s == '\n' || *s == '\t' || *s == '\r' || *s == '\\') {
-            const char letters[] = {'\\', *s == '\n' ? 'n' : *s == '\t' ? 't' : *s == '\r' ? 'r' : '\\', 0};
+            const char letters[] = {'\\',
+                                    *s == '\n'   ? 'n'
+                                    : *s == '\t' ? 't'
+                                    : *s == '\r' ? 'r'
+                                                 : '\\',
+                                    0};
             memcpy(piece, letters, sizeof(letters));
         } else if (*s < 0x20 || *s >= 0x7f) {
             snprintf(piece, sizeof(piece), "\\x%02x", *s);

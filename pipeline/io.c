@@ -63,10 +63,12 @@ static void say_why_not(int error, char *out, size_t size)
     if (error == EOPNOTSUPP)
         snprintf(out, size, "this build has no liburing");
     else if (error == EPERM && sysctl > 0)
-        snprintf(out, size, "the sysctl kernel.io_uring_disabled is %d; an administrator can set it to 0",
+        snprintf(out, size,
+                 "the sysctl kernel.io_uring_disabled is %d; an administrator can set it to 0",
                  sysctl);
     else if ((error == EPERM || error == ENOSYS) && seccomp > 0)
-        snprintf(out, size, "%s; a seccomp filter is active, as in the default profile of containers; "
+        snprintf(out, size,
+                 "%s; a seccomp filter is active, as in the default profile of containers; "
                  "allow io_uring_setup, io_uring_enter and io_uring_register there",
                  error == EPERM ? "not permitted" : "no such call");
     else if (error == ENOSYS)
@@ -84,16 +86,17 @@ static int engine_create(struct pipeline_io *io, enum pipeline_io_mode mode, uin
     int result = -EOPNOTSUPP;
 
     if (mode != PIPELINE_IO_THREADS) {
-        result = engine_uring_create(io->depth, &io->engine);
+        result = pipeline_engine_uring(io->depth, &io->engine);
         if (result == 0)
             return 0;
         say_why_not(-result, why, sizeof(why));
         if (mode == PIPELINE_IO_URING)
             return pipeline_fail(-result, "io_uring is refused (%s)", why);
         if (!atomic_flag_test_and_set(&said))
-            pipeline_note("io_uring is refused (%s): reading with %u threads instead", why, threads);
+            pipeline_note("io_uring is refused (%s): reading with %u threads instead", why,
+                          threads);
     }
-    result = engine_threads_create(threads, &io->engine);
+    result = pipeline_engine_threads(threads, &io->engine);
     if (result < 0)
         pipeline_fail(-result, "cannot start threads for reading: %s", strerror(-result));
     return result;
@@ -109,7 +112,8 @@ int pipeline_io_create(const struct pipeline_io_params *params, struct pipeline_
     p.depth = p.depth ? p.depth : 8;
     p.threads = p.threads ? p.threads : 4;
     if (p.block_bytes % 4096 || p.block_bytes > (64u << 20) || p.depth > 64 || p.threads > 64)
-        return pipeline_fail(EINVAL, "reading: block of %u bytes, depth %u, %u threads: a block is a "
+        return pipeline_fail(EINVAL,
+                             "reading: block of %u bytes, depth %u, %u threads: a block is a "
                              "multiple of 4096 up to 64 MiB, the others are 1 to 64",
                              p.block_bytes, p.depth, p.threads);
     io = calloc(1, sizeof(*io));
@@ -207,8 +211,7 @@ static int file_fill(struct pipeline_file *file, const char *path)
 
 int pipeline_file_open(struct pipeline_io *io, const char *path, struct pipeline_file **out)
 {
-    struct pipeline_file *file =
-        calloc(1, sizeof(*file) + io->depth * sizeof(file->slots[0]));
+    struct pipeline_file *file = calloc(1, sizeof(*file) + io->depth * sizeof(file->slots[0]));
     int result;
 
     if (!file)
@@ -277,7 +280,8 @@ static int read_plain(struct pipeline_file *file, const void **data, size_t *siz
     return 0;
 }
 
-/* Collects in list[] a request for block b unless it is there, on its way, or its place is taken. */
+/* Collects in list[] a request for block b unless it is there, on its way, or its place is taken.
+ */
 static unsigned ask_for(struct pipeline_file *file, uint64_t b, struct request **list)
 {
     struct request *r = &file->slots[b % file->io->depth];

@@ -37,7 +37,7 @@ struct engine {
 };
 
 /* Ask for `depth` requests in flight for each of several files. 0 or -errno of what refused it. */
-int engine_uring_create(unsigned depth, struct engine **out);
-int engine_threads_create(unsigned threads, struct engine **out);
+int pipeline_engine_uring(unsigned depth, struct engine **out);
+int pipeline_engine_threads(unsigned threads, struct engine **out);
 
 #endif

@@ -99,7 +99,7 @@ static void pool_destroy(struct engine *engine)
     free(pool);
 }
 
-int engine_threads_create(unsigned threads, struct engine **out)
+int pipeline_engine_threads(unsigned threads, struct engine **out)
 {
     struct pool *pool = calloc(1, sizeof(*pool) + threads * sizeof(pool->threads[0]));
     int error = 0;

@@ -150,7 +150,7 @@ static int ring_try(struct io_uring *uring)
     return result;
 }
 
-int engine_uring_create(unsigned depth, struct engine **out)
+int pipeline_engine_uring(unsigned depth, struct engine **out)
 {
     struct ring *ring = calloc(1, sizeof(*ring));
     unsigned entries = depth < 8 ? 32 : depth * 4;
@@ -158,7 +158,8 @@ int engine_uring_create(unsigned depth, struct engine **out)
 
     if (!ring)
         return -ENOMEM;
-    /* Old kernels count the ring against the limit of locked memory: a smaller one may still fit. */
+    /* Old kernels count the ring against the limit of locked memory: a smaller one may still fit.
+     */
     do
         result = io_uring_queue_init(entries, &ring->uring, 0);
     while (result == -ENOMEM && (entries /= 2) >= 2);
@@ -181,7 +182,7 @@ int engine_uring_create(unsigned depth, struct engine **out)
 
 #else
 
-int engine_uring_create(unsigned depth, struct engine **out)
+int pipeline_engine_uring(unsigned depth, struct engine **out)
 {
     (void)depth;
     (void)out;

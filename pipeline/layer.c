@@ -6,7 +6,7 @@
 
 #include "pipeline/internal.h"
 
-int layer_read(struct layer *layer, const void **data, size_t *size)
+int pipeline_layer_read(struct layer *layer, const void **data, size_t *size)
 {
     int result;
 
@@ -35,7 +35,7 @@ int layer_read(struct layer *layer, const void **data, size_t *size)
     return result;
 }
 
-int layer_peek(struct layer *layer, size_t want, const uint8_t **data, size_t *size)
+int pipeline_layer_peek(struct layer *layer, size_t want, const uint8_t **data, size_t *size)
 {
     int result = layer->error;
 
@@ -62,7 +62,7 @@ int layer_peek(struct layer *layer, size_t want, const uint8_t **data, size_t *s
     return layer->head_size ? 0 : result;
 }
 
-int layer_seek(struct layer *layer, uint64_t offset)
+int pipeline_layer_seek(struct layer *layer, uint64_t offset)
 {
     int result;
 
@@ -77,7 +77,7 @@ int layer_seek(struct layer *layer, uint64_t offset)
     return result;
 }
 
-uint64_t layer_skip(struct layer *layer, uint64_t n)
+uint64_t pipeline_layer_skip(struct layer *layer, uint64_t n)
 {
     uint64_t left;
 
@@ -92,10 +92,10 @@ uint64_t layer_skip(struct layer *layer, uint64_t n)
         return 0;
     left = layer->size - layer->position;
     n = n < left ? n : left;
-    return layer_seek(layer, layer->position + n) == 0 ? n : 0;
+    return pipeline_layer_seek(layer, layer->position + n) == 0 ? n : 0;
 }
 
-void layer_destroy(struct layer **layer)
+void pipeline_layer_destroy(struct layer **layer)
 {
     struct layer *dead = *layer;
 
@@ -143,7 +143,7 @@ static void file_close(struct layer *layer)
     pipeline_file_close(&((struct file_layer *)layer)->file);
 }
 
-int layer_file_create(struct pipeline_io *io, const char *path, struct layer **out)
+int pipeline_layer_file_create(struct pipeline_io *io, const char *path, struct layer **out)
 {
     struct file_layer *f = calloc(1, sizeof(*f));
     int result;

@@ -22,7 +22,7 @@ struct layer {
     int (*seek)(struct layer *layer, uint64_t offset);
     void (*close)(struct layer *layer);
     uint64_t size;     /* bytes of the layer, if seek is there */
-    uint64_t position; /* bytes from the start to the next byte that layer_read gives */
+    uint64_t position; /* bytes from the start to the next byte that pipeline_layer_read gives */
     uint8_t *head;     /* bytes that were looked at and not yet given */
     size_t head_size, head_at;
     int error;     /* what the first failure returned; it is returned again from then on */
@@ -30,22 +30,23 @@ struct layer {
 };
 
 /* Layers made of a file; the layer owns neither path nor io but opens and closes the file. */
-int layer_file_create(struct pipeline_io *io, const char *path, struct layer **out);
+int pipeline_layer_file_create(struct pipeline_io *io, const char *path, struct layer **out);
 
 /* Decompression of `below`, which stays the caller's and must outlive the layer. */
-int layer_filter_create(struct layer *below, enum detect_filter filter, struct layer **out);
+int pipeline_layer_filter_create(struct layer *below, enum detect_filter filter,
+                                 struct layer **out);
 
 /* The first `want` bytes, or fewer if there are no more. Only before the first read. */
-int layer_peek(struct layer *layer, size_t want, const uint8_t **data, size_t *size);
+int pipeline_layer_peek(struct layer *layer, size_t want, const uint8_t **data, size_t *size);
 
 /* The next run of bytes; *size is 0 at the end. What was given before holds until more is given, so
  * also when the end is read. */
-int layer_read(struct layer *layer, const void **data, size_t *size);
-int layer_seek(struct layer *layer, uint64_t offset);
+int pipeline_layer_read(struct layer *layer, const void **data, size_t *size);
+int pipeline_layer_seek(struct layer *layer, uint64_t offset);
 
 /* Passes over up to n bytes where that is cheaper than reading; returns how many. */
-uint64_t layer_skip(struct layer *layer, uint64_t n);
+uint64_t pipeline_layer_skip(struct layer *layer, uint64_t n);
 
-void layer_destroy(struct layer **layer);
+void pipeline_layer_destroy(struct layer **layer);
 
 #endif

@@ -30,7 +30,7 @@ static la_ssize_t give_compressed(struct archive *archive, void *user, const voi
 {
     struct filter_layer *f = user;
     size_t n;
-    int result = layer_read(f->below, data, &n);
+    int result = pipeline_layer_read(f->below, data, &n);
 
     f->at_end = result < 0 || n == 0;
     if (result < 0) {
@@ -43,7 +43,7 @@ static la_ssize_t give_compressed(struct archive *archive, void *user, const voi
     }
     f->given += n;
     if (f->filter == FILTER_LZ4)
-        lz4_frames_feed(&f->lz4, *data, n);
+        pipeline_lz4_frames_feed(&f->lz4, *data, n);
     return (la_ssize_t)n;
 }
 
@@ -60,8 +60,10 @@ static int filter_failed(struct filter_layer *f, const char *what)
     /* Some of libarchive's failures carry no words; all those are early ends. */
     if (!what)
         what = said ? said : "the compressed data ends early";
-    snprintf(f->layer.why, sizeof(f->layer.why), "the %s data is damaged or cut short near byte %llu "
-             "of the file (%s)", detect_filter_name(f->filter),
+    snprintf(f->layer.why, sizeof(f->layer.why),
+             "the %s data is damaged or cut short near byte %llu "
+             "of the file (%s)",
+             pipeline_filter_name(f->filter),
              (unsigned long long)archive_filter_bytes(f->archive, -1), what);
     return -EBADMSG;
 }
@@ -99,7 +101,7 @@ static int check_rest(struct filter_layer *f)
     }
     if (nonzero)
         return filter_failed(f, "what follows is no more of it");
-    if (f->filter == FILTER_LZ4 && !lz4_frames_whole(&f->lz4))
+    if (f->filter == FILTER_LZ4 && !pipeline_lz4_frames_whole(&f->lz4))
         return filter_failed(f, "the last frame has no end");
     return 0;
 }
@@ -130,7 +132,7 @@ static void filter_close(struct layer *layer)
     archive_read_free(((struct filter_layer *)layer)->archive);
 }
 
-int layer_filter_create(struct layer *below, enum detect_filter filter, struct layer **out)
+int pipeline_layer_filter_create(struct layer *below, enum detect_filter filter, struct layer **out)
 {
     static const int codes[] = {
         [FILTER_GZIP] = ARCHIVE_FILTER_GZIP, [FILTER_BZIP2] = ARCHIVE_FILTER_BZIP2,

@@ -13,7 +13,7 @@ enum { BLOCKS = 2, FIRST_WINDOWS = 64, BLOCK_BYTES = 16 << 20 };
 
 /* A block of windows, or the end of them (n_windows == 0). */
 struct block {
-    uint8_t *bytes;              /* (block_windows, T) */
+    uint8_t *bytes; /* (block_windows, T) */
     uint64_t n_bytes;
     uint32_t n_windows, next;    /* next: windows handed out */
     struct pipeline_cursor from; /* its beginning: window == 0 */
@@ -30,8 +30,8 @@ struct pipeline_loader {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct block blocks[BLOCKS];
-    unsigned filled; /* blocks that are ready; guarded by lock */
-    bool leaving;    /* guarded by lock */
+    unsigned filled;  /* blocks that are ready; guarded by lock */
+    bool leaving;     /* guarded by lock */
     unsigned current; /* the consumer's block */
     bool held;        /* the consumer holds blocks[current] */
     struct pipeline_cursor cursor;
@@ -180,7 +180,8 @@ static void *work(void *argument)
         if (result == 0)
             result = fill_block(l, b, &c);
         if (result == 0 && passed > b->n_windows)
-            result = pipeline_fail(ESTALE, "the checkpoint stands at window %llu of a block of %u: "
+            result = pipeline_fail(ESTALE,
+                                   "the checkpoint stands at window %llu of a block of %u: "
                                    "the data is not what the run was started with",
                                    (unsigned long long)passed, b->n_windows);
         if (result < 0)
@@ -230,8 +231,8 @@ int pipeline_loader_create(const struct pipeline_loader_params *params,
         l->leaving = true;
         l->params.stream = NULL;
         pipeline_loader_destroy(&l);
-        return pipeline_fail(error, "cannot start reading %zu bytes at a time: %s",
-                             (size_t)T, strerror(error));
+        return pipeline_fail(error, "cannot start reading %zu bytes at a time: %s", (size_t)T,
+                             strerror(error));
     }
     *out = l;
     return 0;
@@ -321,8 +322,8 @@ static uint32_t give_window(struct pipeline_loader *l, struct block *b, uint8_t 
     return (uint32_t)left;
 }
 
-int pipeline_loader_next(struct pipeline_loader *l, uint32_t rows, uint8_t *to,
-                         uint32_t *lengths, struct pipeline_cursor *after)
+int pipeline_loader_next(struct pipeline_loader *l, uint32_t rows, uint8_t *to, uint32_t *lengths,
+                         struct pipeline_cursor *after)
 {
     uint32_t T = l->params.window_bytes;
     uint32_t row = 0;

@@ -81,12 +81,12 @@ int pipeline_loader_next(struct pipeline_loader *loader, uint32_t rows, uint8_t 
 
 /* What the loader has done so far. */
 struct pipeline_loader_stats {
-    uint64_t windows;         /* handed out */
-    uint64_t bytes;           /* real bytes in them */
-    double waited;            /* seconds that pipeline_loader_next waited for the worker; the wait for
-                                 the very first block is kept apart, in ... */
-    double waited_first;      /* ... seconds */
-    uint64_t damaged;         /* pipeline_stream_stats.damaged, as far as handed out */
+    uint64_t windows;    /* handed out */
+    uint64_t bytes;      /* real bytes in them */
+    double waited;       /* seconds that pipeline_loader_next waited for the worker; the wait for
+                            the very first block is kept apart, in ... */
+    double waited_first; /* ... seconds */
+    uint64_t damaged;    /* pipeline_stream_stats.damaged, as far as handed out */
 };
 
 struct pipeline_loader_stats pipeline_loader_stats(const struct pipeline_loader *loader);

@@ -60,7 +60,7 @@ static bool on_field(struct lz4_frames *f)
     return true;
 }
 
-void lz4_frames_feed(struct lz4_frames *f, const uint8_t *data, size_t n)
+void pipeline_lz4_frames_feed(struct lz4_frames *f, const uint8_t *data, size_t n)
 {
     while (n && f->state != AT_GARBAGE) {
         if (f->pass) {
@@ -78,7 +78,7 @@ void lz4_frames_feed(struct lz4_frames *f, const uint8_t *data, size_t n)
     }
 }
 
-bool lz4_frames_whole(const struct lz4_frames *f)
+bool pipeline_lz4_frames_whole(const struct lz4_frames *f)
 {
     if (f->state == AT_GARBAGE)
         return true; /* not ours to judge: zeros after the end, or libarchive has complained */

@@ -15,15 +15,15 @@
 struct lz4_frames {
     int state;
     bool legacy, checked_blocks, checked_content;
-    uint64_t pass;   /* bytes to pass over before the next field */
+    uint64_t pass; /* bytes to pass over before the next field */
     uint8_t field[16];
-    size_t have;     /* bytes of the field so far */
+    size_t have; /* bytes of the field so far */
 };
 
 /* The next n bytes of the file. */
-void lz4_frames_feed(struct lz4_frames *frames, const uint8_t *data, size_t n);
+void pipeline_lz4_frames_feed(struct lz4_frames *frames, const uint8_t *data, size_t n);
 
 /* Whether the bytes so far end where a frame ends. */
-bool lz4_frames_whole(const struct lz4_frames *frames);
+bool pipeline_lz4_frames_whole(const struct lz4_frames *frames);
 
 #endif

@@ -75,8 +75,8 @@ static int list_folder(struct pipeline_source *source)
         const char *name = e->fts_path + prefix;
 
         if (e->fts_info == FTS_DNR || e->fts_info == FTS_ERR || e->fts_info == FTS_NS)
-            result = pipeline_fail(e->fts_errno, "%s: %s", shown(e->fts_path),
-                                   strerror(e->fts_errno));
+            result =
+                pipeline_fail(e->fts_errno, "%s: %s", shown(e->fts_path), strerror(e->fts_errno));
         while (*name == '/')
             name++;
         if (e->fts_info == FTS_F && S_ISREG(e->fts_statp->st_mode))
@@ -171,8 +171,10 @@ static int add_data(struct pipeline_sources *sources, const char *text)
     if (!isfinite(weight) || weight <= 0)
         return pipeline_fail(EINVAL, "%s: a weight is a number above 0", shown(text));
     if (weight != 1)
-        return pipeline_fail(ENOTSUP, "%s: mixing by weight is not built yet; name the data without "
-                             "=WEIGHT (or with =1)", shown(text));
+        return pipeline_fail(ENOTSUP,
+                             "%s: mixing by weight is not built yet; name the data without "
+                             "=WEIGHT (or with =1)",
+                             shown(text));
     path = strndup(text, (size_t)(equals - text));
     result = path ? add_named(sources, path, weight) : out_of_memory();
     free(path);
@@ -276,8 +278,10 @@ int pipeline_sources_check(const struct pipeline_sources *sources,
                            const struct pipeline_identity *saved, size_t n)
 {
     if (sources->n != n)
-        return pipeline_fail(ESTALE, "the run was started with %zu sources of data and now has %zu: "
-                             "name the same data, or start a new run", n, sources->n);
+        return pipeline_fail(ESTALE,
+                             "the run was started with %zu sources of data and now has %zu: "
+                             "name the same data, or start a new run",
+                             n, sources->n);
     for (size_t i = 0; i < n; i++) {
         struct pipeline_identity now;
         int result = pipeline_source_identify(&sources->list[i], &now);
@@ -285,14 +289,19 @@ int pipeline_sources_check(const struct pipeline_sources *sources,
         if (result < 0)
             return result;
         if (now.size != saved[i].size)
-            return pipeline_fail(ESTALE, "%s: is not the data that the run was started with: it had "
+            return pipeline_fail(ESTALE,
+                                 "%s: is not the data that the run was started with: it had "
                                  "%llu bytes and now has %llu; bring the old data back, or start a "
-                                 "new run", shown(sources->list[i].path),
-                                 (unsigned long long)saved[i].size, (unsigned long long)now.size);
+                                 "new run",
+                                 shown(sources->list[i].path), (unsigned long long)saved[i].size,
+                                 (unsigned long long)now.size);
         if (now.head != saved[i].head || now.tail != saved[i].tail)
-            return pipeline_fail(ESTALE, "%s: is not the data that the run was started with: it has "
-                                 "the same size but other bytes; bring the old data back, or start a "
-                                 "new run", shown(sources->list[i].path));
+            return pipeline_fail(
+                ESTALE,
+                "%s: is not the data that the run was started with: it has "
+                "the same size but other bytes; bring the old data back, or start a "
+                "new run",
+                shown(sources->list[i].path));
     }
     return 0;
 }

@@ -324,8 +324,10 @@ int pipeline_stream_seek(struct pipeline_stream *s, struct pipeline_position to)
     s->input_before = 0;
     s->at = to;
     if (to.source > s->sources->n || (to.source == s->sources->n && (to.member || to.offset)))
-        return pipeline_fail(ESTALE, "the data has no source %llu: name the data that the run was "
-                             "started with", (unsigned long long)to.source);
+        return pipeline_fail(ESTALE,
+                             "the data has no source %llu: name the data that the run was "
+                             "started with",
+                             (unsigned long long)to.source);
     for (uint64_t i = 0; i < to.source; i++)
         s->input_before += s->sources->list[i].size;
     if (to.member == 0 && to.offset == 0)
@@ -352,12 +354,15 @@ static int no_data(const struct pipeline_stream *s)
         return pipeline_fail(ENODATA, "the data holds no bytes: it has no file in it%s",
                              st->damaged ? " that could be read" : "");
     if (s->choice.side == PIPELINE_SIDE_ALL && st->members == 0)
-        return pipeline_fail(ENODATA, "none of the %llu files in the data is chosen by --include and "
-                             "--exclude", (unsigned long long)st->left_out);
+        return pipeline_fail(ENODATA,
+                             "none of the %llu files in the data is chosen by --include and "
+                             "--exclude",
+                             (unsigned long long)st->left_out);
     if (s->choice.side == PIPELINE_SIDE_ALL)
         return pipeline_fail(ENODATA, "the data holds no bytes: its %llu files are empty",
                              (unsigned long long)st->members);
-    return pipeline_fail(ENODATA, "no bytes fall on the %s side with --val-fraction %g (%llu files "
+    return pipeline_fail(ENODATA,
+                         "no bytes fall on the %s side with --val-fraction %g (%llu files "
                          "seen): take another fraction, or name held-out data with --val",
                          s->choice.side == PIPELINE_SIDE_VAL ? "held-out" : "training",
                          s->choice.val_fraction, (unsigned long long)(st->members + st->left_out));

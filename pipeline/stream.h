@@ -47,7 +47,7 @@ struct pipeline_choice {
     size_t n_include;
     const char *const *exclude; /* (n_exclude) patterns */
     size_t n_exclude;
-    double val_fraction;        /* 0 to 1: the share that is held out; see enum pipeline_side */
+    double val_fraction; /* 0 to 1: the share that is held out; see enum pipeline_side */
     enum pipeline_side side;
     enum pipeline_on_corrupt on_corrupt;
 };

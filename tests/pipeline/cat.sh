@@ -1,6 +1,6 @@
 #!/bin/sh
-# mb-data cat gives what bsdtar -xOf gives for archives, the decompressed bytes for compressed files,
-# and the files' bytes in name order for a folder. $1: mb-data
+# mb-data cat gives what bsdtar -xOf gives for archives, the decompressed bytes for compressed
+# files, and the files' bytes in name order for a folder. $1: mb-data
 set -u
 . "$(dirname "$0")/shell.sh"
 
@@ -37,7 +37,8 @@ for pair in gz:gzip bz2:bzip2 xz:xz zst:zstd lz4:lz4; do
 done
 xz --format=lzma -q -c < gnu.tar > gnu.tar.lzma && same gnu.tar.lzma
 for format in newc odc bin; do
-    (cd d && find . | LC_ALL=C sort | cpio -o -H $format) > $format.cpio 2> /dev/null && same $format.cpio
+    (cd d && find . | LC_ALL=C sort | cpio -o -H $format) > $format.cpio 2> /dev/null
+    same $format.cpio
     gzip -q -c < $format.cpio > $format.cpio.gz && same $format.cpio.gz
 done
 bsdtar -cf iso.iso --format=iso9660 d 2> /dev/null && same iso.iso

@@ -13,23 +13,23 @@
 
 #define SKIP_STATUS 77
 
-#define CHECK(condition)                                                                            \
-    do {                                                                                            \
-        if (!(condition)) {                                                                         \
-            fprintf(stderr, "%s:%d: %s does not hold (last error: %s)\n", __FILE__, __LINE__,       \
-                    #condition, pipeline_error());                                                  \
-            exit(1);                                                                                \
-        }                                                                                           \
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: %s does not hold (last error: %s)\n", __FILE__, __LINE__,      \
+                    #condition, pipeline_error());                                                 \
+            exit(1);                                                                               \
+        }                                                                                          \
     } while (0)
 
-#define CHECK_EQUAL(left, right)                                                                    \
-    do {                                                                                            \
-        long long left_ = (long long)(left), right_ = (long long)(right);                           \
-        if (left_ != right_) {                                                                      \
-            fprintf(stderr, "%s:%d: %s is %lld, %s is %lld (last error: %s)\n", __FILE__, __LINE__, \
-                    #left, left_, #right, right_, pipeline_error());                                \
-            exit(1);                                                                                \
-        }                                                                                           \
+#define CHECK_EQUAL(left, right)                                                                   \
+    do {                                                                                           \
+        long long left_ = (long long)(left), right_ = (long long)(right);                          \
+        if (left_ != right_) {                                                                     \
+            fprintf(stderr, "%s:%d: %s is %lld, %s is %lld (last error: %s)\n", __FILE__,          \
+                    __LINE__, #left, left_, #right, right_, pipeline_error());                     \
+            exit(1);                                                                               \
+        }                                                                                          \
     } while (0)
 
 static char scratch[64];

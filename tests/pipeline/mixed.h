@@ -7,7 +7,8 @@
 #include "pipeline/loader.h"
 #include "tests/pipeline/check.h"
 
-static const char *const mixed_data[] = {"a.tar.zst", "b.zip", "c.gz", "folder", "d.tar", "plain.bin"};
+static const char *const mixed_data[] = {"a.tar.zst", "b.zip", "c.gz",
+                                         "folder",    "d.tar", "plain.bin"};
 enum { MIXED = sizeof(mixed_data) / sizeof(mixed_data[0]) };
 
 /* n bytes that compress somewhat and repeat nowhere. */
@@ -40,8 +41,9 @@ static inline void make_mixed(void)
     }
     write_noise("c", 400001, 7);
     write_noise("plain.bin", 333333, 8);
-    run_or_skip("tar -cf d.tar m && zstd -q d.tar -o a.tar.zst && bsdtar -cf b.zip --format=zip m && "
-                "gzip -f c");
+    run_or_skip(
+        "tar -cf d.tar m && zstd -q d.tar -o a.tar.zst && bsdtar -cf b.zip --format=zip m && "
+        "gzip -f c");
 }
 
 /* A stream with all that it needs. */

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Where io_uring is refused: the same bytes, and one line that says why. $1: mb-data, $2: refuse_uring
+# Where io_uring is refused: the same bytes, and one line that says why.
+# $1: mb-data, $2: refuse_uring
 set -u
 refuse=$(realpath "$2")
 . "$(dirname "$0")/shell.sh"

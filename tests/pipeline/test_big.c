@@ -53,7 +53,8 @@ static void check_huge_member(void)
 {
     static const char *const data[] = {"five.tar.zst"};
     static uint8_t zeros[1 << 20];
-    struct archive *a = begin(data[0], archive_write_set_format_gnutar, archive_write_add_filter_zstd);
+    struct archive *a =
+        begin(data[0], archive_write_set_format_gnutar, archive_write_add_filter_zstd);
     struct pipeline_position at;
     struct rusage usage;
     struct opened o;

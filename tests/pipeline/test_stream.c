@@ -31,7 +31,8 @@ static void check_seek(const uint8_t *whole, size_t size)
         close_data(&again);
     }
     CHECK_EQUAL(pipeline_stream_seek(o.stream, (struct pipeline_position){1, 500, 0}), -ESTALE);
-    CHECK_EQUAL(pipeline_stream_seek(o.stream, (struct pipeline_position){1, 0, 1ull << 40}), -ESTALE);
+    CHECK_EQUAL(pipeline_stream_seek(o.stream, (struct pipeline_position){1, 0, 1ull << 40}),
+                -ESTALE);
     CHECK_EQUAL(pipeline_stream_seek(o.stream, (struct pipeline_position){100, 0, 0}), -ESTALE);
     close_data(&o);
 }
