@@ -3,7 +3,6 @@
 #include "megabyte/error.h"
 #include "megabyte/file.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -28,18 +27,18 @@ void megabyte_run_temporary_name(uint64_t step, char name[MEGABYTE_RUN_NAME * 2]
 /* "00000500" or "00000500.new", and nothing that is written otherwise. */
 static bool parse_step(const char *name, struct megabyte_run_step *step)
 {
-    size_t digits = strspn(name, "0123456789");
-    char canonical[MEGABYTE_RUN_NAME];
-    if (digits < 8 || digits > 20)
+    char *end;
+    if (*name < '0' || *name > '9')
         return false;
     errno = 0;
-    step->step = strtoull(name, NULL, 10);
-    step->fresh = strcmp(name + digits, ".new") == 0;
-    if (errno != 0 || (name[digits] && !step->fresh))
+    step->step = strtoull(name, &end, 10);
+    if (errno != 0)
         return false;
-    snprintf(step->name, sizeof step->name, "%s", name);
-    megabyte_run_step_name(step->step, canonical);
-    return strlen(canonical) == digits && memcmp(canonical, name, digits) == 0;
+    step->fresh = *end != '\0';
+    megabyte_run_step_name(step->step, step->name);
+    if (step->fresh)
+        strcat(step->name, ".new");
+    return strcmp(step->name, name) == 0;
 }
 
 /* ".tmp-STEP-PID" */

@@ -53,7 +53,9 @@ struct shown {
 static struct shown shown(const char *name)
 {
     struct shown s;
-    snprintf(s.text, sizeof s.text, "%s", name);
+    size_t length = strnlen(name, sizeof s.text - 1);
+    memcpy(s.text, name, length);
+    s.text[length] = '\0';
     for (unsigned char *c = (unsigned char *)s.text; *c; c++) {
         if (*c < 0x20 || *c == 0x7f)
             *c = '?';
