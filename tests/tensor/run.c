@@ -27,13 +27,13 @@ static uint64_t words_of(const struct check_arg *arg)
     return arg->type == TENSOR_U8 ? (arg->count + 3) / 4 : arg->count;
 }
 
-static struct image image_of(const struct check_arg *arg, uint32_t shift)
+static struct image image_of(const struct check_arg *arg, uint32_t number, uint32_t shift)
 {
     struct image image = {.first = GUARD + shift, .words = words_of(arg) + 2 * GUARD + shift};
     image.before = check_allocate(4 * image.words);
     image.after = check_allocate(4 * image.words);
-    for (uint64_t i = 0; i < image.words; i++) /* NaN, and no two alike */
-        image.before[i] = 0x7fc00000u + (uint32_t)(i & 0xffff);
+    for (uint64_t i = 0; i < image.words; i++) /* NaN, and no two alike, so that copies show */
+        image.before[i] = 0x7fc00000u | number << 16 | (uint32_t)(i & 0xffff);
     if (arg->input)
         check_draw(arg, image.before + image.first);
     return image;
@@ -109,7 +109,7 @@ bool check_run_kernel(struct tensor_device *device, const struct check_kernel *k
         const struct check_arg *a = &c->arg[i];
         if (!a->count || a->same_as)
             continue;
-        image[i] = image_of(a, shift);
+        image[i] = image_of(a, i, shift);
         const uint32_t count = (uint32_t)image[i].words * (a->type == TENSOR_U8 ? 4 : 1);
         image[i].storage = tensor_arena_take(arena, NULL, a->type, 1, &count);
     }
