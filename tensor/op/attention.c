@@ -5,53 +5,90 @@
 #include <math.h>
 #include <string.h>
 
-#define HEAD_DIM_MAX 256
+/* A block of queries of one head of one sequence. */
+struct block {
+    const float *q, *k, *v;  /* row 0 of the block; row 0 of the keys */
+    float *y, *lse;          /* row 0 of the block; lse may be NULL */
+    uint32_t first, count;   /* positions of the queries among the keys */
+    uint32_t row;            /* number of the first query over all sequences and heads */
+    size_t width;            /* of y */
+};
 
-/* One query row against its keys, with a running maximum (Milakov and Gimelshein 2018), so that no
- * row of scores is stored. `row` is the query's number over all sequences and heads. */
-static void attend(const struct attention_params *p, const float *q, const float *k, const float *v,
-                   uint32_t keys, uint32_t row, float *y, float *lse)
+/* One query against one tile of keys, with a running maximum (Milakov and Gimelshein 2018). */
+static void attend(const struct attention_params *p, const struct block *b,
+                   const struct attention_tile *tile, uint32_t i, uint32_t first_key, float *maximum,
+                   float *sum)
 {
-    const uint32_t dim = p->head_dim;
-    float sum = 0, maximum = -INFINITY, out[HEAD_DIM_MAX];
-    memset(out, 0, dim * sizeof *out);
-    for (uint32_t j = 0; j < keys; j++) {
-        const float score = p->scale * attention_dot(q, k + (size_t)j * p->stride_k, dim);
-        if (score > maximum) {
-            const float shrink = expf(maximum - score);
-            sum *= shrink;
-            for (uint32_t d = 0; d < dim; d++)
-                out[d] *= shrink;
-            maximum = score;
-        }
-        const float weight = expf(score - maximum);
-        sum += weight;
-        const float mask = attention_mask(u32_at(p->random), row, j, p->stream, p->threshold,
-                                          p->drop_scale);
-        if (mask != 0)
-            attention_add(out, weight * mask, v + (size_t)j * p->stride_k, dim);
+    float score[ATTENTION_TILE], mask[ATTENTION_TILE];
+    const uint32_t seen = b->first + i + 1 - first_key;
+    const uint32_t count = seen < tile->count ? seen : tile->count, dim = p->head_dim;
+    float *y = b->y + i * b->width, largest = *maximum, total = 0;
+    attention_products(b->q + (size_t)i * p->stride_q, tile, dim, count, p->scale, score);
+    for (uint32_t j = 0; j < count; j++)
+        largest = score[j] > largest ? score[j] : largest;
+    if (largest > *maximum) {
+        const float shrink = *sum > 0 ? tensor_cpu_exp(*maximum - largest) : 0;
+        *sum *= shrink;
+        for (uint32_t d = 0; d < dim; d++)
+            y[d] *= shrink;
+        *maximum = largest;
     }
-    for (uint32_t d = 0; d < dim; d++)
-        y[d] = out[d] / sum;
-    if (lse)
-        *lse = maximum + logf(sum);
+#pragma omp simd
+    for (uint32_t j = 0; j < count; j++)
+        score[j] = tensor_cpu_exp(score[j] - largest);
+    for (uint32_t j = 0; j < count; j++)
+        total += score[j];
+    *sum += total;
+    attention_masks(u32_at(p->random), b->row + i, first_key, count, p->stream, p->threshold,
+                    p->drop_scale, mask);
+    for (uint32_t j = 0; j < count; j++)
+        attention_add(y, score[j] * mask[j], b->v + (size_t)(first_key + j) * p->stride_k, dim);
+}
+
+static void attend_block(const struct attention_params *p, const struct block *b)
+{
+    struct attention_tile tile;
+    float maximum[ATTENTION_TILE], sum[ATTENTION_TILE];
+    for (uint32_t i = 0; i < b->count; i++) {
+        maximum[i] = -INFINITY;
+        sum[i] = 0;
+        memset(b->y + i * b->width, 0, p->head_dim * sizeof *b->y);
+    }
+    const uint32_t keys = b->first + b->count;
+    for (uint32_t first = 0; first < keys; first += ATTENTION_TILE) {
+        const uint32_t left = keys - first, count = left < ATTENTION_TILE ? left : ATTENTION_TILE;
+        attention_tile_load(&tile, b->k + (size_t)first * p->stride_k, p->stride_k, p->head_dim, count);
+        for (uint32_t i = first > b->first ? first - b->first : 0; i < b->count; i++)
+            attend(p, b, &tile, i, first, &maximum[i], &sum[i]);
+    }
+    for (uint32_t i = 0; i < b->count; i++) {
+        const float scale = 1 / sum[i];
+        for (uint32_t d = 0; d < p->head_dim; d++)
+            b->y[i * b->width + d] *= scale;
+        if (b->lse)
+            b->lse[(size_t)i * p->heads] = maximum[i] + logf(sum[i]);
+    }
 }
 
 static void attention_cpu(const void *params)
 {
     const struct attention_params *p = params;
     const uint32_t first = p->flags & ATTENTION_POSITION ? u32_at(p->position)[0] : 0;
+    const uint32_t blocks = (p->queries + ATTENTION_TILE - 1) / ATTENTION_TILE;
     const size_t width = (size_t)p->heads * p->head_dim;
-#pragma omp parallel for collapse(2) schedule(static)
+#pragma omp parallel for collapse(3) schedule(dynamic, 4)
     for (uint32_t n = 0; n < p->sequences; n++)
         for (uint32_t h = 0; h < p->heads; h++)
-            for (uint32_t i = 0; i < p->queries; i++) {
-                const size_t row = (size_t)n * p->queries + i, column = (size_t)h * p->head_dim;
+            for (uint32_t i = 0; i < blocks; i++) {
+                const uint32_t begin = i * ATTENTION_TILE, left = p->queries - begin;
+                const size_t row = (size_t)n * p->queries + begin, column = (size_t)h * p->head_dim;
                 const size_t key = (size_t)n * p->key_rows * p->stride_k + column;
-                attend(p, f32_at(p->q) + row * p->stride_q + column, f32_at(p->k) + key,
-                       f32_at(p->v) + key, first + i + 1, (n * p->heads + h) * p->queries + i,
-                       f32_at(p->y) + row * width + column,
-                       p->flags & ATTENTION_LSE ? f32_at(p->lse) + row * p->heads + h : NULL);
+                attend_block(p, &(struct block){
+                    .q = f32_at(p->q) + row * p->stride_q + column, .k = f32_at(p->k) + key,
+                    .v = f32_at(p->v) + key, .y = f32_at(p->y) + row * width + column,
+                    .lse = p->flags & ATTENTION_LSE ? f32_at(p->lse) + row * p->heads + h : NULL,
+                    .first = first + begin, .count = left < ATTENTION_TILE ? left : ATTENTION_TILE,
+                    .row = (n * p->heads + h) * p->queries + begin, .width = width});
             }
 }
 
@@ -110,10 +147,10 @@ static bool check_heads(struct tensor_graph *g, const struct tensor *qkv, uint32
 {
     const uint32_t columns = tensor_columns(qkv) / 3;
     if (heads && columns && tensor_columns(qkv) % 3 == 0 && columns % heads == 0 &&
-        columns / heads <= HEAD_DIM_MAX)
+        columns / heads <= ATTENTION_HEAD_MAX)
         return true;
     tensor_graph_fail(g, "attention: %u columns of q, k and v do not part into %u heads of at most %d",
-                      tensor_columns(qkv), heads, HEAD_DIM_MAX);
+                      tensor_columns(qkv), heads, ATTENTION_HEAD_MAX);
     return false;
 }
 

@@ -2,7 +2,6 @@
  * log-sum-exp (Dao et al. 2022), one kernel for the queries, one for keys and values, no atomics. */
 #include "tensor/op/attention_grad.h"
 #include "tensor/op/attention_cpu.h"
-#include <math.h>
 #include <string.h>
 
 static void grad_dot_cpu(const void *params)
@@ -12,8 +11,12 @@ static void grad_dot_cpu(const void *params)
     for (uint32_t r = 0; r < p->rows; r++)
         for (uint32_t h = 0; h < p->heads; h++) {
             const size_t at = ((size_t)r * p->heads + h) * p->head_dim;
-            f32_at(p->delta)[(size_t)r * p->heads + h] =
-                attention_dot(f32_at(p->y) + at, f32_at(p->dy) + at, p->head_dim);
+            const float *y = f32_at(p->y) + at, *dy = f32_at(p->dy) + at;
+            float sum = 0;
+#pragma omp simd reduction(+ : sum)
+            for (uint32_t d = 0; d < p->head_dim; d++)
+                sum += y[d] * dy[d];
+            f32_at(p->delta)[(size_t)r * p->heads + h] = sum;
         }
 }
 
@@ -59,58 +62,96 @@ static struct head head_of(const struct attention_grad_params *p, uint32_t n, ui
     };
 }
 
-/* The probability P_ij, and P_ij with its dropout factor; dS_ij. */
-static inline void pair(const struct attention_grad_params *p, const struct head *a, uint32_t i,
-                        uint32_t j, float *dropped, float *ds)
+/* Query i against keys [first, first + count): dropped[j] = D_ij P_ij and ds[j] = dS_ij. */
+static void pairs(const struct attention_grad_params *p, const struct head *a,
+                  const struct attention_tile *k, const struct attention_tile *v, uint32_t i,
+                  uint32_t first, uint32_t count, float dropped[ATTENTION_TILE],
+                  float ds[ATTENTION_TILE])
 {
-    const uint32_t dim = p->head_dim;
-    const float score =
-        p->scale * attention_dot(a->q + i * a->stride, a->k + j * a->stride, dim);
-    const float weight = expf(score - a->lse[(size_t)i * p->heads]);
-    const float mask = attention_mask(u32_at(p->random), a->row + i, j, p->stream, p->threshold,
-                                      p->drop_scale);
-    const float dp = mask == 0 ? 0 : mask * attention_dot(a->dy + i * a->stride_dy,
-                                                          a->v + j * a->stride, dim);
-    *dropped = weight * mask;
-    *ds = p->scale * weight * (dp - a->delta[(size_t)i * p->heads]);
+    float mask[ATTENTION_TILE];
+    const float lse = a->lse[(size_t)i * p->heads], delta = a->delta[(size_t)i * p->heads];
+    attention_products(a->q + i * a->stride, k, p->head_dim, count, p->scale, dropped);
+    attention_products(a->dy + i * a->stride_dy, v, p->head_dim, count, 1, ds);
+    attention_masks(u32_at(p->random), a->row + i, first, count, p->stream, p->threshold,
+                    p->drop_scale, mask);
+#pragma omp simd
+    for (uint32_t j = 0; j < count; j++) {
+        const float weight = tensor_cpu_exp(dropped[j] - lse);
+        dropped[j] = weight * mask[j];
+        ds[j] = p->scale * weight * (mask[j] * ds[j] - delta);
+    }
+}
+
+/* Loads a tile of keys and values that begins at `first`. */
+static uint32_t load_tiles(const struct attention_grad_params *p, const struct head *a, uint32_t first,
+                           struct attention_tile *k, struct attention_tile *v)
+{
+    const uint32_t left = p->positions - first;
+    const uint32_t count = left < ATTENTION_TILE ? left : ATTENTION_TILE;
+    attention_tile_load(k, a->k + first * a->stride, a->stride, p->head_dim, count);
+    attention_tile_load(v, a->v + first * a->stride, a->stride, p->head_dim, count);
+    return count;
+}
+
+static void grad_query_head(const struct attention_grad_params *p, const struct head *a)
+{
+    struct attention_tile k, v;
+    float dropped[ATTENTION_TILE], ds[ATTENTION_TILE];
+    for (uint32_t i = 0; i < p->positions; i++)
+        memset(a->dq + i * a->stride, 0, p->head_dim * sizeof(float));
+    for (uint32_t first = 0; first < p->positions; first += ATTENTION_TILE) {
+        const uint32_t tile = load_tiles(p, a, first, &k, &v);
+        for (uint32_t i = first; i < p->positions; i++) {
+            const uint32_t count = i + 1 - first < tile ? i + 1 - first : tile;
+            pairs(p, a, &k, &v, i, first, count, dropped, ds);
+            for (uint32_t j = 0; j < count; j++)
+                attention_add(a->dq + i * a->stride, ds[j], a->k + (first + j) * a->stride, p->head_dim);
+        }
+    }
+}
+
+static void grad_key_head(const struct attention_grad_params *p, const struct head *a)
+{
+    struct attention_tile k, v;
+    float dropped[ATTENTION_TILE], ds[ATTENTION_TILE];
+    for (uint32_t first = 0; first < p->positions; first += ATTENTION_TILE) {
+        const uint32_t tile = load_tiles(p, a, first, &k, &v);
+        for (uint32_t j = first; j < first + tile; j++) {
+            memset(a->dk + j * a->stride, 0, p->head_dim * sizeof(float));
+            memset(a->dv + j * a->stride, 0, p->head_dim * sizeof(float));
+        }
+        for (uint32_t i = first; i < p->positions; i++) {
+            const uint32_t count = i + 1 - first < tile ? i + 1 - first : tile;
+            pairs(p, a, &k, &v, i, first, count, dropped, ds);
+            for (uint32_t j = 0; j < count; j++) {
+                attention_add(a->dk + (first + j) * a->stride, ds[j], a->q + i * a->stride,
+                              p->head_dim);
+                attention_add(a->dv + (first + j) * a->stride, dropped[j], a->dy + i * a->stride_dy,
+                              p->head_dim);
+            }
+        }
+    }
+}
+
+static void each_head(const struct attention_grad_params *p,
+                      void (*run)(const struct attention_grad_params *p, const struct head *a))
+{
+#pragma omp parallel for collapse(2) schedule(dynamic, 4)
+    for (uint32_t n = 0; n < p->sequences; n++)
+        for (uint32_t h = 0; h < p->heads; h++) {
+            const struct head a = head_of(p, n, h);
+            run(p, &a);
+        }
 }
 
 static void grad_query_cpu(const void *params)
 {
-    const struct attention_grad_params *p = params;
-#pragma omp parallel for collapse(2) schedule(static)
-    for (uint32_t n = 0; n < p->sequences; n++)
-        for (uint32_t h = 0; h < p->heads; h++) {
-            const struct head a = head_of(p, n, h);
-            for (uint32_t i = 0; i < p->positions; i++) {
-                float *dq = a.dq + i * a.stride, dropped, ds;
-                memset(dq, 0, p->head_dim * sizeof *dq);
-                for (uint32_t j = 0; j <= i; j++) {
-                    pair(p, &a, i, j, &dropped, &ds);
-                    attention_add(dq, ds, a.k + j * a.stride, p->head_dim);
-                }
-            }
-        }
+    each_head(params, grad_query_head);
 }
 
 static void grad_key_cpu(const void *params)
 {
-    const struct attention_grad_params *p = params;
-#pragma omp parallel for collapse(2) schedule(static)
-    for (uint32_t n = 0; n < p->sequences; n++)
-        for (uint32_t h = 0; h < p->heads; h++) {
-            const struct head a = head_of(p, n, h);
-            for (uint32_t j = 0; j < p->positions; j++) {
-                float *dk = a.dk + j * a.stride, *dv = a.dv + j * a.stride, dropped, ds;
-                memset(dk, 0, p->head_dim * sizeof *dk);
-                memset(dv, 0, p->head_dim * sizeof *dv);
-                for (uint32_t i = j; i < p->positions; i++) {
-                    pair(p, &a, i, j, &dropped, &ds);
-                    attention_add(dk, ds, a.q + i * a.stride, p->head_dim);
-                    attention_add(dv, dropped, a.dy + i * a.stride_dy, p->head_dim);
-                }
-            }
-        }
+    each_head(params, grad_key_head);
 }
 
 static void grad_launch(const struct tensor_device_info *info, const void *params,

@@ -1,6 +1,7 @@
 /* cross_entropy.c - the loss of each byte in nats (op.h: tensor_cross_entropy). */
 #include "tensor/op/cross_entropy.h"
 #include "tensor/contract.h"
+#include "tensor/cpu/exp.h"
 #include <math.h>
 #include <string.h>
 
@@ -16,7 +17,7 @@ static void cross_entropy_cpu(const void *params)
             maximum = x[v] > maximum ? x[v] : maximum;
 #pragma omp simd reduction(+ : sum)
         for (uint32_t v = 0; v < p->symbols; v++)
-            sum += expf(x[v] - maximum);
+            sum += tensor_cpu_exp(x[v] - maximum);
         const float lse = maximum + logf(sum);
         f32_at(p->lse)[r] = counts ? lse : 0;
         f32_at(p->loss)[r] = counts ? lse - x[u8_at(p->target)[r]] : 0;
@@ -54,7 +55,7 @@ static void cross_entropy_grad_cpu(const void *params)
         const float lse = f32_at(p->lse)[r], dloss = f32_at(p->dloss)[r];
 #pragma omp simd
         for (uint32_t v = 0; v < p->symbols; v++)
-            dx[v] = expf(x[v] - lse) * dloss;
+            dx[v] = tensor_cpu_exp(x[v] - lse) * dloss;
         dx[u8_at(p->target)[r]] -= dloss;
     }
 }
