@@ -1,0 +1,312 @@
+/*
+ * mb-bench op, step and generate: what the device does in a second.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "apps/bench.h"
+#include "megabyte/error.h"
+#include "megabyte/generator.h"
+#include "megabyte/trainer.h"
+#include "nn/sampling.h"
+#include "tensor/op.h"
+#include "tensor/random.h"
+
+#define TIMES_MAX 256
+
+/* ---- tables of operations ---- */
+
+struct times {
+    struct tensor_time time[TIMES_MAX];
+    uint32_t count;
+    double seconds;
+};
+
+static void add_times(struct times *all, struct tensor_graph *graph, double runs)
+{
+    struct tensor_time some[TIMES_MAX];
+    uint32_t n = tensor_graph_times(graph, some, TIMES_MAX);
+
+    n = n < TIMES_MAX ? n : TIMES_MAX;
+    for (uint32_t i = 0; i < n && all->count < TIMES_MAX; i++) {
+        struct tensor_time *t = &all->time[all->count++];
+        *t = some[i];
+        t->seconds /= runs;
+        all->seconds += t->seconds;
+    }
+}
+
+static int by_seconds(const void *a, const void *b)
+{
+    const double x = ((const struct tensor_time *)a)->seconds;
+    const double y = ((const struct tensor_time *)b)->seconds;
+
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+static void print_times(FILE *out, struct times *all)
+{
+    fprintf(out, "%-28s %-22s %7s %10s %6s %9s %8s\n", "label", "kernel", "passes", "ms", "share",
+            "GFLOP/s", "GB/s");
+    for (uint32_t i = 0; i < all->count; i++) {
+        const struct tensor_time *t = &all->time[i];
+        const double s = t->seconds > 0 ? t->seconds : 1e-12;
+        fprintf(out, "%-28s %-22s %7u %10.3f %5.1f%% %9.1f %8.1f\n", t->label, t->kernel, t->passes,
+                1e3 * t->seconds, 100 * t->seconds / all->seconds, t->flops / s * 1e-9,
+                t->bytes / s * 1e-9);
+    }
+}
+
+static json_t *json_times(const struct times *all)
+{
+    json_t *list = json_array();
+
+    for (uint32_t i = 0; i < all->count; i++) {
+        const struct tensor_time *t = &all->time[i];
+        const double s = t->seconds > 0 ? t->seconds : 1e-12;
+        json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:f, s:f, s:f}", "label", t->label,
+                                              "kernel", t->kernel, "passes", (int)t->passes, "seconds",
+                                              t->seconds, "flops_per_second", t->flops / s,
+                                              "bytes_per_second", t->bytes / s));
+    }
+    return list;
+}
+
+static void random_bytes(uint8_t *bytes, size_t count, uint64_t seed)
+{
+    for (size_t i = 0; i < count; i++)
+        bytes[i] = (uint8_t)tensor_random((uint32_t)i, (uint32_t)(i >> 32), 0, 0, (uint32_t)seed,
+                                          (uint32_t)(seed >> 32)).word[0];
+}
+
+static int fail_here(struct tensor_device **device)
+{
+    const char *line = *megabyte_error() ? megabyte_error() : tensor_error();
+    const int status = app_fail(APP_FAILED, "%s", line);
+
+    tensor_device_close(device);
+    return status;
+}
+
+/* ---- step ---- */
+
+/* Runs steps on random bytes; seconds[i] is the time of step i behind the warm-up. */
+static int run_steps(const struct bench_options *o, const struct megabyte_model *model, bool timing,
+                     double *seconds, struct times *times)
+{
+    const struct megabyte_config *c = &model->config;
+    const struct megabyte_trainer_params params = {.seed = o->seed, .timing = timing};
+    const size_t count = (size_t)c->batch * c->seq_len;
+    uint8_t *bytes = malloc(count);
+    uint32_t *lengths = malloc(c->batch * sizeof *lengths);
+    struct megabyte_trainer *trainer = NULL;
+    struct megabyte_trainer_result result;
+    int status = bytes && lengths ? megabyte_trainer_create(model, &params, &trainer)
+                                  : megabyte_fail(12, "out of memory");
+
+    for (uint32_t b = 0; status == 0 && b < c->batch; b++)
+        lengths[b] = c->seq_len;
+    for (uint64_t i = 0; i < o->warm_up + o->steps && status == 0; i++) {
+        if (timing && i == o->warm_up)
+            for (unsigned j = 0; j < 3; j++)
+                tensor_graph_times_reset(megabyte_trainer_graph(trainer, j));
+        random_bytes(bytes, count, o->seed + i);
+        const double began = app_seconds();
+        status = megabyte_trainer_step(trainer, i + 1, 1e-4, bytes, lengths, &result);
+        if (i >= o->warm_up)
+            seconds[i - o->warm_up] = app_seconds() - began;
+        app_progress("%s step %" PRIu64 " of %" PRIu64, timing ? "timed" : "measured", i + 1,
+                     o->warm_up + o->steps);
+    }
+    for (unsigned j = 0; timing && status == 0 && j < 3; j++)
+        add_times(times, megabyte_trainer_graph(trainer, j), (double)o->steps);
+    megabyte_trainer_destroy(&trainer);
+    free(bytes);
+    free(lengths);
+    return status;
+}
+
+static int report_step(const struct bench_options *o, const struct tensor_device_info *info,
+                       double seconds, struct times *times)
+{
+    const struct megabyte_config *c = &o->config;
+    const double bytes = (double)c->batch * c->seq_len / seconds;
+    const double flops = megabyte_config_flops(c);
+    char speed[32];
+
+    qsort(times->time, times->count, sizeof *times->time, by_seconds);
+    if (o->json)
+        return app_json(json_pack(
+            "{s:f, s:f, s:f, s:f, s:s, s:s, s:s, s:s, s:I, s:I, s:o}", "bytes_per_second", bytes,
+            "flops_per_byte", flops, "flops_per_second", 3 * flops * bytes, "seconds_per_step", seconds,
+            "device", info->name, "driver", info->driver, "precision", app_precision(&o->device),
+            "preset", c->preset, "batch", (json_int_t)c->batch, "steps", (json_int_t)o->steps, "ops",
+            json_times(times)));
+    print_times(stdout, times);
+    printf("\n%s, %s: %.4f s a step, %s/s, %.1f GFLOP/s (3 x %.4g FLOPs a byte)\n", c->preset,
+           info->name, seconds, app_bytes(bytes, speed), 3 * flops * bytes * 1e-9, flops);
+    return APP_DONE;
+}
+
+int bench_step(const struct bench_options *o)
+{
+    struct tensor_device *device = NULL;
+    struct megabyte_model *model = NULL;
+    struct times times = {.count = 0};
+    double *seconds = calloc(o->steps, sizeof *seconds), *timed = calloc(o->steps, sizeof *timed);
+    int status = seconds && timed ? app_device_open(&o->device, &device) : APP_FAILED;
+
+    if (status == APP_DONE) {
+        int result = megabyte_model_create(device, &o->config, true, &model);
+        if (result == 0)
+            result = nn_parameters_commit(model->parameters);
+        if (result == 0)
+            result = nn_parameters_initialise(model->parameters, o->seed);
+        if (result == 0)
+            result = run_steps(o, model, false, seconds, NULL);
+        if (result == 0)
+            result = run_steps(o, model, true, timed, &times);
+        app_progress_end();
+        status = result < 0 ? APP_FAILED
+                            : report_step(o, tensor_device_info(device), bench_median(seconds, o->steps),
+                                          &times);
+        megabyte_model_destroy(&model);
+        if (result < 0)
+            status = fail_here(&device);
+    }
+    free(seconds);
+    free(timed);
+    tensor_device_close(&device);
+    return status;
+}
+
+/* ---- op ---- */
+
+/* A linear layer of size n with its gradients, and a copy as large as its output. */
+static int record_op(const struct bench_options *o, struct tensor_device *device,
+                     struct tensor_arena *arena, struct tensor_graph **graph)
+{
+    const uint32_t n = (uint32_t)o->size, square[2] = {n, n};
+    const struct tensor_graph_params params = {.name = "op", .training = true, .timing = true};
+    struct tensor *x = tensor_arena_take(arena, "x", TENSOR_F32, 2, square);
+    struct tensor *weight = tensor_arena_take(arena, "weight", TENSOR_F32, 2, square);
+    struct tensor *factor = tensor_arena_take(arena, "factor", TENSOR_F32, 1, (uint32_t[]){1});
+    x->gradient = tensor_arena_take(arena, "d(x)", TENSOR_F32, 2, square);
+    weight->gradient = tensor_arena_take(arena, "d(weight)", TENSOR_F32, 2, square);
+    x->needs_gradient = weight->needs_gradient = true;
+    int status = tensor_arena_commit(arena);
+    if (status == 0)
+        status = tensor_graph_create(device, &params, graph);
+    if (status < 0)
+        return status;
+    tensor_graph_push(*graph, "linear");
+    struct tensor *y = tensor_linear(*graph, x, weight, NULL, false);
+    tensor_graph_pop(*graph);
+    tensor_graph_push(*graph, "copy");
+    tensor_copy(*graph, x->gradient, y);
+    tensor_graph_pop(*graph);
+    tensor_graph_push(*graph, "sum");
+    struct tensor *loss = tensor_sum(*graph, y, factor);
+    tensor_graph_pop(*graph);
+    tensor_graph_backward(*graph, loss);
+    return tensor_graph_finish(*graph);
+}
+
+int bench_op(const struct bench_options *o)
+{
+    struct tensor_device *device = NULL;
+    struct tensor_arena *arena = NULL;
+    struct tensor_graph *graph = NULL;
+    struct times times = {.count = 0};
+    int status = app_device_open(&o->device, &device);
+
+    if (status != APP_DONE)
+        return status;
+    int result = tensor_arena_create(device, TENSOR_DEVICE, "op", &arena);
+    if (result == 0)
+        result = record_op(o, device, arena, &graph);
+    for (uint64_t i = 0; i < o->warm_up + o->steps && result == 0; i++) {
+        if (i == o->warm_up)
+            tensor_graph_times_reset(graph);
+        result = tensor_graph_run(graph);
+        if (result == 0)
+            result = tensor_device_wait(device);
+    }
+    if (result == 0) {
+        const struct tensor_device_info *info = tensor_device_info(device);
+        add_times(&times, graph, (double)o->steps);
+        if (o->json)
+            status = app_json(json_pack("{s:s, s:s, s:s, s:I, s:I, s:o}", "device", info->name, "driver",
+                                        info->driver, "precision", app_precision(&o->device), "size",
+                                        (json_int_t)o->size, "steps", (json_int_t)o->steps, "ops",
+                                        json_times(&times)));
+        else
+            print_times(stdout, &times);
+    }
+    tensor_graph_destroy(&graph);
+    tensor_arena_destroy(&arena);
+    if (result < 0)
+        return fail_here(&device);
+    tensor_device_close(&device);
+    return status;
+}
+
+/* ---- generate ---- */
+
+static int generate(const struct bench_options *o, struct megabyte_generator *generator,
+                    double *seconds)
+{
+    const struct nn_sampling sampling = {.temperature = 1, .top_p = 1, .seed = o->seed};
+    const double began = app_seconds();
+
+    for (uint64_t i = 0; i < o->bytes; i++) {
+        const float *logits;
+        int status = megabyte_generator_logits(generator, &logits);
+        if (status == 0)
+            status = megabyte_generator_feed(generator, (uint8_t)nn_sample(&sampling, logits, 0, i));
+        if (status < 0)
+            return status;
+    }
+    *seconds = app_seconds() - began;
+    return 0;
+}
+
+int bench_generate(const struct bench_options *o)
+{
+    struct tensor_device *device = NULL;
+    struct megabyte_model *model = NULL;
+    struct megabyte_generator *generator = NULL;
+    double seconds = 0;
+    int status = app_device_open(&o->device, &device);
+
+    if (status != APP_DONE)
+        return status;
+    int result = megabyte_model_create(device, &o->config, false, &model);
+    if (result == 0)
+        result = nn_parameters_commit(model->parameters);
+    if (result == 0)
+        result = nn_parameters_initialise(model->parameters, o->seed);
+    if (result == 0)
+        result = megabyte_generator_create(model, &generator);
+    if (result == 0)
+        result = generate(o, generator, &seconds);
+    if (result == 0) {
+        const struct tensor_device_info *info = tensor_device_info(device);
+        const double speed = (double)o->bytes / seconds;
+        if (o->json)
+            status = app_json(json_pack("{s:I, s:f, s:f, s:s, s:s, s:s, s:s}", "bytes",
+                                        (json_int_t)o->bytes, "seconds", seconds, "bytes_per_second",
+                                        speed, "device", info->name, "driver", info->driver,
+                                        "precision", app_precision(&o->device), "preset",
+                                        o->config.preset));
+        else
+            printf("%s, %s: %.1f bytes a second\n", o->config.preset, info->name, speed);
+    }
+    megabyte_generator_destroy(&generator);
+    megabyte_model_destroy(&model);
+    if (result < 0)
+        return fail_here(&device);
+    tensor_device_close(&device);
+    return status;
+}

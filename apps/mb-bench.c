@@ -1,0 +1,183 @@
+/*
+ * mb-bench: how fast, and where the time goes.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "apps/bench.h"
+#include "megabyte/error.h"
+
+static const char usage[] =
+    "Usage: mb-bench op|step|generate [options]\n"
+    "       mb-bench pipeline [options] DATA...\n"
+    "\n"
+    "  op         a matrix product with its gradients, and a copy\n"
+    "  step       training steps of a model on random bytes, and the time of each operation\n"
+    "  generate   bytes one after the other from a model with first weights\n"
+    "  pipeline   decoding DATA as training would\n"
+    "\n"
+    "Measurement:\n"
+    "  --preset NAME          the model (tiny)\n"
+    "  --set KEY=VALUE        changes a setting; repeatable\n"
+    "  --steps N              runs that are measured; the median counts (5)\n"
+    "  --warm-up N            runs before them (2)\n"
+    "  --bytes N              generate: how many bytes (256)\n"
+    "  --size N               op: rows and columns of the product (1024)\n"
+    "  --seed N               of weights and bytes (1)\n"
+    "\n";
+
+static const char more_usage[] =
+    "\n"
+    "Output:\n"
+    "  --json                 the result as one JSON object on standard output\n"
+    "  --quiet                no notes\n"
+    "  --version              print the version\n"
+    "  --help                 print this\n"
+    "\n"
+    "Exit status: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted.\n";
+
+enum {
+    KEY_PRESET = 0x100, KEY_SET, KEY_STEPS, KEY_WARM_UP, KEY_BYTES, KEY_SIZE, KEY_SEED, KEY_JSON,
+    KEY_QUIET, KEY_VERSION, KEY_HELP,
+};
+
+static const struct option table[] = {
+    APP_DATA_OPTIONS,
+    APP_DEVICE_OPTIONS,
+    {"preset", required_argument, NULL, KEY_PRESET},
+    {"set", required_argument, NULL, KEY_SET},
+    {"steps", required_argument, NULL, KEY_STEPS},
+    {"warm-up", required_argument, NULL, KEY_WARM_UP},
+    {"bytes", required_argument, NULL, KEY_BYTES},
+    {"size", required_argument, NULL, KEY_SIZE},
+    {"seed", required_argument, NULL, KEY_SEED},
+    {"json", no_argument, NULL, KEY_JSON},
+    {"quiet", no_argument, NULL, KEY_QUIET},
+    {"version", no_argument, NULL, KEY_VERSION},
+    {"help", no_argument, NULL, KEY_HELP},
+    {0},
+};
+
+static int take_count(const char *option, const char *value, uint64_t least, uint64_t most,
+                      uint64_t *out)
+{
+    if (app_size(value, out) < 0 || *out < least || *out > most)
+        return app_fail(-1, "--%s wants a number from %" PRIu64 " to %" PRIu64 ", not '%s'", option,
+                        least, most, value);
+    return 1;
+}
+
+static int take_set(struct bench_options *o, const char *value)
+{
+    const char *equals = strchr(value, '=');
+    char key[64];
+
+    if (!equals)
+        return app_fail(-1, "--set wants KEY=VALUE, not '%s'", value);
+    snprintf(key, sizeof key, "%.*s", (int)(equals - value), value);
+    if (megabyte_config_set(&o->config, key, equals + 1) < 0)
+        return app_fail(-1, "%s", megabyte_error());
+    return 1;
+}
+
+static int take_own(struct bench_options *o, int key, const char *value)
+{
+    switch (key) {
+    case KEY_STEPS:
+        return take_count("steps", value, 1, 100000, &o->steps);
+    case KEY_WARM_UP:
+        return take_count("warm-up", value, 0, 100000, &o->warm_up);
+    case KEY_BYTES:
+        return take_count("bytes", value, 1, 1u << 30, &o->bytes);
+    case KEY_SIZE:
+        return take_count("size", value, 1, 32768, &o->size);
+    case KEY_SEED:
+        return take_count("seed", value, 0, INT64_MAX, &o->seed);
+    case KEY_JSON:
+        return o->json = true;
+    case KEY_QUIET:
+        app_set_quiet(true);
+        return 1;
+    case KEY_VERSION:
+        puts("mb-bench " MEGABYTE_VERSION);
+        return 2;
+    case KEY_HELP:
+        printf("%s%s%s%s", usage, app_data_help, app_device_help, more_usage);
+        return 2;
+    default:
+        return app_fail(-1, "see mb-bench --help"); /* getopt has named the option */
+    }
+}
+
+/* --preset first, wherever it stands, then the others. */
+static int parse(struct bench_options *o, int argc, char **argv)
+{
+    int key, taken = 1;
+
+    for (int pass = 0; pass < 2 && taken == 1; pass++) {
+        optind = 0;
+        while (taken == 1 && (key = getopt_long(argc, argv, "", table, NULL)) != -1) {
+            if (key == KEY_PRESET && pass == 0 && megabyte_config_preset(optarg, &o->config) < 0)
+                taken = app_fail(-1, "%s", megabyte_error());
+            if (key == KEY_PRESET || pass == 0)
+                continue;
+            taken = key == KEY_SET ? take_set(o, optarg) : app_data_option(&o->data, key, optarg);
+            if (!taken)
+                taken = app_device_option(&o->device, key, optarg);
+            if (!taken)
+                taken = take_own(o, key, optarg);
+        }
+    }
+    return taken;
+}
+
+static int compare(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+double bench_median(double *numbers, size_t n)
+{
+    qsort(numbers, n, sizeof *numbers, compare);
+    return n % 2 ? numbers[n / 2] : (numbers[n / 2 - 1] + numbers[n / 2]) / 2;
+}
+
+static int run(struct bench_options *o, int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        int (*run)(const struct bench_options *o);
+    } all[] = {{"op", bench_op}, {"step", bench_step}, {"generate", bench_generate},
+               {"pipeline", bench_pipeline}};
+    const int taken = parse(o, argc, argv);
+
+    if (taken != 1)
+        return taken == 2 ? APP_DONE : APP_USAGE;
+    if (optind == argc)
+        return app_fail(APP_USAGE, "say what to measure: op, step, generate or pipeline");
+    const char *name = argv[optind];
+    o->paths = argv + optind + 1;
+    o->n_paths = (size_t)(argc - optind - 1);
+    if (megabyte_config_check(&o->config) < 0)
+        return app_fail(APP_USAGE, "%s", megabyte_error());
+    if (o->n_paths && strcmp(name, "pipeline"))
+        return app_fail(APP_USAGE, "%s takes no DATA", name);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (!strcmp(name, all[i].name))
+            return all[i].run(o);
+    return app_fail(APP_USAGE, "unknown benchmark '%s'; there are op, step, generate and pipeline", name);
+}
+
+int main(int argc, char **argv)
+{
+    struct bench_options o = {.steps = 5, .warm_up = 2, .bytes = 256, .size = 1024, .seed = 1};
+
+    app_start("mb-bench");
+    megabyte_config_preset("tiny", &o.config);
+    const int status = run(&o, argc, argv);
+    app_data_options_finish(&o.data);
+    return status;
+}
