@@ -26,6 +26,7 @@ struct pipeline_stream {
     bool in_member;                   /* the archive stands in member at.member, which is taken */
     bool single;                      /* it is split by blocks */
     bool stumbled;                    /* the last thing was damage: failing again means giving up */
+    uint64_t went_around; /* 1 + the member behind which go_around last went on; 0 = none */
     uint64_t name_hash;
     struct pipeline_position at; /* of the next byte to come out of the archive */
     const uint8_t *rest;         /* bytes that came out and were not given yet; they end at `at` */
@@ -106,6 +107,7 @@ static void leave_source(struct pipeline_stream *s)
     s->at = (struct pipeline_position){.source = s->at.source + 1};
     s->in_member = false;
     s->stumbled = false;
+    s->went_around = 0;
 }
 
 /* Counts and notes what pipeline_error() says, once for each place. */
@@ -137,8 +139,10 @@ static bool go_around(struct pipeline_stream *s)
     const struct pipeline_source *source = &s->sources->list[s->at.source];
     struct pipeline_member m;
 
-    if (!s->archive || !pipeline_archive_random(s->archive))
+    /* Once for each member: if the next one's header is what fails, it fails again. */
+    if (!s->archive || !pipeline_archive_random(s->archive) || s->went_around == s->at.member + 1)
         return false;
+    s->went_around = s->at.member + 1;
     pipeline_archive_close(&s->archive);
     if (pipeline_archive_open(s->io, source, &s->archive) < 0)
         return false;
@@ -321,6 +325,7 @@ int pipeline_stream_seek(struct pipeline_stream *s, struct pipeline_position to)
     pipeline_archive_close(&s->archive);
     s->rest_size = 0;
     s->in_member = s->stumbled = false;
+    s->went_around = 0;
     s->input_before = 0;
     s->at = to;
     if (to.source > s->sources->n || (to.source == s->sources->n && (to.member || to.offset)))
