@@ -1,0 +1,165 @@
+/* check.c - devices, small models and bytes for the tests of megabyte. */
+#include "tests/megabyte/check.h"
+#include "tensor/random.h"
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int check_failures;
+static char place[320] = "host"; /* the device at hand, for messages */
+
+void check_must(int status, const char *what)
+{
+    if (status >= 0)
+        return;
+    printf("FAIL %s: %s: %d / %s / %s\n", place, what, status, tensor_error(), megabyte_error());
+    exit(1);
+}
+
+void check_failed(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    printf("FAIL %s: ", place);
+    vprintf(format, args);
+    printf("\n");
+    va_end(args);
+    if (++check_failures >= 30) {
+        printf("FAIL too many; stopped\n");
+        exit(1);
+    }
+}
+
+void *check_allocate(size_t size)
+{
+    void *memory = calloc(1, size ? size : 1);
+    check_must(memory ? 0 : -ENOMEM, "host memory");
+    return memory;
+}
+
+uint32_t check_random_number(uint32_t seed, uint32_t index)
+{
+    return tensor_random(index, 0, 0, 0x74657374, seed, 0).word[0];
+}
+
+void check_random_bytes(uint32_t seed, uint8_t *to, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        to[i] = (uint8_t)(check_random_number(seed, (uint32_t)i) >> 13);
+}
+
+void check_text(uint32_t seed, uint8_t *to, size_t count)
+{
+    static const char *const words[8] = {"the ",  "patch ",         "of ", "a byte ", "sees ",
+                                         "what ", "came before.\n", "it, "};
+    size_t i = 0;
+    for (uint32_t n = 0; i < count; n++)
+        for (const char *c = words[check_random_number(seed, n) % 8]; *c && i < count; c++)
+            to[i++] = (uint8_t)*c;
+}
+
+/* ---- devices ---- */
+
+struct tensor_device *check_open_cpu(void)
+{
+    struct tensor_device *device;
+    check_must(tensor_device_open(&(struct tensor_device_params){.name = "cpu"}, &device), "cpu");
+    return device;
+}
+
+static void show(void *user, const char *line)
+{
+    (void)user;
+    printf("     %s\n", line);
+}
+
+static void run_on(void *user, int index, const struct tensor_device_info *info)
+{
+    void (*const *test)(struct tensor_device *) = user;
+    char name[32] = "cpu";
+    const bool vulkan = !strcmp(info->kind, "vulkan");
+    if (vulkan)
+        snprintf(name, sizeof name, "vulkan:%d", index);
+    struct tensor_device_params params = {.name = name, .validation = vulkan, .log = show};
+    struct tensor_device *device;
+    int status = tensor_device_open(&params, &device);
+    if (status == -ENOTSUP && params.validation) { /* the layer is not installed */
+        params.validation = false;
+        status = tensor_device_open(&params, &device);
+    }
+    check_must(status, name);
+    snprintf(place, sizeof place, "%s %.200s", name, tensor_device_info(device)->name);
+    (*test)(device);
+    const uint64_t messages = tensor_device_validation_messages(device);
+    CHECK(messages == 0, "%u messages of the validation layer", (unsigned)messages);
+    printf("%s%s\n", place, params.validation ? ", with validation" : "");
+    fflush(stdout);
+    tensor_device_close(&device);
+    strcpy(place, "host");
+}
+
+void check_each_device(void (*test)(struct tensor_device *device))
+{
+    tensor_device_list(run_on, &test);
+}
+
+/* ---- small models ---- */
+
+static const struct megabyte_config shapes[] = {
+    {.seq_len = 24, .patch_size = 4, .global = {24, 2, 3}, .local = {20, 2, 2}},
+    {.seq_len = 24, .patch_size = 3, .global = {15, 1, 3}, .local = {9, 2, 3}}, /* nothing by 4 */
+    {.seq_len = 32, .patch_size = 8, .global = {32, 2, 2}, .local = {18, 1, 2}},
+    {.seq_len = 30,
+     .patch_size = 6,
+     .global = {30, 1, 2},
+     .local = {16, 1, 1}}, /* K odd, P/2 odd */
+    {.seq_len = 11, .patch_size = 1, .global = {10, 2, 2}, .local = {12, 1, 3}}, /* P = 1 */
+    {.seq_len = 8, .patch_size = 8, .global = {16, 1, 1}, .local = {14, 2, 7}},  /* K = 1 */
+    {.seq_len = 1, .patch_size = 1, .global = {6, 1, 2}, .local = {5, 1, 1}},    /* T = 1 */
+    {.seq_len = 64, .patch_size = 8, .global = {64, 1, 4}, .local = {32, 1, 4}},
+};
+
+bool check_shape(unsigned index, struct megabyte_config *config)
+{
+    if (index >= sizeof shapes / sizeof *shapes)
+        return false;
+    struct megabyte_config c;
+    check_must(megabyte_config_preset("tiny", &c), "preset");
+    c.seq_len = shapes[index].seq_len;
+    c.patch_size = shapes[index].patch_size;
+    c.global = shapes[index].global;
+    c.local = shapes[index].local;
+    c.init = 0.3;
+    c.init_embedding = 0.5;
+    c.batch = 2;
+    *config = c;
+    return true;
+}
+
+const char *check_shape_name(const struct megabyte_config *c)
+{
+    static char name[160];
+    snprintf(name, sizeof name, "T %u P %u D %u E %u", c->seq_len, c->patch_size, c->global.dim,
+             c->local.dim);
+    return name;
+}
+
+struct megabyte_model *check_model(struct tensor_device *device,
+                                   const struct megabyte_config *config, bool training,
+                                   uint64_t seed)
+{
+    struct megabyte_model *model;
+    check_must(megabyte_model_create(device, config, training, &model), "model");
+    check_must(nn_parameters_commit(model->parameters), "memory");
+    check_must(nn_parameters_initialise(model->parameters, seed), "first values");
+    return model;
+}
+
+struct megabyte_evaluator *check_evaluator(const struct megabyte_model *model, uint32_t batch)
+{
+    struct megabyte_evaluator *evaluator;
+    check_must(megabyte_evaluator_create(model, batch, &evaluator), "evaluator");
+    return evaluator;
+}
