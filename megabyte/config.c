@@ -205,8 +205,11 @@ static int merge_object(json_t *object, struct megabyte_config *config)
     json_t *value;
     json_object_foreach(object, key, value) {
         const struct setting *s = find(key);
-        if (!strcmp(key, "preset") && json_is_string(value))
+        const bool preset = !strcmp(key, "preset");
+        if (preset && json_is_string(value))
             snprintf(config->preset, sizeof config->preset, "%s", json_string_value(value));
+        else if (preset)
+            return megabyte_fail(EINVAL, "settings: preset is not a text");
         else if (!s)
             return megabyte_fail(EINVAL, "settings: '%.64s' is unknown to this version", key);
         else if (!json_is_number(value))
@@ -231,9 +234,11 @@ static int parse(const char *text, bool whole, struct megabyte_config *config)
     json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, &error);
     struct megabyte_config parsed = *config;
     int status = 0;
-    if (!json_is_object(object))
+    if (!object)
         status = megabyte_fail(EINVAL, "settings: not a JSON object: line %d: %s", error.line,
                                error.text);
+    else if (!json_is_object(object))
+        status = megabyte_fail(EINVAL, "settings: not a JSON object but another JSON value");
     if (status == 0 && whole)
         status = check_complete(object);
     if (status == 0)

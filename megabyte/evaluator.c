@@ -188,8 +188,10 @@ int megabyte_evaluate(struct megabyte_evaluator *evaluator,
     w.bytes = malloc(2 * count);
     w.lengths = malloc(3 * rows * sizeof *w.lengths);
     w.nats = malloc(2 * count * sizeof *w.nats);
-    int status = megabyte_fail(ENOMEM, "no host memory to evaluate");
-    if (w.bytes && w.lengths && w.nats) {
+    int status = 0;
+    if (!w.bytes || !w.lengths || !w.nats) {
+        status = megabyte_fail(ENOMEM, "no host memory to evaluate");
+    } else {
         w.later = w.bytes + count;
         w.lengths_later = w.lengths + rows;
         w.from = w.lengths + 2 * rows;
