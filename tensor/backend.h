@@ -81,6 +81,10 @@ int tensor_vulkan_list(void (*each)(void *user, int index, const struct tensor_d
                        void *user);
 uint64_t tensor_vulkan_validation_messages(const struct tensor_device *device);
 
+/* Tries the features in use against the plain kernels; those that fail are switched off, with a line in
+ * the log. Errors: what a run can fail with. (selftest.c) */
+int tensor_selftest(struct tensor_device *device);
+
 /* Sets tensor_error() and returns -code. */
 int tensor_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void tensor_log(const struct tensor_device *device, const char *format, ...)

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
-int tensor_device_open(const struct tensor_device_params *params, struct tensor_device **device)
+static int open_by_name(const struct tensor_device_params *params, struct tensor_device **device)
 {
     const char *name = params->name ? params->name : "auto";
     if (!strcmp(name, "cpu"))
@@ -20,6 +20,20 @@ int tensor_device_open(const struct tensor_device_params *params, struct tensor_
     if (tensor_vulkan_open(params, "auto", device) == 0)
         return 0;
     return tensor_cpu_open(params, device);
+}
+
+int tensor_device_open(const struct tensor_device_params *params, struct tensor_device **device)
+{
+    struct tensor_device *d;
+    int status = open_by_name(params, &d);
+    if (status < 0)
+        return status;
+    if ((status = tensor_selftest(d)) < 0) {
+        tensor_device_close(&d);
+        return status;
+    }
+    *device = d;
+    return 0;
 }
 
 void tensor_device_close(struct tensor_device **device)
