@@ -402,6 +402,7 @@ static int train(struct train *t)
     } else {
         status = train_loop(t);
     }
+    pipeline_loader_destroy(&t->loader); /* its worker uses the stream */
     app_report_damage(t->stream);
     return status == APP_DONE ? report(t) : status;
 }
