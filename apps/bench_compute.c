@@ -66,9 +66,9 @@ static json_t *json_times(const struct times *all)
         const struct tensor_time *t = &all->time[i];
         const double s = t->seconds > 0 ? t->seconds : 1e-12;
         json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:f, s:f, s:f}", "label", t->label,
-                                              "kernel", t->kernel, "passes", (int)t->passes, "seconds",
-                                              t->seconds, "flops_per_second", t->flops / s,
-                                              "bytes_per_second", t->bytes / s));
+                                              "kernel", t->kernel, "passes", (int)t->passes,
+                                              "seconds", t->seconds, "flops_per_second",
+                                              t->flops / s, "bytes_per_second", t->bytes / s));
     }
     return list;
 }
@@ -139,10 +139,10 @@ static int report_step(const struct bench_options *o, const struct tensor_device
     if (o->json)
         return app_json(json_pack(
             "{s:f, s:f, s:f, s:f, s:s, s:s, s:s, s:s, s:I, s:I, s:o}", "bytes_per_second", bytes,
-            "flops_per_byte", flops, "flops_per_second", 3 * flops * bytes, "seconds_per_step", seconds,
-            "device", info->name, "driver", info->driver, "precision", app_precision(&o->device),
-            "preset", c->preset, "batch", (json_int_t)c->batch, "steps", (json_int_t)o->steps, "ops",
-            json_times(times)));
+            "flops_per_byte", flops, "flops_per_second", 3 * flops * bytes, "seconds_per_step",
+            seconds, "device", info->name, "driver", info->driver, "precision",
+            app_precision(&o->device), "preset", c->preset, "batch", (json_int_t)c->batch, "steps",
+            (json_int_t)o->steps, "ops", json_times(times)));
     print_times(stdout, times);
     printf("\n%s, %s: %.4f s a step, %s/s, %.1f GFLOP/s (3 x %.4g FLOPs a byte)\n", c->preset,
            info->name, seconds, app_bytes(bytes, speed), 3 * flops * bytes * 1e-9, flops);
@@ -169,8 +169,8 @@ int bench_step(const struct bench_options *o)
             result = run_steps(o, model, true, timed, &times);
         app_progress_end();
         status = result < 0 ? APP_FAILED
-                            : report_step(o, tensor_device_info(device), bench_median(seconds, o->steps),
-                                          &times);
+                            : report_step(o, tensor_device_info(device),
+                                          bench_median(seconds, o->steps), &times);
         megabyte_model_destroy(&model);
         if (result < 0)
             status = fail_here(&device);
@@ -237,10 +237,10 @@ int bench_op(const struct bench_options *o)
         const struct tensor_device_info *info = tensor_device_info(device);
         add_times(&times, graph, (double)o->steps);
         if (o->json)
-            status = app_json(json_pack("{s:s, s:s, s:s, s:I, s:I, s:o}", "device", info->name, "driver",
-                                        info->driver, "precision", app_precision(&o->device), "size",
-                                        (json_int_t)o->size, "steps", (json_int_t)o->steps, "ops",
-                                        json_times(&times)));
+            status = app_json(json_pack("{s:s, s:s, s:s, s:I, s:I, s:o}", "device", info->name,
+                                        "driver", info->driver, "precision",
+                                        app_precision(&o->device), "size", (json_int_t)o->size,
+                                        "steps", (json_int_t)o->steps, "ops", json_times(&times)));
         else
             print_times(stdout, &times);
     }
@@ -264,7 +264,8 @@ static int generate(const struct bench_options *o, struct megabyte_generator *ge
         const float *logits;
         int status = megabyte_generator_logits(generator, &logits);
         if (status == 0)
-            status = megabyte_generator_feed(generator, (uint8_t)nn_sample(&sampling, logits, 0, i));
+            status =
+                megabyte_generator_feed(generator, (uint8_t)nn_sample(&sampling, logits, 0, i));
         if (status < 0)
             return status;
     }
@@ -295,11 +296,10 @@ int bench_generate(const struct bench_options *o)
         const struct tensor_device_info *info = tensor_device_info(device);
         const double speed = (double)o->bytes / seconds;
         if (o->json)
-            status = app_json(json_pack("{s:I, s:f, s:f, s:s, s:s, s:s, s:s}", "bytes",
-                                        (json_int_t)o->bytes, "seconds", seconds, "bytes_per_second",
-                                        speed, "device", info->name, "driver", info->driver,
-                                        "precision", app_precision(&o->device), "preset",
-                                        o->config.preset));
+            status = app_json(json_pack(
+                "{s:I, s:f, s:f, s:s, s:s, s:s, s:s}", "bytes", (json_int_t)o->bytes, "seconds",
+                seconds, "bytes_per_second", speed, "device", info->name, "driver", info->driver,
+                "precision", app_precision(&o->device), "preset", o->config.preset));
         else
             printf("%s, %s: %.1f bytes a second\n", o->config.preset, info->name, speed);
     }

@@ -44,7 +44,8 @@ static int one_pass(struct pipeline_stream *stream, struct pass *p)
 
 static int measure(const struct bench_options *o, struct pipeline_stream *stream, const char *how)
 {
-    double *seconds = calloc(o->steps, sizeof *seconds), *processor = calloc(o->steps, sizeof *processor);
+    double *seconds = calloc(o->steps, sizeof *seconds),
+           *processor = calloc(o->steps, sizeof *processor);
     struct pass p = {0};
     int status = seconds && processor ? APP_DONE : app_fail(APP_FAILED, "out of memory");
 
@@ -57,14 +58,14 @@ static int measure(const struct bench_options *o, struct pipeline_stream *stream
     }
     app_progress_end();
     if (status == APP_DONE) {
-        const double wall = bench_median(seconds, o->steps), busy = bench_median(processor, o->steps);
+        const double wall = bench_median(seconds, o->steps),
+                     busy = bench_median(processor, o->steps);
         char speed[32], size[32];
         if (o->json)
-            status = app_json(json_pack("{s:I, s:f, s:f, s:f, s:s, s:I}", "bytes",
-                                        (json_int_t)p.bytes, "bytes_per_second",
-                                        (double)p.bytes / wall, "seconds", wall,
-                                        "processor_seconds_per_gigabyte", busy / (double)p.bytes * 1e9,
-                                        "reading", how, "passes", (json_int_t)o->steps));
+            status = app_json(json_pack(
+                "{s:I, s:f, s:f, s:f, s:s, s:I}", "bytes", (json_int_t)p.bytes, "bytes_per_second",
+                (double)p.bytes / wall, "seconds", wall, "processor_seconds_per_gigabyte",
+                busy / (double)p.bytes * 1e9, "reading", how, "passes", (json_int_t)o->steps));
         else
             printf("%s, %s/s, %.2f processor seconds a gigabyte, %s\n",
                    app_bytes((double)p.bytes, size), app_bytes((double)p.bytes / wall, speed),

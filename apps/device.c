@@ -8,7 +8,8 @@
 
 const char app_device_help[] =
     "Device:\n"
-    "  --device NAME          auto, cpu, vulkan, vulkan:INDEX or vulkan:NAME; auto takes a GPU where\n"
+    "  --device NAME          auto, cpu, vulkan, vulkan:INDEX or vulkan:NAME; auto takes a GPU "
+    "where\n"
     "                         there is one and the processor otherwise (auto)\n"
     "  --list-devices         list them and end\n"
     "  --precision NAME       auto or fp32 (auto: fp32)\n"
@@ -45,7 +46,8 @@ int app_device_option(struct app_device_options *o, int key, const char *argumen
         return set_precision(o, argument);
     case APP_KEY_DISABLE:
         if (strcmp(argument, "shared-tiles"))
-            return app_fail(-1, "nothing called '%s' can be disabled; there is shared-tiles", argument);
+            return app_fail(-1, "nothing called '%s' can be disabled; there is shared-tiles",
+                            argument);
         o->disable |= TENSOR_SHARED_TILES;
         return 1;
     case APP_KEY_DEVICES:

@@ -21,21 +21,24 @@ enum {
     APP_KEY_DISABLE,
     APP_KEY_DEVICES,
 };
-#define APP_DEVICE_OPTIONS                                                                            \
-    {"device", required_argument, NULL, APP_KEY_DEVICE},                                            \
-        {"precision", required_argument, NULL, APP_KEY_PRECISION},                                  \
-        {"disable", required_argument, NULL, APP_KEY_DISABLE},                                      \
-        {"list-devices", no_argument, NULL, APP_KEY_DEVICES}
+#define APP_DEVICE_OPTIONS                                                                         \
+    {"device", required_argument, NULL, APP_KEY_DEVICE},                                           \
+        {"precision", required_argument, NULL, APP_KEY_PRECISION},                                 \
+        {"disable", required_argument, NULL, APP_KEY_DISABLE},                                     \
+    {                                                                                              \
+        "list-devices", no_argument, NULL, APP_KEY_DEVICES                                         \
+    }
 
 /* ... and the text about them for --help. */
 extern const char app_device_help[];
 
-/* Takes one of these options. 1: taken. 0: key is none of them. -1: the argument is wrong, and a line
- * was printed. 2: what was asked for is done (--list-devices); end the program with success. */
+/* Takes one of these options. 1: taken. 0: key is none of them. -1: the argument is wrong, and a
+ * line was printed. 2: what was asked for is done (--list-devices); end the program with
+ * success. */
 int app_device_option(struct app_device_options *options, int key, const char *argument);
 
-/* Opens the device and says which, unless --quiet. Returns an exit status; on APP_DONE the caller ends
- * *device with tensor_device_close(). */
+/* Opens the device and says which, unless --quiet. Returns an exit status; on APP_DONE the caller
+ * ends *device with tensor_device_close(). */
 int app_device_open(const struct app_device_options *options, struct tensor_device **device);
 
 /* What --precision amounts to on this device: "fp32". */

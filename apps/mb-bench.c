@@ -1,6 +1,7 @@
 /*
  * mb-bench: how fast, and where the time goes.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,10 +104,10 @@ static int take_own(struct bench_options *o, int key, const char *value)
         puts("mb-bench " MEGABYTE_VERSION);
         return 2;
     case KEY_HELP:
-        printf("%s%s%s%s", usage, app_data_help, app_device_help, more_usage);
+        printf("%s%s\n%s%s", usage, app_data_help, app_device_help, more_usage);
         return 2;
     default:
-        return app_fail(-1, "see mb-bench --help"); /* getopt has named the option */
+        return -1; /* getopt has said what is wrong */
     }
 }
 
@@ -115,11 +116,14 @@ static int parse(struct bench_options *o, int argc, char **argv)
 {
     int key, taken = 1;
 
+    argv[0] = "mb-bench"; /* for getopt's messages */
     for (int pass = 0; pass < 2 && taken == 1; pass++) {
         optind = 0;
         while (taken == 1 && (key = getopt_long(argc, argv, "", table, NULL)) != -1) {
             if (key == KEY_PRESET && pass == 0 && megabyte_config_preset(optarg, &o->config) < 0)
                 taken = app_fail(-1, "%s", megabyte_error());
+            if (key == '?')
+                taken = -1; /* getopt has said what is wrong */
             if (key == KEY_PRESET || pass == 0)
                 continue;
             taken = key == KEY_SET ? take_set(o, optarg) : app_data_option(&o->data, key, optarg);
@@ -168,7 +172,8 @@ static int run(struct bench_options *o, int argc, char **argv)
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (!strcmp(name, all[i].name))
             return all[i].run(o);
-    return app_fail(APP_USAGE, "unknown benchmark '%s'; there are op, step, generate and pipeline", name);
+    return app_fail(APP_USAGE, "unknown benchmark '%s'; there are op, step, generate and pipeline",
+                    name);
 }
 
 int main(int argc, char **argv)
@@ -177,7 +182,9 @@ int main(int argc, char **argv)
 
     app_start("mb-bench");
     megabyte_config_preset("tiny", &o.config);
-    const int status = run(&o, argc, argv);
+    int status = run(&o, argc, argv);
+    if (status == APP_DONE && (fflush(stdout) || ferror(stdout)))
+        status = app_fail(APP_FAILED, "standard output: %s", strerror(errno));
     app_data_options_finish(&o.data);
     return status;
 }

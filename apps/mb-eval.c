@@ -88,7 +88,8 @@ static int take_choice(const char *value, const char *option, const char *const 
 
 static int take_own(struct command *c, int key, const char *value)
 {
-    static const char *const windows[] = {"basic", "sliding"}, *const sides[] = {"all", "train", "val"};
+    static const char *const windows[] = {"basic", "sliding"}, *const sides[] = {"all", "train",
+                                                                                 "val"};
     int chosen;
 
     switch (key) {
@@ -139,10 +140,10 @@ static int take_option(struct command *c, int key, const char *value)
         puts("mb-eval " MEGABYTE_VERSION);
         return 2;
     case KEY_HELP:
-        printf("%s%s%s%s", usage, app_data_help, app_device_help, more_usage);
+        printf("%s%s\n%s%s", usage, app_data_help, app_device_help, more_usage);
         return 2;
     default:
-        return app_fail(-1, "see mb-eval --help"); /* getopt has named the option */
+        return -1; /* getopt has said what is wrong */
     }
 }
 
@@ -175,6 +176,7 @@ static int open_data(struct command *c, int n, char **paths)
     const struct pipeline_io_params params = {.mode = c->data.io};
     int status = pipeline_io_create(&params, &c->io);
 
+    app_cancels(c->io);
     if (status == 0)
         status = pipeline_sources_create((const char *const *)paths, (size_t)n, &c->sources);
     if (status == 0)
@@ -183,7 +185,6 @@ static int open_data(struct command *c, int n, char **paths)
         status = pipeline_stream_probe(c->stream);
     if (status < 0)
         return app_fail_pipeline(status);
-    app_cancels(c->io);
     return APP_DONE;
 }
 
@@ -196,7 +197,7 @@ static int open_model(struct command *c)
         status = megabyte_model_load(c->checkpoint, c->device, false, &c->model);
     if (status == 0) {
         const uint32_t batch = c->model->config.batch < 16 ? c->model->config.batch : 16;
-        app_note("model: %s, step %" PRIu64 ", %.1f M parameters", c->model->config.preset,
+        app_note("model: %s, step %" PRIu64 ", %.3g M parameters", c->model->config.preset,
                  megabyte_checkpoint_step(c->checkpoint),
                  (double)nn_parameters_size(c->model->parameters) / 1e6);
         status = megabyte_evaluator_create(c->model, c->batch ? (uint32_t)c->batch : batch,
@@ -220,8 +221,8 @@ static int report(const struct command *c, const struct megabyte_evaluation *e)
     }
     json_t *object = json_pack(
         "{s:f, s:I, s:f, s:s, s:b, s:s, s:I, s:f, s:s, s:s}", "bits_per_byte", bits, "bytes",
-        (json_int_t)e->bytes, "nats", e->nats, "window", c->sliding ? "sliding" : "basic", "strided",
-        c->strided, "checkpoint", megabyte_checkpoint_path(c->checkpoint), "step",
+        (json_int_t)e->bytes, "nats", e->nats, "window", c->sliding ? "sliding" : "basic",
+        "strided", c->strided, "checkpoint", megabyte_checkpoint_path(c->checkpoint), "step",
         (json_int_t)megabyte_checkpoint_step(c->checkpoint), "bytes_per_second",
         (double)e->bytes / seconds, "device", tensor_device_info(c->device)->name, "precision",
         app_precision(&c->device_options));
@@ -270,6 +271,7 @@ static int run(struct command *c, int argc, char **argv)
 {
     int key, taken = 1;
 
+    argv[0] = "mb-eval"; /* for getopt's messages */
     while (taken == 1 && (key = getopt_long(argc, argv, "", table, NULL)) != -1)
         taken = take_option(c, key, optarg);
     if (taken != 1)
@@ -292,7 +294,9 @@ int main(int argc, char **argv)
     struct command c = {0};
 
     app_start("mb-eval");
-    const int status = run(&c, argc, argv);
+    int status = run(&c, argc, argv);
+    if (status == APP_DONE && (fflush(stdout) || ferror(stdout)))
+        status = app_fail(APP_FAILED, "standard output: %s", strerror(errno));
     finish(&c);
     return status;
 }

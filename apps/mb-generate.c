@@ -34,7 +34,8 @@ static const char usage[] =
 static const char more_usage[] =
     "\n"
     "Output:\n"
-    "  --json                 instead of raw bytes one JSON object, with the bytes as hexadecimal text\n"
+    "  --json                 instead of raw bytes one JSON object, with the bytes as hexadecimal "
+    "text\n"
     "                         and, where they are UTF-8, as text\n"
     "  --quiet                no notes\n"
     "  --version              print the version\n"
@@ -43,8 +44,18 @@ static const char more_usage[] =
     "Exit status: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted.\n";
 
 enum {
-    KEY_PROMPT = 0x100, KEY_PROMPT_FILE, KEY_BYTES, KEY_TEMPERATURE, KEY_TOP_K, KEY_TOP_P, KEY_COUNT,
-    KEY_SEED, KEY_JSON, KEY_QUIET, KEY_VERSION, KEY_HELP,
+    KEY_PROMPT = 0x100,
+    KEY_PROMPT_FILE,
+    KEY_BYTES,
+    KEY_TEMPERATURE,
+    KEY_TOP_K,
+    KEY_TOP_P,
+    KEY_COUNT,
+    KEY_SEED,
+    KEY_JSON,
+    KEY_QUIET,
+    KEY_VERSION,
+    KEY_HELP,
 };
 
 static const struct option table[] = {
@@ -94,7 +105,8 @@ static int take_count(const char *option, const char *value, uint64_t least, uin
 static int take_real(const char *option, const char *value, double low, double high, double *out)
 {
     if (app_number(value, low, high, out) < 0)
-        return app_fail(-1, "--%s wants a number from %g to %g, not '%s'", option, low, high, value);
+        return app_fail(-1, "--%s wants a number from %g to %g, not '%s'", option, low, high,
+                        value);
     return 1;
 }
 
@@ -150,7 +162,7 @@ static int take_option(struct command *c, int key, const char *value)
         printf("%s%s%s", usage, app_device_help, more_usage);
         return 2;
     default:
-        return app_fail(-1, "see mb-generate --help"); /* getopt has named the option */
+        return -1; /* getopt has said what is wrong */
     }
 }
 
@@ -237,7 +249,8 @@ static int emit(struct command *c, uint8_t byte, uint64_t place, char *hex, uint
         return APP_DONE;
     if (app_interrupted())
         return APP_INTERRUPTED;
-    return errno == EPIPE ? APP_FAILED : app_fail(APP_FAILED, "standard output: %s", strerror(errno));
+    return errno == EPIPE ? APP_FAILED
+                          : app_fail(APP_FAILED, "standard output: %s", strerror(errno));
 }
 
 static int generate_one(struct command *c, uint32_t sequence, char *hex, uint8_t *raw)
@@ -282,8 +295,9 @@ static int generate(struct command *c)
                                     megabyte_checkpoint_path(c->checkpoint), "device",
                                     tensor_device_info(c->device)->name, "precision",
                                     app_precision(&c->device_options)));
-    if (status == APP_DONE && isatty(STDOUT_FILENO) && !c->json)
-        app_note("\n%.0f bytes a second", (double)(c->bytes * c->count) / c->seconds);
+    /* On a terminal the bytes end somewhere in a line. */
+    if (status == APP_DONE && !c->json && isatty(STDOUT_FILENO) && write(STDOUT_FILENO, "\n", 1) == 1)
+        app_note("%.0f bytes a second", (double)(c->bytes * c->count) / c->seconds);
     json_decref(list);
     free(hex);
     free(raw);
@@ -294,6 +308,7 @@ static int run(struct command *c, int argc, char **argv)
 {
     int key, taken = 1;
 
+    argv[0] = "mb-generate"; /* for getopt's messages */
     while (taken == 1 && (key = getopt_long(argc, argv, "", table, NULL)) != -1)
         taken = take_option(c, key, optarg);
     if (taken != 1)
@@ -314,7 +329,9 @@ int main(int argc, char **argv)
                         .sampling = {.temperature = 1, .top_p = 1, .seed = 1}};
 
     app_start("mb-generate");
-    const int status = run(&c, argc, argv);
+    int status = run(&c, argc, argv);
+    if (status == APP_DONE && (fflush(stdout) || ferror(stdout)))
+        status = app_fail(APP_FAILED, "standard output: %s", strerror(errno));
     megabyte_generator_destroy(&c.generator);
     megabyte_model_destroy(&c.model);
     megabyte_checkpoint_close(&c.checkpoint);

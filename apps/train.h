@@ -1,5 +1,6 @@
 /*
- * The parts of mb-train: options (mb-train.c), the run folder (train_run.c), the loop (train_loop.c).
+ * The parts of mb-train: options (mb-train.c), the run folder (train_run.c), the loop
+ * (train_loop.c).
  */
 #ifndef APPS_TRAIN_H
 #define APPS_TRAIN_H
@@ -19,7 +20,7 @@ struct train_options {
     struct app_data_options data;
     struct app_device_options device;
     const char *out;                /* run folder */
-    struct megabyte_config config;  /* of preset and --set; for a run that exists, what it must be */
+    struct megabyte_config config; /* of preset and --set; for a run that exists, what it must be */
     bool config_given;              /* --preset or --set was there */
     uint64_t seed;
     bool seed_given;

@@ -9,10 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WHOLE(key, field, least, most, about)                                                         \
-    {key, about, offsetof(struct megabyte_config, field), true, least, most}
-#define REAL(key, field, least, most, about)                                                          \
-    {key, about, offsetof(struct megabyte_config, field), false, least, most}
+#define WHOLE(key, field, least, most, about)                                                      \
+    {                                                                                              \
+        key, about, offsetof(struct megabyte_config, field), true, least, most                     \
+    }
+#define REAL(key, field, least, most, about)                                                       \
+    {                                                                                              \
+        key, about, offsetof(struct megabyte_config, field), false, least, most                    \
+    }
 
 static const struct setting {
     const char *key, *about;
@@ -119,8 +123,8 @@ static double get(const struct megabyte_config *config, const struct setting *s)
 static int put(struct megabyte_config *config, const struct setting *s, double value)
 {
     if (!(value >= s->least && value <= s->most))
-        return megabyte_fail(EINVAL, "setting %s is %g; it must lie between %g and %g", s->key, value,
-                             s->least, s->most);
+        return megabyte_fail(EINVAL, "setting %s is %g; it must lie between %g and %g", s->key,
+                             value, s->least, s->most);
     if (s->whole && value != floor(value))
         return megabyte_fail(EINVAL, "setting %s is %g; it must be a whole number", s->key, value);
     char *field = (char *)config + s->offset;
@@ -155,14 +159,14 @@ int megabyte_config_set(struct megabyte_config *config, const char *key, const c
 static int check_stage(const char *name, const struct megabyte_stage *stage)
 {
     if (!stage->dim || !stage->layers || !stage->heads)
-        return megabyte_fail(EINVAL, "%s.dim, %s.layers and %s.heads must be at least 1", name, name,
-                             name);
+        return megabyte_fail(EINVAL, "%s.dim, %s.layers and %s.heads must be at least 1", name,
+                             name, name);
     if (stage->dim % stage->heads)
-        return megabyte_fail(EINVAL, "%s.heads = %u does not divide %s.dim = %u", name, stage->heads,
-                             name, stage->dim);
+        return megabyte_fail(EINVAL, "%s.heads = %u does not divide %s.dim = %u", name,
+                             stage->heads, name, stage->dim);
     if (stage->dim / stage->heads > 256)
-        return megabyte_fail(EINVAL, "%s heads are %u wide and may be 256; take more %s.heads", name,
-                             stage->dim / stage->heads, name);
+        return megabyte_fail(EINVAL, "%s heads are %u wide and may be 256; take more %s.heads",
+                             name, stage->dim / stage->heads, name);
     return 0;
 }
 
@@ -299,7 +303,8 @@ static double stage_flops(const struct megabyte_stage *s, double positions)
 double megabyte_config_flops(const struct megabyte_config *c)
 {
     const double patch = c->patch_size, local = c->local.dim;
-    const double projection = 2 * local * c->global.dim / patch, head = 2 * local * MEGABYTE_SYMBOLS;
+    const double projection = 2 * local * c->global.dim / patch,
+                 head = 2 * local * MEGABYTE_SYMBOLS;
     return stage_flops(&c->global, c->seq_len / patch) / patch + stage_flops(&c->local, patch) +
            projection + head;
 }

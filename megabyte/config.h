@@ -1,12 +1,14 @@
 /* config.h - the settings of a model and its training: names, presets, checks, costs.
  *
  * Letters, as everywhere in this project:
- *     B batch (sequences)      T seq_len: bytes of a sequence     P patch_size     K = T / P patches
+ *     B batch (sequences)      T seq_len: bytes of a sequence     P patch_size     K = T / P
+ * patches
  *     D global.dim             D_G = D / P: global width of a byte                 E local.dim
- *     H heads                  L layers                           V = 256 symbols, byte 0 like any other
+ *     H heads                  L layers                           V = 256 symbols, byte 0 like any
+ * other
  *
- * Settings travel as a flat JSON object, {"patch_size": 8, "global.dim": 512, …}, in config.json and in
- * the metadata of model.safetensors; `--set KEY=VALUE` uses the same keys.
+ * Settings travel as a flat JSON object, {"patch_size": 8, "global.dim": 512, …}, in config.json
+ * and in the metadata of model.safetensors; `--set KEY=VALUE` uses the same keys.
  */
 #ifndef MEGABYTE_CONFIG_H
 #define MEGABYTE_CONFIG_H
@@ -63,14 +65,15 @@ int megabyte_config_check(const struct megabyte_config *config);
 /* The JSON text; the caller frees it. NULL without memory. */
 char *megabyte_config_text(const struct megabyte_config *config);
 
-/* Reads it back into *config. Every setting must be there and in range; unknown ones are refused, since a model
- * that was trained with them would be another one here. -EINVAL. */
+/* Reads it back into *config. Every setting must be there and in range; unknown ones are refused,
+ * since a model that was trained with them would be another one here. -EINVAL. */
 int megabyte_config_parse(const char *text, struct megabyte_config *config);
 
 /* The same over a configuration that is there already: settings that the text lacks stay. */
 int megabyte_config_merge(struct megabyte_config *config, const char *text);
 
-/* Whether two configurations describe the same model; if not, *key is the first setting that differs. */
+/* Whether two configurations describe the same model; if not, *key is the first setting that
+ * differs. */
 bool megabyte_config_same_model(const struct megabyte_config *a, const struct megabyte_config *b,
                                 const char **key);
 
@@ -78,8 +81,8 @@ bool megabyte_config_same_model(const struct megabyte_config *a, const struct me
 uint64_t megabyte_config_parameters(const struct megabyte_config *config);
 
 /* Floating point operations of the forward pass for one byte: 2 for each multiply-add of the matrix
- * products (blocks, projection, head) and of full attention (megabyte.md section 3, after SpaceByte's
- * table 6). Training takes three times as many. */
+ * products (blocks, projection, head) and of full attention (megabyte.md section 3, after
+ * SpaceByte's table 6). Training takes three times as many. */
 double megabyte_config_flops(const struct megabyte_config *config);
 
 /* Word-level perplexity from bits per byte: 2^(bits_per_byte · bytes / words) (section 5.4). */

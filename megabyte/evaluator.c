@@ -110,7 +110,8 @@ static int score_gathered(struct windows *w)
 {
     if (!w->rows)
         return 0;
-    int status = megabyte_evaluator_score(w->evaluator, w->rows, w->bytes, w->lengths, w->nats, NULL);
+    int status =
+        megabyte_evaluator_score(w->evaluator, w->rows, w->bytes, w->lengths, w->nats, NULL);
     if (status == 0 && w->params->strided) {
         const uint32_t half = w->patch / 2;
         for (uint32_t b = 0; b < w->rows; b++) {

@@ -3,7 +3,8 @@
  * Inference modes (section 2.3, 2.4, decisions 20 to 22):
  *     basic     windows of T bytes end to end, each on its own; the last one right-padded
  *     sliding   windows overlap by half; after the first, only the second half of each is scored
- *     strided   every window is run twice, the second time with the patch grid P/2 bytes later; of each
+ *     strided   every window is run twice, the second time with the patch grid P/2 bytes later; of
+ * each
  *               patch only the first half is kept from either pass, the window's first patch whole
  *               from the first pass
  * Sliding and strided may be combined. In every mode every byte is scored exactly once.
@@ -15,16 +16,17 @@
 
 struct megabyte_evaluator;
 
-/* Scores up to `batch` windows at a time; records its graph. The model's parameters are committed and
- * outlive it. */
+/* Scores up to `batch` windows at a time; records its graph. The model's parameters are committed
+ * and outlive it. */
 int megabyte_evaluator_create(const struct megabyte_model *model, uint32_t batch,
                               struct megabyte_evaluator **evaluator);
 void megabyte_evaluator_destroy(struct megabyte_evaluator **evaluator);
 
 /* Nats of each byte of `rows` <= batch windows: bytes (rows, T) of which row b has lengths[b] real
  * ones → nats (rows, T), 0 behind the real ones. With `logits` (rows·T, V), those too. */
-int megabyte_evaluator_score(struct megabyte_evaluator *evaluator, uint32_t rows, const uint8_t *bytes,
-                             const uint32_t *lengths, float *nats, float *logits);
+int megabyte_evaluator_score(struct megabyte_evaluator *evaluator, uint32_t rows,
+                             const uint8_t *bytes, const uint32_t *lengths, float *nats,
+                             float *logits);
 
 struct megabyte_evaluation_params {
     bool sliding, strided; /* strided needs an even P */
@@ -32,8 +34,8 @@ struct megabyte_evaluation_params {
     /* Where the bytes come from: fills `to` with up to `size` bytes; *got < size only at the end.
      * Returns 0 or a negative errno, with which the evaluation then ends. */
     int (*read)(void *user, uint8_t *to, size_t size, size_t *got);
-    /* Called after every batch with the totals so far; false stops the evaluation with -EINTR. May be
-     * NULL. */
+    /* Called after every batch with the totals so far; false stops the evaluation with -EINTR. May
+     * be NULL. */
     bool (*progress)(void *user, uint64_t bytes, double nats);
     void *user;
 };

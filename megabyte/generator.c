@@ -14,7 +14,7 @@ struct megabyte_generator {
     /* Inputs that graphs read when they run. */
     struct tensor *patch_bytes;   /* (P) the patch before the one at hand */
     struct tensor *byte;          /* (1) the byte before the one at hand */
-    struct tensor *slot;          /* (1) number of the patch at hand: its place in the global cache */
+    struct tensor *slot; /* (1) number of the patch at hand: its place in the global cache */
     struct tensor *previous;      /* (1) number of the patch before it: its place among positions */
     struct tensor *place;         /* (1) position within the patch */
     struct tensor *projected;     /* (P, E) what the global model says of the patch at hand */
@@ -44,12 +44,14 @@ static int take_tensors(struct megabyte_generator *t)
     t->slot = tensor_arena_take(t->shared, "slot", TENSOR_U32, 1, &one);
     t->previous = tensor_arena_take(t->shared, "previous", TENSOR_U32, 1, &one);
     t->place = tensor_arena_take(t->shared, "place", TENSOR_U32, 1, &one);
-    t->logits = tensor_arena_take(t->shared, "logits", TENSOR_F32, 1, (uint32_t[]){MEGABYTE_SYMBOLS});
+    t->logits =
+        tensor_arena_take(t->shared, "logits", TENSOR_F32, 1, (uint32_t[]){MEGABYTE_SYMBOLS});
     t->projected = tensor_arena_take(t->arena, "projected", TENSOR_F32, 2,
                                      (uint32_t[]){t->patch, c->local.dim});
     status = nn_cache_init(&t->global_cache, &t->model->global, t->arena, 1, t->patches);
     if (status == 0)
-        status = nn_cache_init(&t->local_cache, &t->model->local.transformer, t->arena, 1, t->patch);
+        status =
+            nn_cache_init(&t->local_cache, &t->model->local.transformer, t->arena, 1, t->patch);
     if (status == 0)
         status = tensor_arena_commit(t->shared);
     return status < 0 ? status : tensor_arena_commit(t->arena);
@@ -78,8 +80,8 @@ static int record_local(struct megabyte_generator *t, uint32_t p)
     if (status < 0)
         return status;
     struct tensor_graph *g = t->local[p];
-    struct tensor *h = megabyte_local_next(g, &t->model->local, &t->local_cache, t->projected, t->byte,
-                                           t->place, p);
+    struct tensor *h = megabyte_local_next(g, &t->model->local, &t->local_cache, t->projected,
+                                           t->byte, t->place, p);
     tensor_copy(g, t->logits, megabyte_head(g, &t->model->local, h));
     return tensor_graph_finish(g);
 }

@@ -1,9 +1,9 @@
 /* generator.h - generates bytes with caches on both levels (section 3.2, decision 35).
  *
- * The global model runs once a patch, the local model once a byte; each keeps keys and values of what
- * it has seen. A prompt may have any length: whole patches go through the global model, the rest is
- * replayed in the local one. When the window of T bytes is full, the later half of its patches is
- * read again as the start of a new window.
+ * The global model runs once a patch, the local model once a byte; each keeps keys and values of
+ * what it has seen. A prompt may have any length: whole patches go through the global model, the
+ * rest is replayed in the local one. When the window of T bytes is full, the later half of its
+ * patches is read again as the start of a new window.
  */
 #ifndef MEGABYTE_GENERATOR_H
 #define MEGABYTE_GENERATOR_H

@@ -6,12 +6,12 @@ int megabyte_local_declare(struct megabyte_local *l, struct nn_parameters *p,
 {
     const uint32_t byte_width = c->global.dim / c->patch_size; /* D_G */
     const float deviation = (float)c->init_embedding;
-    l->projection = nn_parameter(p, NN_NORMAL, (float)c->init, 2, (uint32_t[]){c->local.dim, byte_width},
-                                 "local.projection.weight");
+    l->projection = nn_parameter(p, NN_NORMAL, (float)c->init, 2,
+                                 (uint32_t[]){c->local.dim, byte_width}, "local.projection.weight");
     l->embedding = nn_parameter(p, NN_NORMAL, deviation, 2,
                                 (uint32_t[]){MEGABYTE_SYMBOLS, c->local.dim}, "local.embedding");
-    l->position = nn_parameter(p, NN_NORMAL, deviation, 2, (uint32_t[]){c->patch_size, c->local.dim},
-                               "local.position");
+    l->position = nn_parameter(p, NN_NORMAL, deviation, 2,
+                               (uint32_t[]){c->patch_size, c->local.dim}, "local.position");
     l->pad = nn_parameter(p, NN_NORMAL, deviation, 2, (uint32_t[]){1, c->local.dim}, "local.pad");
     return nn_transformer_init(&l->transformer, p, "local", &(struct nn_transformer_config){
         .width = c->local.dim, .layers = c->local.layers, .heads = c->local.heads,
@@ -48,7 +48,8 @@ struct tensor *megabyte_local_next(struct tensor_graph *g, const struct megabyte
     return nn_transformer_cached(g, &l->transformer, cache, position, h);
 }
 
-struct tensor *megabyte_head(struct tensor_graph *g, const struct megabyte_local *l, struct tensor *h)
+struct tensor *megabyte_head(struct tensor_graph *g, const struct megabyte_local *l,
+                             struct tensor *h)
 {
     return tensor_linear(g, h, l->embedding->weight, NULL, false);
 }

@@ -79,7 +79,8 @@ int megabyte_model_settings(struct megabyte_checkpoint *checkpoint, struct megab
                                       megabyte_error()) : 0;
 }
 
-static int load(struct megabyte_checkpoint *checkpoint, struct megabyte_model *model, enum which which)
+static int load(struct megabyte_checkpoint *checkpoint, struct megabyte_model *model,
+                enum which which)
 {
     struct names names;
     int status = names_init(&names, model, which);

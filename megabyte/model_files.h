@@ -10,8 +10,8 @@
 int megabyte_model_save(const struct megabyte_model *model, const char *run_folder,
                         const struct megabyte_checkpoint_write *write);
 
-/* Opens a checkpoint's model on a device: settings from the file, weights loaded, and for training the
- * moments too. The caller owns *model. Errors: those of checkpoint.h and model.h. */
+/* Opens a checkpoint's model on a device: settings from the file, weights loaded, and for training
+ * the moments too. The caller owns *model. Errors: those of checkpoint.h and model.h. */
 int megabyte_model_load(struct megabyte_checkpoint *checkpoint, struct tensor_device *device,
                         bool training, struct megabyte_model **model);
 

@@ -1,5 +1,6 @@
-/* patch_embedder.c - equations 1 and 2: byte and position embeddings, concatenated to patches, shifted
- * by one patch. Concatenation is free: P rows of D_G lie in memory as one row of D = P·D_G. */
+/* patch_embedder.c - equations 1 and 2: byte and position embeddings, concatenated to patches,
+ * shifted by one patch. Concatenation is free: P rows of D_G lie in memory as one row of D =
+ * P·D_G. */
 #include "megabyte/model.h"
 
 void megabyte_patch_embedder_declare(struct megabyte_patch_embedder *e, struct nn_parameters *p,
@@ -11,10 +12,12 @@ void megabyte_patch_embedder_declare(struct megabyte_patch_embedder *e, struct n
                                 "global.embedding");
     e->position = nn_parameter(p, NN_NORMAL, deviation, 2, (uint32_t[]){c->seq_len, width},
                                "global.position");
-    e->pad = nn_parameter(p, NN_NORMAL, deviation, 2, (uint32_t[]){c->patch_size, width}, "global.pad");
+    e->pad =
+        nn_parameter(p, NN_NORMAL, deviation, 2, (uint32_t[]){c->patch_size, width}, "global.pad");
 }
 
-struct tensor *megabyte_patch_embedder(struct tensor_graph *g, const struct megabyte_patch_embedder *e,
+struct tensor *megabyte_patch_embedder(struct tensor_graph *g,
+                                       const struct megabyte_patch_embedder *e,
                                        const struct megabyte_config *c, struct tensor *bytes)
 {
     struct tensor *h = tensor_embedding(g, bytes, e->embedding->weight); /* (B·T, D_G) */

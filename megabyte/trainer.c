@@ -146,8 +146,9 @@ static int run_micro(struct megabyte_trainer *t, uint32_t index, const uint8_t *
     return status;
 }
 
-int megabyte_trainer_step(struct megabyte_trainer *t, uint64_t step, double rate, const uint8_t *bytes,
-                          const uint32_t *lengths, struct megabyte_trainer_result *result)
+int megabyte_trainer_step(struct megabyte_trainer *t, uint64_t step, double rate,
+                          const uint8_t *bytes, const uint32_t *lengths,
+                          struct megabyte_trainer_result *result)
 {
     const uint32_t batch = t->model->config.batch, micros = batch / t->micro_batch;
     struct megabyte_trainer_result r = {0};

@@ -1,9 +1,9 @@
 /* trainer.h - one training step: forward and backward by micro-batch, clip, AdamW.
  *
- * The way of a batch: bytes are copied into memory that host and device share; a recorded graph adds
- * the gradients of the mean loss over all real bytes of the step; after the last micro-batch the
- * optimizer's graph updates the weights. A step depends on (weights, moments, step number, seed,
- * batch) alone, so a resumed run goes on with the same bits on the same device.
+ * The way of a batch: bytes are copied into memory that host and device share; a recorded graph
+ * adds the gradients of the mean loss over all real bytes of the step; after the last micro-batch
+ * the optimizer's graph updates the weights. A step depends on (weights, moments, step number,
+ * seed, batch) alone, so a resumed run goes on with the same bits on the same device.
  */
 #ifndef MEGABYTE_TRAINER_H
 #define MEGABYTE_TRAINER_H
@@ -38,8 +38,8 @@ struct megabyte_trainer_result {
     uint64_t bytes;   /* real bytes in the batch */
 };
 
-/* Step number `step` (from 1) with learning rate `rate` on bytes (B, T), of which row b has lengths[b]
- * real ones. Returns when the device has done it. */
+/* Step number `step` (from 1) with learning rate `rate` on bytes (B, T), of which row b has
+ * lengths[b] real ones. Returns when the device has done it. */
 int megabyte_trainer_step(struct megabyte_trainer *trainer, uint64_t step, double rate,
                           const uint8_t *bytes, const uint32_t *lengths,
                           struct megabyte_trainer_result *result);

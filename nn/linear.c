@@ -3,8 +3,8 @@
 
 #define EPSILON 1e-5f
 
-struct nn_linear nn_linear_declare(struct nn_parameters *parameters, const char *name, uint32_t inputs,
-                                   uint32_t outputs, bool bias, float deviation)
+struct nn_linear nn_linear_declare(struct nn_parameters *parameters, const char *name,
+                                   uint32_t inputs, uint32_t outputs, bool bias, float deviation)
 {
     struct nn_linear layer = {
         .weight = nn_parameter(parameters, NN_NORMAL, deviation, 2, (uint32_t[]){outputs, inputs},
@@ -17,7 +17,8 @@ struct nn_linear nn_linear_declare(struct nn_parameters *parameters, const char 
 struct tensor *nn_linear(struct tensor_graph *g, const struct nn_linear *layer, struct tensor *x,
                          bool relu)
 {
-    return tensor_linear(g, x, layer->weight->weight, layer->bias ? layer->bias->weight : NULL, relu);
+    return tensor_linear(g, x, layer->weight->weight, layer->bias ? layer->bias->weight : NULL,
+                         relu);
 }
 
 struct nn_layer_norm nn_layer_norm_declare(struct nn_parameters *parameters, const char *name,

@@ -12,8 +12,8 @@ struct nn_linear {
 };
 
 /* Declares <name>.weight, normal with `deviation`, and <name>.bias of zeros if wanted. */
-struct nn_linear nn_linear_declare(struct nn_parameters *parameters, const char *name, uint32_t inputs,
-                                   uint32_t outputs, bool bias, float deviation);
+struct nn_linear nn_linear_declare(struct nn_parameters *parameters, const char *name,
+                                   uint32_t inputs, uint32_t outputs, bool bias, float deviation);
 
 /* x (R, I) → (R, O); with relu: max(0, …) of it. */
 struct tensor *nn_linear(struct tensor_graph *g, const struct nn_linear *layer, struct tensor *x,

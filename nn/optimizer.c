@@ -29,7 +29,8 @@ static int record_clear(struct nn_optimizer *o, const struct nn_parameters *para
     return tensor_graph_finish(o->clear);
 }
 
-static int record_update(struct nn_optimizer *o, const struct nn_parameters *parameters, bool timing)
+static int record_update(struct nn_optimizer *o, const struct nn_parameters *parameters,
+                         bool timing)
 {
     const struct tensor_graph_params params = {.name = "update", .timing = timing};
     int status = tensor_graph_create(o->device, &params, &o->update);

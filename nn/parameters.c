@@ -27,7 +27,8 @@ struct nn_parameters {
     struct entry spare; /* handed out when broken */
 };
 
-int nn_parameters_create(struct tensor_device *device, bool training, struct nn_parameters **parameters)
+int nn_parameters_create(struct tensor_device *device, bool training,
+                         struct nn_parameters **parameters)
 {
     struct nn_parameters *p = calloc(1, sizeof *p);
     if (!p)
@@ -92,8 +93,8 @@ static void place(struct nn_parameters *p, struct nn_parameter *parameter)
                                             &parameter->moment1, &parameter->moment2};
     for (int i = 0; i < ARENAS; i++)
         if (p->arena[i])
-            *tensor[i] = tensor_arena_take(p->arena[i], parameter->name, TENSOR_F32, parameter->rank,
-                                           parameter->shape);
+            *tensor[i] = tensor_arena_take(p->arena[i], parameter->name, TENSOR_F32,
+                                           parameter->rank, parameter->shape);
     parameter->weight->needs_gradient = p->training;
     parameter->weight->gradient = parameter->gradient;
 }

@@ -1,11 +1,12 @@
 /* parameters.h - the trainable tensors of a model: names, shapes, first values, optimizer state.
  *
  *     nn_parameters_create → nn_parameter … (layers declare theirs) → nn_parameters_place
- *                                     → nn_parameters_commit → nn_parameters_initialise or a checkpoint
+ *                                     → nn_parameters_commit → nn_parameters_initialise or a
+ * checkpoint
  *
  * Weights lie in one arena; for training there are three more of the same layout: gradients and
- * AdamW's two moments. Tensors with two or more dimensions come first, since those decay (section 7,
- * decision 25), so the optimizer sees flat arrays with one border.
+ * AdamW's two moments. Tensors with two or more dimensions come first, since those decay (section
+ * 7, decision 25), so the optimizer sees flat arrays with one border.
  *
  * Functions of this library return 0 or a negative errno value; the line for people is
  * tensor_error()'s.
@@ -37,7 +38,8 @@ struct nn_parameter {
 };
 
 /* An empty set on a device. `training`: with gradients and moments. */
-int nn_parameters_create(struct tensor_device *device, bool training, struct nn_parameters **parameters);
+int nn_parameters_create(struct tensor_device *device, bool training,
+                         struct nn_parameters **parameters);
 void nn_parameters_destroy(struct nn_parameters **parameters);
 
 /* Declares a parameter; the name is a printf format. Owned by the set, at a fixed address. Never
@@ -71,6 +73,7 @@ struct nn_flat {
     struct tensor *weight, *gradient, *moment1, *moment2;
     uint64_t decayed;
 };
-bool nn_parameters_flat(const struct nn_parameters *parameters, uint32_t index, struct nn_flat *flat);
+bool nn_parameters_flat(const struct nn_parameters *parameters, uint32_t index,
+                        struct nn_flat *flat);
 
 #endif

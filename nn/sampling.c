@@ -28,7 +28,8 @@ static double uniform(uint64_t seed, uint32_t sequence, uint64_t draw)
     return (r.word[0] + 0.5) / 4294967296.0;
 }
 
-uint32_t nn_sample(const struct nn_sampling *s, const float *logits, uint32_t sequence, uint64_t draw)
+uint32_t nn_sample(const struct nn_sampling *s, const float *logits, uint32_t sequence,
+                   uint64_t draw)
 {
     struct candidate c[SYMBOLS];
     uint32_t best = 0;

@@ -5,13 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static struct nn_block declare_block(struct nn_parameters *parameters, const char *name, uint32_t index,
-                                     const struct nn_transformer_config *c)
+static struct nn_block declare_block(struct nn_parameters *parameters, const char *name,
+                                     uint32_t index, const struct nn_transformer_config *c)
 {
     const float inner = c->deviation, last = c->deviation / sqrtf(2 * (float)c->layers);
     char part[6][96];
-    static const char *const parts[6] = {"attention_norm", "attention.qkv", "attention.out",
-                                         "feed_forward_norm", "feed_forward.up", "feed_forward.down"};
+    static const char *const parts[6] = {"attention_norm",  "attention.qkv",
+                                         "attention.out",   "feed_forward_norm",
+                                         "feed_forward.up", "feed_forward.down"};
     for (int i = 0; i < 6; i++)
         snprintf(part[i], sizeof part[i], "%s.blocks.%u.%s", name, index, parts[i]);
     return (struct nn_block){
@@ -24,8 +25,8 @@ static struct nn_block declare_block(struct nn_parameters *parameters, const cha
     };
 }
 
-int nn_transformer_init(struct nn_transformer *t, struct nn_parameters *parameters, const char *name,
-                        const struct nn_transformer_config *config)
+int nn_transformer_init(struct nn_transformer *t, struct nn_parameters *parameters,
+                        const char *name, const struct nn_transformer_config *config)
 {
     if (!config->heads || config->width % config->heads || !config->layers)
         return -EINVAL;
@@ -47,8 +48,8 @@ void nn_transformer_finish(struct nn_transformer *t)
     t->blocks = NULL;
 }
 
-static struct tensor *feed_forward(struct tensor_graph *g, const struct nn_block *b, struct tensor *x,
-                                   float dropout)
+static struct tensor *feed_forward(struct tensor_graph *g, const struct nn_block *b,
+                                   struct tensor *x, float dropout)
 {
     tensor_graph_push(g, "feed_forward");
     struct tensor *h = nn_layer_norm(g, &b->feed_forward_norm, x);
@@ -59,8 +60,8 @@ static struct tensor *feed_forward(struct tensor_graph *g, const struct nn_block
     return x;
 }
 
-struct tensor *nn_transformer(struct tensor_graph *g, const struct nn_transformer *t, struct tensor *x,
-                              uint32_t positions)
+struct tensor *nn_transformer(struct tensor_graph *g, const struct nn_transformer *t,
+                              struct tensor *x, uint32_t positions)
 {
     const struct nn_transformer_config *c = &t->config;
     for (uint32_t i = 0; i < c->layers; i++) {
@@ -77,8 +78,8 @@ struct tensor *nn_transformer(struct tensor_graph *g, const struct nn_transforme
     return nn_layer_norm(g, &t->norm, x);
 }
 
-int nn_cache_init(struct nn_cache *cache, const struct nn_transformer *t, struct tensor_arena *arena,
-                  uint32_t sequences, uint32_t capacity)
+int nn_cache_init(struct nn_cache *cache, const struct nn_transformer *t,
+                  struct tensor_arena *arena, uint32_t sequences, uint32_t capacity)
 {
     cache->layers = calloc(t->config.layers, sizeof(void *));
     if (!cache->layers)

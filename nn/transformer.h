@@ -34,8 +34,8 @@ struct nn_transformer {
     struct nn_layer_norm norm;
 };
 
-/* Declares <name>.blocks.<i>.… and <name>.norm.…. -ENOMEM, -EINVAL (heads do not divide the width). End
- * with nn_transformer_finish(). */
+/* Declares <name>.blocks.<i>.… and <name>.norm.…. -ENOMEM, -EINVAL (heads do not divide the width).
+ * End with nn_transformer_finish(). */
 int nn_transformer_init(struct nn_transformer *transformer, struct nn_parameters *parameters,
                         const char *name, const struct nn_transformer_config *config);
 void nn_transformer_finish(struct nn_transformer *transformer);
@@ -49,14 +49,16 @@ struct nn_cache {
     struct tensor **layers; /* (L) of (N, capacity, 2·C) */
 };
 
-/* Takes the cache's tensors from an arena, which keeps them. End with nn_cache_finish(). -ENOMEM. */
+/* Takes the cache's tensors from an arena, which keeps them. End with nn_cache_finish().
+ * -ENOMEM. */
 int nn_cache_init(struct nn_cache *cache, const struct nn_transformer *transformer,
                   struct tensor_arena *arena, uint32_t sequences, uint32_t capacity);
 void nn_cache_finish(struct nn_cache *cache);
 
-/* The next rows of N sequences: x (N·n, C) → (N·n, C). They stand at positions position[0] …, read at
- * run time, and see all before them in the cache, to which they are added. No gradient. */
-struct tensor *nn_transformer_cached(struct tensor_graph *g, const struct nn_transformer *transformer,
+/* The next rows of N sequences: x (N·n, C) → (N·n, C). They stand at positions position[0] …, read
+ * at run time, and see all before them in the cache, to which they are added. No gradient. */
+struct tensor *nn_transformer_cached(struct tensor_graph *g,
+                                     const struct nn_transformer *transformer,
                                      const struct nn_cache *cache, struct tensor *position,
                                      struct tensor *x);
 

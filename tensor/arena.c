@@ -125,7 +125,8 @@ struct tensor *tensor_arena_take(struct tensor_arena *a, const char *name, enum 
 int tensor_arena_commit(struct tensor_arena *a)
 {
     if (a->error == EINVAL)
-        return tensor_fail(EINVAL, "arena %s: a tensor has a shape that is empty or too large", a->name);
+        return tensor_fail(EINVAL, "arena %s: a tensor has a shape that is empty or too large",
+                           a->name);
     if (a->error)
         return tensor_fail(ENOMEM, "arena %s: a tensor is larger than the %" PRIu64
                            " MiB that the device allocates at once", a->name,
@@ -135,9 +136,10 @@ int tensor_arena_commit(struct tensor_arena *a)
         const int status =
             a->device->backend->block_create(a->device, a->memory, p->storage.size, &p->block);
         if (status == -ENOMEM)
-            return tensor_fail(ENOMEM, "%s: no room for %" PRIu64 " MiB of %s on %s; take a smaller "
-                               "batch or model", a->name, (a->size >> 20) + 1, a->name,
-                               a->device->info.name);
+            return tensor_fail(ENOMEM,
+                               "%s: no room for %" PRIu64 " MiB of %s on %s; take a smaller "
+                               "batch or model",
+                               a->name, (a->size >> 20) + 1, a->name, a->device->info.name);
         if (status < 0)
             return status;
         p->storage.block = &p->block;

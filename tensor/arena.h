@@ -29,8 +29,8 @@ void tensor_arena_destroy(struct tensor_arena **arena);
 /* A tensor of the given shape, owned by the arena; usable in recordings at once, in memory after
  * tensor_arena_commit(). `name` is copied and may be NULL. Never fails: a bad shape or lack of host
  * memory is reported by tensor_arena_commit(). */
-struct tensor *tensor_arena_take(struct tensor_arena *arena, const char *name, enum tensor_type type,
-                                 uint32_t rank, const uint32_t *shape);
+struct tensor *tensor_arena_take(struct tensor_arena *arena, const char *name,
+                                 enum tensor_type type, uint32_t rank, const uint32_t *shape);
 
 /* Allocates and zeroes. Errors: -ENOMEM (the line says how much was wanted), -EINVAL. */
 int tensor_arena_commit(struct tensor_arena *arena);
@@ -38,8 +38,8 @@ int tensor_arena_commit(struct tensor_arena *arena);
 /* Bytes the arena takes, known before commit. */
 uint64_t tensor_arena_size(const struct tensor_arena *arena);
 
-/* The arena as flat rank-1 tensors of one type, one for each allocation; parts of no tensor are zero.
- * Owned by the arena. `index` from 0; NULL when there are no more. Call after commit. */
+/* The arena as flat rank-1 tensors of one type, one for each allocation; parts of no tensor are
+ * zero. Owned by the arena. `index` from 0; NULL when there are no more. Call after commit. */
 struct tensor *tensor_arena_flat(struct tensor_arena *arena, uint32_t index);
 
 /* Where a tensor begins in its flat tensor: element number, and the flat tensor's index. */

@@ -16,8 +16,8 @@ struct tensor_block {
     void *handle;     /* of the backend */
 };
 
-/* Ranges of memory that a pass touches, in the order of its arguments; what the backend needs to put
- * barriers between passes that depend on each other, and no others. */
+/* Ranges of memory that a pass touches, in the order of its arguments; what the backend needs to
+ * put barriers between passes that depend on each other, and no others. */
 struct tensor_range {
     uint64_t begin, end; /* addresses; begin = end: nothing */
     bool write;
@@ -47,15 +47,18 @@ struct tensor_backend {
     int (*read)(struct tensor_device *device, struct tensor_block *block, uint64_t offset, void *to,
                 uint64_t size);
 
-    /* `name` is the graph's; steps live as long as the program. With `timing`, each step is measured. */
+    /* `name` is the graph's; steps live as long as the program. With `timing`, each step is
+     * measured. */
     int (*program_create)(struct tensor_device *device, const char *name,
                           const struct tensor_step *steps, uint32_t count, bool timing,
                           struct tensor_program **program);
     void (*program_destroy)(struct tensor_device *device, struct tensor_program *program);
     /* Starts one run; runs execute in order. May wait for the previous run of the same program. */
     int (*program_run)(struct tensor_device *device, struct tensor_program *program);
-    /* Adds to seconds[i] the time of step i, of all runs since the last call; the device is idle. */
-    int (*program_times)(struct tensor_device *device, struct tensor_program *program, double *seconds);
+    /* Adds to seconds[i] the time of step i, of all runs since the last call; the device is
+     * idle. */
+    int (*program_times)(struct tensor_device *device, struct tensor_program *program,
+                         double *seconds);
     /* What the step runs as, e.g. "matmul_tiled". */
     const char *(*step_kernel)(struct tensor_device *device, const struct tensor_step *step);
 
@@ -81,8 +84,8 @@ int tensor_vulkan_list(void (*each)(void *user, int index, const struct tensor_d
                        void *user);
 uint64_t tensor_vulkan_validation_messages(const struct tensor_device *device);
 
-/* Tries the features in use against the plain kernels; those that fail are switched off, with a line in
- * the log. Errors: what a run can fail with. (selftest.c) */
+/* Tries the features in use against the plain kernels; those that fail are switched off, with a
+ * line in the log. Errors: what a run can fail with. (selftest.c) */
 int tensor_selftest(struct tensor_device *device);
 
 /* Sets tensor_error() and returns -code. */

@@ -11,8 +11,8 @@
  * op.h, and give it a case in tests/tensor/cases.c (a test fails while an op has none).
  *
  * Every parameter struct begins with the addresses of the tensors, in the order of the pass's
- * arguments; the planner fills them in when it knows where tensors lie. On the cpu device an address
- * is a host pointer, so the same struct serves both twins.
+ * arguments; the planner fills them in when it knows where tensors lie. On the cpu device an
+ * address is a host pointer, so the same struct serves both twins.
  */
 #ifndef TENSOR_CONTRACT_H
 #define TENSOR_CONTRACT_H
@@ -55,7 +55,8 @@ struct tensor_pass {
 
 /* One invocation an item, along a linear grid (share.h: linear_id()). */
 void tensor_launch_items(struct tensor_launch *launch, uint64_t items);
-/* One subgroup a row (share.h: subgroup_row()): right for every subgroup size up to info->subgroup. */
+/* One subgroup a row (share.h: subgroup_row()): right for every subgroup size up to
+ * info->subgroup. */
 void tensor_launch_rows(const struct tensor_device_info *info, struct tensor_launch *launch,
                         uint64_t rows);
 /* One workgroup an item (share.h: linear_group()). */
@@ -95,12 +96,14 @@ struct tensor *tensor_graph_like(struct tensor_graph *g, const struct tensor *t)
 struct tensor *tensor_graph_view(struct tensor_graph *g, struct tensor *t, uint64_t element,
                                  uint32_t rank, const uint32_t *shape);
 
-/* Appends a pass. `params` is copied; its leading addresses are ignored and filled in by the planner
- * from `args` (kernel->args of them, NULL for address 0). `flops` counts 2 for a multiply-add. */
-void tensor_graph_pass(struct tensor_graph *g, const struct tensor_kernel *kernel, const void *params,
-                       struct tensor *const *args, double flops);
+/* Appends a pass. `params` is copied; its leading addresses are ignored and filled in by the
+ * planner from `args` (kernel->args of them, NULL for address 0). `flops` counts 2 for a
+ * multiply-add. */
+void tensor_graph_pass(struct tensor_graph *g, const struct tensor_kernel *kernel,
+                       const void *params, struct tensor *const *args, double flops);
 
-/* Leaves a node, if the graph is for training and an input needs a gradient; marks the output so. */
+/* Leaves a node, if the graph is for training and an input needs a gradient; marks the output
+ * so. */
 void tensor_graph_node(struct tensor_graph *g, const struct tensor_node *node);
 
 bool tensor_graph_training(const struct tensor_graph *g);
@@ -108,8 +111,8 @@ struct tensor *tensor_graph_random(const struct tensor_graph *g);
 /* A number that no other call on this graph got: the random stream of one dropout. */
 uint32_t tensor_graph_stream(struct tensor_graph *g);
 
-/* Probability p of dropout as a threshold for 32 random bits: 0 outside training or for p = 0. Fails the
- * recording if p is not in [0, 1) or the graph has no random tensor. */
+/* Probability p of dropout as a threshold for 32 random bits: 0 outside training or for p = 0.
+ * Fails the recording if p is not in [0, 1) or the graph has no random tensor. */
 uint32_t tensor_dropout_threshold(struct tensor_graph *g, float p);
 
 /* ---- gradients, for use in rules ---- */
@@ -128,10 +131,12 @@ void tensor_graph_give(struct tensor_graph *g, struct tensor *t, struct tensor *
 
 /* Shared by several ops: to (+)= sum over rows of x seen as (rows, columns) at `stride` elements a
  * row. */
-void tensor_record_sum_rows(struct tensor_graph *g, struct tensor *x, uint32_t rows, uint32_t columns,
-                            uint32_t stride, struct tensor *to, uint32_t accumulate);
+void tensor_record_sum_rows(struct tensor_graph *g, struct tensor *x, uint32_t rows,
+                            uint32_t columns, uint32_t stride, struct tensor *to,
+                            uint32_t accumulate);
 /* y = x + z elementwise; y may be x. */
-void tensor_record_add(struct tensor_graph *g, struct tensor *x, struct tensor *z, struct tensor *y);
+void tensor_record_add(struct tensor_graph *g, struct tensor *x, struct tensor *z,
+                       struct tensor *y);
 
 /* Checks for ops: fails the recording and returns false. */
 bool tensor_check(struct tensor_graph *g, bool holds, const char *op, const char *rule,

@@ -3,7 +3,8 @@
  *     cpu               plain C with OpenMP; matrix products through oneDNN where it was built in
  *     vulkan            any GPU with Vulkan 1.2, buffer device addresses and timeline semaphores
  *     vulkan:INDEX      the one with that number in tensor_device_list()
- *     vulkan:NAME       the first whose name contains NAME, letter case ignored; the only way to get
+ *     vulkan:NAME       the first whose name contains NAME, letter case ignored; the only way to
+ * get
  *                       a software implementation (lavapipe: "llvmpipe", SwiftShader)
  *     auto              a discrete GPU, else an integrated one, else the cpu
  */
@@ -16,9 +17,11 @@
 struct tensor_device;
 
 /* What a kernel variant may ask of a device. A bit that is off in the device's mask means that no
- * variant which needs it is used; tests and --disable clear bits with tensor_device_params.disable. */
+ * variant which needs it is used; tests and --disable clear bits with
+ * tensor_device_params.disable. */
 enum tensor_feature {
-    TENSOR_SHARED_TILES = 1u << 0, /* matrix products staged in shared memory: fast on GPUs; software
+    TENSOR_SHARED_TILES =
+        1u << 0, /* matrix products staged in shared memory: fast on GPUs; software
                                       devices are faster without */
 };
 
@@ -26,7 +29,7 @@ struct tensor_device_params {
     const char *name;     /* see above; NULL: "auto" */
     uint32_t disable;     /* enum tensor_feature bits to leave unused */
     uint32_t enable;      /* bits to use although the device's own choice is not to (tests) */
-    bool validation;      /* vulkan: load VK_LAYER_KHRONOS_validation; its messages count as errors */
+    bool validation; /* vulkan: load VK_LAYER_KHRONOS_validation; its messages count as errors */
     bool no_cache;        /* vulkan: neither read nor write the pipeline cache on disk */
     double timeout;       /* seconds that one submission may take before it is an error; 0: 60 */
     void (*log)(void *user, const char *line); /* notes worth a line to the user; NULL: none */

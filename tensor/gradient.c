@@ -1,9 +1,9 @@
 /* gradient.c - walks the nodes backwards; who holds which gradient.
  *
- * An op that passes its gradient through hands on the very tensor (a residual sum costs nothing), so
- * one buffer may be the gradient of several tensors at a time. storage->gradient_uses counts them:
- * while it is above one, adding goes to a fresh copy. A tensor stops using its gradient when the node
- * that made it has been walked, since nothing reads it after that.
+ * An op that passes its gradient through hands on the very tensor (a residual sum costs nothing),
+ * so one buffer may be the gradient of several tensors at a time. storage->gradient_uses counts
+ * them: while it is above one, adding goes to a fresh copy. A tensor stops using its gradient when
+ * the node that made it has been walked, since nothing reads it after that.
  */
 #include "tensor/recording.h"
 #include <errno.h>
@@ -13,8 +13,10 @@ void tensor_graph_backward(struct tensor_graph *g, struct tensor *loss)
     if (g->error)
         return;
     if (!g->params.training || loss->count != 1 || !loss->needs_gradient) {
-        tensor_graph_fail(g, "backward wants a training graph and a loss of one element that depends "
-                             "on a parameter; the shape is %s", tensor_shape_text(loss));
+        tensor_graph_fail(g,
+                          "backward wants a training graph and a loss of one element that depends "
+                          "on a parameter; the shape is %s",
+                          tensor_shape_text(loss));
         return;
     }
     tensor_graph_set_label(g, "loss");

@@ -73,16 +73,18 @@ static struct tensor_range range_of(const struct tensor *t, bool write)
     return (struct tensor_range){begin, begin + (s->temporary ? s->size : tensor_size(t)), write};
 }
 
-static int fill_step(struct tensor_graph *g, const struct tensor_pass *pass, struct tensor_step *step)
+static int fill_step(struct tensor_graph *g, const struct tensor_pass *pass,
+                     struct tensor_step *step)
 {
     step->pass = pass;
     memcpy(step->params, pass->params, sizeof step->params);
     for (uint32_t i = 0; i < pass->kernel->args; i++) {
         const struct tensor *t = pass->arg[i];
         if (t && !t->storage->block)
-            return tensor_fail(EINVAL, "%s: %s: tensor %s lies in an arena without memory; commit it "
-                               "before the graph is finished", g->name, pass->kernel->name,
-                               t->name ? t->name : "");
+            return tensor_fail(EINVAL,
+                               "%s: %s: tensor %s lies in an arena without memory; commit it "
+                               "before the graph is finished",
+                               g->name, pass->kernel->name, t->name ? t->name : "");
         const uint64_t address = tensor_address(t);
         memcpy(step->params + 8 * i, &address, sizeof address);
         step->range[i] = range_of(t, pass->kernel->writes >> i & 1);
@@ -100,9 +102,10 @@ int tensor_graph_finish(struct tensor_graph *g)
         struct tensor_plan_block *b = &g->blocks[i];
         status = backend->block_create(g->device, TENSOR_DEVICE, b->size, &b->block);
         if (status == -ENOMEM)
-            return tensor_fail(ENOMEM, "%s: no room for %llu MiB of activations on %s; take a smaller "
-                               "batch or model", g->name,
-                               (unsigned long long)(tensor_graph_memory(g) >> 20) + 1,
+            return tensor_fail(ENOMEM,
+                               "%s: no room for %llu MiB of activations on %s; take a smaller "
+                               "batch or model",
+                               g->name, (unsigned long long)(tensor_graph_memory(g) >> 20) + 1,
                                g->device->info.name);
         if (status < 0)
             return status;

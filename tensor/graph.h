@@ -2,7 +2,8 @@
  *
  *     tensor_graph_create → ops of op.h … → tensor_graph_backward → tensor_graph_finish
  *                                                                        ↓
- *                                          tensor_graph_run, tensor_graph_run, … → tensor_device_wait
+ *                                          tensor_graph_run, tensor_graph_run, … →
+ * tensor_device_wait
  *
  * Way of a value: an op checks shapes, makes its output tensor and appends one or more passes; a
  * pass is one kernel with its parameters. Way of a gradient: each op also leaves a node; backward
@@ -23,7 +24,7 @@ struct tensor_graph;
 struct tensor_graph_params {
     const char *name;            /* for messages and timings */
     bool training;               /* keep nodes for tensor_graph_backward(); dropout is active */
-    struct tensor *random;       /* (3) U32: seed low, seed high, draw; needed where dropout is used.
+    struct tensor *random; /* (3) U32: seed low, seed high, draw; needed where dropout is used.
                                     The same (seed, draw) gives the same bits on every device */
     bool timing;                 /* measure every pass (tensor_graph_times) */
 };

@@ -1,12 +1,13 @@
 /* kernels.c - the list of all kernels, for the tests that want a case for each. */
 #include "tensor/backend.h"
 
-#define KERNELS(K)                                                                                    \
-    K(matmul) K(relu_grad) K(sum_rows) K(embedding) K(embedding_grad) K(shift) K(shift_grad) K(add)   \
-    K(add_rows) K(residual) K(residual_grad) K(layer_norm) K(layer_norm_grad) K(layer_norm_grad_gain) \
-    K(attention) K(attention_append) K(attention_grad_dot) K(attention_grad_query)                    \
-    K(attention_grad_key) K(cross_entropy) K(cross_entropy_grad) K(sum) K(sum_grad) K(fill) K(copy)   \
-    K(adamw)
+#define KERNELS(K)                                                                                 \
+    K(matmul)                                                                                      \
+    K(relu_grad) K(sum_rows) K(embedding) K(embedding_grad) K(shift) K(shift_grad) K(add)          \
+        K(add_rows) K(residual) K(residual_grad) K(layer_norm) K(layer_norm_grad)                  \
+            K(layer_norm_grad_gain) K(attention) K(attention_append) K(attention_grad_dot)         \
+                K(attention_grad_query) K(attention_grad_key) K(cross_entropy)                     \
+                    K(cross_entropy_grad) K(sum) K(sum_grad) K(fill) K(copy) K(adamw)
 
 #define DECLARE(name) extern const struct tensor_kernel *const tensor_kernel_##name;
 KERNELS(DECLARE)

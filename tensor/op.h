@@ -17,9 +17,10 @@ struct tensor *tensor_reshape(struct tensor_graph *g, struct tensor *x, uint32_t
 /* Row r of x (R, C) → (1, C), where it lies; no work, and no gradient. */
 struct tensor *tensor_row(struct tensor_graph *g, struct tensor *x, uint32_t row);
 
-/* y = x · weightᵀ + bias, then max(0, y) if relu.   x (R, I), weight (O, I), bias (O) or NULL → (R, O)
- * d(x) = d(y) · weight, d(weight) = d(y)ᵀ · x, d(bias) = column sums of d(y), with d(y) set to 0 where
- * relu gave 0. */
+/* y = x · weightᵀ + bias, then max(0, y) if relu.
+ * x (R, I), weight (O, I), bias (O) or NULL → (R, O)
+ * d(x) = d(y) · weight, d(weight) = d(y)ᵀ · x, d(bias) = column sums of d(y), with d(y) set to 0
+ * where relu gave 0. */
 struct tensor *tensor_linear(struct tensor_graph *g, struct tensor *x, struct tensor *weight,
                              struct tensor *bias, bool relu);
 
@@ -27,17 +28,19 @@ struct tensor *tensor_linear(struct tensor_graph *g, struct tensor *x, struct te
  * d(table)[v] = sum over r with bytes[r] = v of d(y)[r]. */
 struct tensor *tensor_embedding(struct tensor_graph *g, struct tensor *bytes, struct tensor *table);
 
-/* Within each group of n rows: moves the rows down by s = rows of pad and puts pad on top; the last s
- * rows of the group fall out.   x (G·n, C), pad (s, C), s <= n → (G·n, C)
+/* Within each group of n rows: moves the rows down by s = rows of pad and puts pad on top; the last
+ * s rows of the group fall out.   x (G·n, C), pad (s, C), s <= n → (G·n, C)
  * d(x) moves back up, with zeros at the bottom; d(pad) = sum over groups. */
-struct tensor *tensor_shift(struct tensor_graph *g, struct tensor *x, struct tensor *pad, uint32_t n);
+struct tensor *tensor_shift(struct tensor_graph *g, struct tensor *x, struct tensor *pad,
+                            uint32_t n);
 
 /* y[i·n + j] = x[i·n + j] + rows[j].   x (G·n, C), rows (n, C) → (G·n, C)
  * d(x) = d(y), d(rows) = sum over groups. */
 struct tensor *tensor_add_rows(struct tensor_graph *g, struct tensor *x, struct tensor *rows);
 
 /* The same without a gradient, from a place in a longer table that is read at run time:
- * y[i·n + j] = x[i·n + j] + rows[position[0]·n + j].   x (G·n, C), rows (m·n, C), position (1) U32 */
+ * y[i·n + j] = x[i·n + j] + rows[position[0]·n + j].   x (G·n, C), rows (m·n, C), position (1)
+ * U32 */
 struct tensor *tensor_add_rows_at(struct tensor_graph *g, struct tensor *x, struct tensor *rows,
                                   struct tensor *position, uint32_t n);
 
@@ -49,23 +52,26 @@ struct tensor *tensor_add(struct tensor_graph *g, struct tensor *x, struct tenso
  * d(x) = d(y), d(z) = d(y) · mask / (1 - p). */
 struct tensor *tensor_residual(struct tensor_graph *g, struct tensor *x, struct tensor *z, float p);
 
-/* y = (x - mean) / sqrt(variance + epsilon) · gain + bias by row.   x (R, C), gain (C), bias (C) → (R, C) */
+/* y = (x - mean) / sqrt(variance + epsilon) · gain + bias by row.
+ * x (R, C), gain (C), bias (C) → (R, C) */
 struct tensor *tensor_layer_norm(struct tensor_graph *g, struct tensor *x, struct tensor *gain,
                                  struct tensor *bias, float epsilon);
 
 /* Causal self-attention of H heads of h = C/H columns, scale 1/sqrt(h):
- *     y_i = sum over j <= i of dropout(softmax_j(q_i·k_j / sqrt(h))) v_j   within each sequence of S rows.
- * qkv (N·S, 3·C): columns of q, then k, then v, head after head → (N·S, C). The probabilities are not
- * stored: the gradient computes them again from the row's log-sum-exp. h <= 256. */
+ *     y_i = sum over j <= i of dropout(softmax_j(q_i·k_j / sqrt(h))) v_j
+ * within each sequence of S rows. qkv (N·S, 3·C): columns of q, then k, then v, head after head
+ * → (N·S, C). The probabilities are not stored: the gradient computes them again from the row's
+ * log-sum-exp. h <= 256. */
 struct tensor *tensor_attention(struct tensor_graph *g, struct tensor *qkv, uint32_t positions,
                                 uint32_t heads, float dropout);
 
-/* The same for sequences that grow, without a gradient: N sequences of which `cache` (N, L, 2·C) keeps
- * the k and v rows of the first `position[0]` positions. Appends the n new rows of qkv (N·n, 3·C) to the
- * cache at position[0] … and attends over all so far → (N·n, C). position (1) U32, read at run time;
- * position[0] + n <= L is the caller's duty. */
-struct tensor *tensor_attention_cached(struct tensor_graph *g, struct tensor *qkv, struct tensor *cache,
-                                       struct tensor *position, uint32_t heads);
+/* The same for sequences that grow, without a gradient: N sequences of which `cache` (N, L, 2·C)
+ * keeps the k and v rows of the first `position[0]` positions. Appends the n new rows of qkv (N·n,
+ * 3·C) to the cache at position[0] … and attends over all so far → (N·n, C). position (1) U32, read
+ * at run time; position[0] + n <= L is the caller's duty. */
+struct tensor *tensor_attention_cached(struct tensor_graph *g, struct tensor *qkv,
+                                       struct tensor *cache, struct tensor *position,
+                                       uint32_t heads);
 
 /* Loss of each row in nats: log(sum_v exp(logits[r, v])) - logits[r, target[r]].
  * logits (R, V = 256), target (R) U8, lengths (N) U32 → (R). Rows are N sequences of R/N; row i of
@@ -84,7 +90,8 @@ struct tensor *tensor_sum_squares(struct tensor_graph *g, struct tensor *const *
 /* Sets every element of x; in place, without a gradient. */
 void tensor_fill(struct tensor_graph *g, struct tensor *x, float value);
 
-/* to = from (same count and type, F32 or U32); without a gradient. Brings results into a TENSOR_HOST tensor. */
+/* to = from (same count and type, F32 or U32); without a gradient. Brings results into a
+ * TENSOR_HOST tensor. */
 void tensor_copy(struct tensor_graph *g, struct tensor *to, struct tensor *from);
 
 /* What tensor_adamw reads at run time: a (8) F32 tensor, in this order. */

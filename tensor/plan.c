@@ -1,9 +1,9 @@
 /* plan.c - gives every intermediate tensor a place.
  *
  * A tensor occupies memory from the first pass that touches it to the last. The largest are placed
- * first, each at the lowest offset where no tensor that is alive at the same time lies (greedy by size,
- * Pisarchyk and Lee 2020). Where a device limits allocations there are several blocks, and a tensor
- * goes to the first with room.
+ * first, each at the lowest offset where no tensor that is alive at the same time lies (greedy by
+ * size, Pisarchyk and Lee 2020). Where a device limits allocations there are several blocks, and a
+ * tensor goes to the first with room.
  */
 #include "tensor/recording.h"
 #include <errno.h>
@@ -72,9 +72,10 @@ static int place(struct tensor_graph *g, struct tensor_storage *s, struct tensor
         insert(placed, count, s);
         return 0;
     }
-    return tensor_fail(ENOMEM, "%s: an intermediate tensor of %" PRIu64 " MiB is larger than the %"
-                       PRIu64 " MiB that the device allocates at once; take a smaller batch", g->name,
-                       s->size >> 20, limit >> 20);
+    return tensor_fail(ENOMEM,
+                       "%s: an intermediate tensor of %" PRIu64 " MiB is larger than the %" PRIu64
+                       " MiB that the device allocates at once; take a smaller batch",
+                       g->name, s->size >> 20, limit >> 20);
 }
 
 int tensor_plan(struct tensor_graph *g)

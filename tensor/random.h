@@ -1,9 +1,9 @@
 /* random.h - counter-based random numbers, the same in C and in GLSL.
  *
- * Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): a bijection of a
- * 128-bit counter under a 64-bit key. There is no state to save: a number is named by what it is for.
- * Dropout uses key = seed, counter = (column / 4, row, stream of the op, draw); the four words serve
- * four neighbouring columns.
+ * Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): a bijection of
+ * a 128-bit counter under a 64-bit key. There is no state to save: a number is named by what it is
+ * for. Dropout uses key = seed, counter = (column / 4, row, stream of the op, draw); the four words
+ * serve four neighbouring columns.
  */
 #ifndef TENSOR_RANDOM_H
 #define TENSOR_RANDOM_H

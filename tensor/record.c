@@ -143,8 +143,8 @@ struct tensor *tensor_graph_view(struct tensor_graph *g, struct tensor *t, uint6
     return view;
 }
 
-void tensor_graph_pass(struct tensor_graph *g, const struct tensor_kernel *kernel, const void *params,
-                       struct tensor *const *args, double flops)
+void tensor_graph_pass(struct tensor_graph *g, const struct tensor_kernel *kernel,
+                       const void *params, struct tensor *const *args, double flops)
 {
     if (g->error || !grow(g, (void **)&g->passes, g->pass_count, &g->pass_room, sizeof *g->passes))
         return;

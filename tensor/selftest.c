@@ -1,5 +1,5 @@
-/* selftest.c - some drivers claim what they cannot do: variants of kernels are tried once when a device
- * opens, against the plain ones, and switched off when they fail. */
+/* selftest.c - some drivers claim what they cannot do: variants of kernels are tried once when a
+ * device opens, against the plain ones, and switched off when they fail. */
 #include "tensor/backend.h"
 #include <math.h>
 
@@ -8,8 +8,8 @@
 #define OUTPUTS 69
 #define RESULTS (ROWS * INPUTS + OUTPUTS * INPUTS)
 
-/* A linear layer with its gradients, which is all three transposes of the product: d(x) and d(weight)
- * into `results`. */
+/* A linear layer with its gradients, which is all three transposes of the product: d(x) and
+ * d(weight) into `results`. */
 static int products(struct tensor_device *device, float *results)
 {
     const struct tensor_graph_params params = {.name = "self-test", .training = true};
@@ -34,7 +34,8 @@ static int products(struct tensor_device *device, float *results)
             ((float *)tensor_host(x))[i] = (float)((int)(i * 7919 % 1009) - 504) / 504;
         for (uint32_t i = 0; i < OUTPUTS * INPUTS; i++)
             ((float *)tensor_host(w))[i] = (float)((int)(i * 6151 % 997) - 498) / 498;
-        tensor_graph_backward(graph, tensor_sum(graph, tensor_linear(graph, x, w, NULL, true), factor));
+        tensor_graph_backward(graph,
+                              tensor_sum(graph, tensor_linear(graph, x, w, NULL, true), factor));
         status = tensor_graph_finish(graph);
     }
     if (status == 0)
@@ -42,7 +43,8 @@ static int products(struct tensor_device *device, float *results)
     if (status == 0)
         status = tensor_read(x->gradient, 0, results, ROWS * INPUTS * sizeof *results);
     if (status == 0)
-        status = tensor_read(w->gradient, 0, results + ROWS * INPUTS, OUTPUTS * INPUTS * sizeof *results);
+        status = tensor_read(w->gradient, 0, results + ROWS * INPUTS,
+                             OUTPUTS * INPUTS * sizeof *results);
     tensor_graph_destroy(&graph);
     tensor_arena_destroy(&arena);
     return status;

@@ -1,7 +1,7 @@
 /* storage.h - the memory behind tensors (private to the library).
  *
- * A storage is a stretch of one allocation: a whole block of an arena, or the place that the planner
- * gave to an intermediate tensor of a graph. Tensors that share a storage are views of it.
+ * A storage is a stretch of one allocation: a whole block of an arena, or the place that the
+ * planner gave to an intermediate tensor of a graph. Tensors that share a storage are views of it.
  */
 #ifndef TENSOR_STORAGE_H
 #define TENSOR_STORAGE_H
@@ -30,7 +30,8 @@ static inline uint64_t tensor_align(uint64_t size)
 /* The address that kernels use; 0 for NULL. */
 uint64_t tensor_address(const struct tensor *t);
 
-/* Fills in type, rank, shape and count. Returns false for a bad rank, a zero, or too many elements. */
+/* Fills in type, rank, shape and count. Returns false for a bad rank, a zero, or too many
+ * elements. */
 bool tensor_describe(struct tensor *t, enum tensor_type type, uint32_t rank, const uint32_t *shape);
 
 /* "(8, 64)" for messages; a few results stay valid at a time. */

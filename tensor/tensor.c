@@ -105,7 +105,8 @@ void *tensor_host(const struct tensor *t)
 static int check_access(const struct tensor *t, uint64_t at, uint64_t size)
 {
     if (!t->storage->block)
-        return tensor_fail(EINVAL, "tensor %s has no memory yet; commit its arena or finish its graph",
+        return tensor_fail(EINVAL,
+                           "tensor %s has no memory yet; commit its arena or finish its graph",
                            t->name ? t->name : "");
     if (at > tensor_size(t) || size > tensor_size(t) - at)
         return tensor_fail(EINVAL, "%" PRIu64 " bytes from %" PRIu64 " on lie beyond tensor %s of %"
@@ -119,8 +120,8 @@ int tensor_write(struct tensor *t, uint64_t at, const void *from, uint64_t size)
     if (status < 0)
         return status;
     struct tensor_device *device = t->storage->device;
-    return device->backend->write(device, t->storage->block, t->storage->begin + t->offset + at, from,
-                                  size);
+    return device->backend->write(device, t->storage->block, t->storage->begin + t->offset + at,
+                                  from, size);
 }
 
 int tensor_read(const struct tensor *t, uint64_t at, void *to, uint64_t size)

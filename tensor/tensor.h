@@ -9,9 +9,10 @@
  *     random.h   counter-based random numbers      safetensors.h   tensors in files
  *
  * Errors. Functions that can fail return 0 or a negative errno value and write their result through
- * the last argument, which stays untouched on failure. tensor_error() then holds one line for people.
- * While a graph is recorded, errors are sticky instead: an op that is given wrong shapes returns a
- * tensor all the same, and tensor_graph_finish() reports the first error with the op's label.
+ * the last argument, which stays untouched on failure. tensor_error() then holds one line for
+ * people. While a graph is recorded, errors are sticky instead: an op that is given wrong shapes
+ * returns a tensor all the same, and tensor_graph_finish() reports the first error with the op's
+ * label.
  *
  * Threads. A device and all that was made from it belong to one thread at a time.
  */
@@ -32,8 +33,8 @@ enum tensor_type {
 
 struct tensor_storage;
 
-/* A dense row-major array. Made by an arena (tensor_arena_take) or by recording an op; owned by that
- * arena or graph, never freed alone. All fields are read-only for callers. */
+/* A dense row-major array. Made by an arena (tensor_arena_take) or by recording an op; owned by
+ * that arena or graph, never freed alone. All fields are read-only for callers. */
 struct tensor {
     enum tensor_type type;
     uint32_t rank;                     /* 1 … TENSOR_RANK_MAX */
@@ -58,9 +59,9 @@ uint32_t tensor_rows(const struct tensor *t);
  * arena (any device) and every tensor of the cpu device. Write it only while no graph runs. */
 void *tensor_host(const struct tensor *t);
 
-/* Copies `size` bytes between the host and a tensor, from byte `at` of it on, through staging memory
- * where the host cannot see it. Waits until the device is idle first. Returns 0, -EINVAL (beyond the
- * tensor), -EIO (device). */
+/* Copies `size` bytes between the host and a tensor, from byte `at` of it on, through staging
+ * memory where the host cannot see it. Waits until the device is idle first. Returns 0, -EINVAL
+ * (beyond the tensor), -EIO (device). */
 int tensor_write(struct tensor *t, uint64_t at, const void *from, uint64_t size);
 int tensor_read(const struct tensor *t, uint64_t at, void *to, uint64_t size);
 

@@ -57,8 +57,8 @@ static int cpu_write(struct tensor_device *device, struct tensor_block *block, u
     return 0;
 }
 
-static int cpu_read(struct tensor_device *device, struct tensor_block *block, uint64_t offset, void *to,
-                    uint64_t size)
+static int cpu_read(struct tensor_device *device, struct tensor_block *block, uint64_t offset,
+                    void *to, uint64_t size)
 {
     memcpy(to, (const char *)block->host + offset, size);
     return 0;
@@ -96,7 +96,8 @@ static int program_run(struct tensor_device *device, struct tensor_program *prog
     return 0;
 }
 
-static int program_times(struct tensor_device *device, struct tensor_program *program, double *seconds)
+static int program_times(struct tensor_device *device, struct tensor_program *program,
+                         double *seconds)
 {
     for (uint32_t i = 0; program->seconds && i < program->count; i++) {
         seconds[i] += program->seconds[i];

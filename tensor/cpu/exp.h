@@ -1,8 +1,8 @@
 /* exp.h - the exponential function in a form that compilers vectorise (private to the library).
  *
- * exp(x) = 2^n · exp(f) with n = round(x / ln 2), |f| <= ln 2 / 2, and a polynomial for exp(f) whose
- * coefficients are the Taylor series up to f^7: within 2e-7 relative from -87 to 88, below which the
- * result stays at exp(-87), about 1e-38.
+ * exp(x) = 2^n · exp(f) with n = round(x / ln 2), |f| <= ln 2 / 2, and a polynomial for exp(f)
+ * whose coefficients are the Taylor series up to f^7: within 2e-7 relative from -87 to 88, below
+ * which the result stays at exp(-87), about 1e-38.
  */
 #ifndef TENSOR_CPU_EXP_H
 #define TENSOR_CPU_EXP_H

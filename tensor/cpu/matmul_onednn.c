@@ -1,7 +1,8 @@
 /* matmul_onednn.c - matrix products through oneDNN's matmul primitive, versions 2 and 3.
  *
- * A primitive is made for each shape that occurs and kept: making one takes milliseconds, and a graph
- * asks for the same few hundred again and again. Bias, ReLU and accumulation ride along as post-ops.
+ * A primitive is made for each shape that occurs and kept: making one takes milliseconds, and a
+ * graph asks for the same few hundred again and again. Bias, ReLU and accumulation ride along as
+ * post-ops.
  */
 #include "tensor/cpu/matmul.h"
 #include <oneapi/dnnl/dnnl.h>

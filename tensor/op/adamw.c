@@ -49,14 +49,17 @@ void tensor_adamw(struct tensor_graph *g, struct tensor *weight, struct tensor *
                   struct tensor *moment1, struct tensor *moment2, struct tensor *settings,
                   struct tensor *norm_squared, uint64_t decayed)
 {
-    if (!tensor_check(g, weight->count == gradient->count && weight->count == moment1->count &&
-                      weight->count == moment2->count, "adamw", "equal counts", weight, gradient) ||
-        !tensor_check(g, settings->count == TENSOR_ADAMW_SETTINGS && norm_squared->count == 1, "adamw",
-                      "settings (8), norm_squared (1)", settings, norm_squared))
+    if (!tensor_check(g,
+                      weight->count == gradient->count && weight->count == moment1->count &&
+                          weight->count == moment2->count,
+                      "adamw", "equal counts", weight, gradient) ||
+        !tensor_check(g, settings->count == TENSOR_ADAMW_SETTINGS && norm_squared->count == 1,
+                      "adamw", "settings (8), norm_squared (1)", settings, norm_squared))
         return;
     const struct adamw_params p = {
         .count = (uint32_t)weight->count,
         .decayed = (uint32_t)(decayed < weight->count ? decayed : weight->count)};
-    tensor_graph_pass(g, &adamw, &p, (struct tensor *[]){weight, gradient, moment1, moment2, settings,
-                                                         norm_squared}, 0);
+    tensor_graph_pass(
+        g, &adamw, &p,
+        (struct tensor *[]){weight, gradient, moment1, moment2, settings, norm_squared}, 0);
 }

@@ -116,8 +116,10 @@ struct tensor *tensor_add_rows(struct tensor_graph *g, struct tensor *x, struct 
 struct tensor *tensor_add_rows_at(struct tensor_graph *g, struct tensor *x, struct tensor *rows,
                                   struct tensor *position, uint32_t n)
 {
-    if (!tensor_check(g, tensor_columns(rows) == tensor_columns(x) && n && tensor_rows(x) % n == 0 &&
-                      tensor_rows(rows) % n == 0, "add_rows_at", "x (G·n, C), rows (m·n, C)", x, rows))
+    if (!tensor_check(g,
+                      tensor_columns(rows) == tensor_columns(x) && n && tensor_rows(x) % n == 0 &&
+                          tensor_rows(rows) % n == 0,
+                      "add_rows_at", "x (G·n, C), rows (m·n, C)", x, rows))
         return x;
     struct tensor *y = tensor_graph_like(g, x);
     const struct add_rows_params p = {.rows = tensor_rows(x), .columns = tensor_columns(x), .n = n,

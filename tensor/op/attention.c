@@ -1,4 +1,5 @@
-/* attention.c - causal self-attention, forward and cached (op.h); its gradient: attention_grad.c. */
+/* attention.c - causal self-attention, forward and cached (op.h); its gradient:
+ * attention_grad.c. */
 #include "tensor/contract.h"
 #include "tensor/op/attention_cpu.h"
 #include "tensor/op/attention_grad.h"
@@ -16,8 +17,8 @@ struct block {
 
 /* One query against one tile of keys, with a running maximum (Milakov and Gimelshein 2018). */
 static void attend(const struct attention_params *p, const struct block *b,
-                   const struct attention_tile *tile, uint32_t i, uint32_t first_key, float *maximum,
-                   float *sum)
+                   const struct attention_tile *tile, uint32_t i, uint32_t first_key,
+                   float *maximum, float *sum)
 {
     float score[ATTENTION_TILE], mask[ATTENTION_TILE];
     const uint32_t seen = b->first + i + 1 - first_key;
@@ -57,7 +58,8 @@ static void attend_block(const struct attention_params *p, const struct block *b
     const uint32_t keys = b->first + b->count;
     for (uint32_t first = 0; first < keys; first += ATTENTION_TILE) {
         const uint32_t left = keys - first, count = left < ATTENTION_TILE ? left : ATTENTION_TILE;
-        attention_tile_load(&tile, b->k + (size_t)first * p->stride_k, p->stride_k, p->head_dim, count);
+        attention_tile_load(&tile, b->k + (size_t)first * p->stride_k, p->stride_k, p->head_dim,
+                            count);
         for (uint32_t i = first > b->first ? first - b->first : 0; i < b->count; i++)
             attend(p, b, &tile, i, first, &maximum[i], &sum[i]);
     }
@@ -149,7 +151,8 @@ static bool check_heads(struct tensor_graph *g, const struct tensor *qkv, uint32
     if (heads && columns && tensor_columns(qkv) % 3 == 0 && columns % heads == 0 &&
         columns / heads <= ATTENTION_HEAD_MAX)
         return true;
-    tensor_graph_fail(g, "attention: %u columns of q, k and v do not part into %u heads of at most %d",
+    tensor_graph_fail(g,
+                      "attention: %u columns of q, k and v do not part into %u heads of at most %d",
                       tensor_columns(qkv), heads, ATTENTION_HEAD_MAX);
     return false;
 }
@@ -158,8 +161,8 @@ struct tensor *tensor_attention(struct tensor_graph *g, struct tensor *qkv, uint
                                 uint32_t heads, float dropout)
 {
     const uint32_t rows = tensor_rows(qkv), columns = tensor_columns(qkv) / 3;
-    if (!check_heads(g, qkv, heads) ||
-        !tensor_check(g, positions && rows % positions == 0, "attention", "qkv (N·S, 3·C)", qkv, NULL))
+    if (!check_heads(g, qkv, heads) || !tensor_check(g, positions && rows % positions == 0,
+                                                     "attention", "qkv (N·S, 3·C)", qkv, NULL))
         return qkv;
     struct tensor *y = tensor_graph_matrix(g, rows, columns);
     const bool training = tensor_graph_training(g);
@@ -171,18 +174,23 @@ struct tensor *tensor_attention(struct tensor_graph *g, struct tensor *qkv, uint
         .threshold = tensor_dropout_threshold(g, dropout), .flags = training ? ATTENTION_LSE : 0,
         .scale = 1 / sqrtf((float)(columns / heads)), .drop_scale = 1 / (1 - dropout)};
     const uint32_t shape[2] = {1, columns};
-    tensor_graph_pass(g, &attention, &p, (struct tensor *[]){
-        tensor_graph_view(g, qkv, 0, 2, shape), tensor_graph_view(g, qkv, columns, 2, shape),
-        tensor_graph_view(g, qkv, 2 * columns, 2, shape), p.threshold ? tensor_graph_random(g) : NULL,
-        NULL, y, lse}, 2.0 * rows * columns * (positions + 1.0));
-    tensor_graph_node(g, &(struct tensor_node){tensor_attention_gradient, .output = y, .input = {qkv},
-                      .saved = {lse}, .number = {positions, heads, p.stream, p.threshold},
-                      .real = {p.scale, p.drop_scale}});
+    tensor_graph_pass(g, &attention, &p,
+                      (struct tensor *[]){tensor_graph_view(g, qkv, 0, 2, shape),
+                                          tensor_graph_view(g, qkv, columns, 2, shape),
+                                          tensor_graph_view(g, qkv, 2 * columns, 2, shape),
+                                          p.threshold ? tensor_graph_random(g) : NULL, NULL, y,
+                                          lse},
+                      2.0 * rows * columns * (positions + 1.0));
+    tensor_graph_node(g, &(struct tensor_node){tensor_attention_gradient, .output = y,
+                                               .input = {qkv}, .saved = {lse},
+                                               .number = {positions, heads, p.stream, p.threshold},
+                                               .real = {p.scale, p.drop_scale}});
     return y;
 }
 
-struct tensor *tensor_attention_cached(struct tensor_graph *g, struct tensor *qkv, struct tensor *cache,
-                                       struct tensor *position, uint32_t heads)
+struct tensor *tensor_attention_cached(struct tensor_graph *g, struct tensor *qkv,
+                                       struct tensor *cache, struct tensor *position,
+                                       uint32_t heads)
 {
     const uint32_t columns = tensor_columns(qkv) / 3, sequences = cache->shape[0];
     const uint32_t fresh = tensor_rows(qkv) / sequences;

@@ -15,8 +15,8 @@ layout(push_constant) uniform push { attention_params p; };
 const uint FOURS = (HEAD + 3u) / 4u;
 const bool wide = WIDE != 0u;
 
-/* An item is a query (n, h, i). One pass over its keys, with the softmax taken as it goes: `highest`
- * score so far, `sum` and `y` relative to it. */
+/* An item is a query (n, h, i). One pass over its keys takes the softmax as it goes: `highest` is
+ * the largest score so far, `sum` and `y` are relative to it. */
 void main()
 {
     const uint id = linear_id(), i = id % p.queries;

@@ -66,7 +66,8 @@ struct attention_grad_params {
     f32 drop_scale;
 };
 
-/* Copies the k and v columns of qkv row (n·fresh + i) to cache row (n·capacity + position[0] + i). */
+/* Copies the k and v columns of qkv row (n·fresh + i) to cache row (n·capacity + position[0] +
+ * i). */
 struct attention_append_params {
     f32_ptr qkv;      /* (sequences·fresh, 3·columns) */
     u32_ptr position; /* (1) */

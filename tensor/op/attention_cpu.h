@@ -1,7 +1,7 @@
 /* attention_cpu.h - what the C twins of attention share (private to attention*.c).
  *
- * Keys (or values) are taken in tiles of ATTENTION_TILE rows, transposed, so that products of one query
- * with all keys of a tile run over neighbouring numbers: no sums across a vector register.
+ * Keys (or values) are taken in tiles of ATTENTION_TILE rows, transposed, so that products of one
+ * query with all keys of a tile run over neighbouring numbers: no sums across a vector register.
  */
 #ifndef TENSOR_OP_ATTENTION_CPU_H
 #define TENSOR_OP_ATTENTION_CPU_H
@@ -20,8 +20,8 @@ struct attention_tile {
     uint32_t count;                                            /* keys in it */
 };
 
-static inline void attention_tile_load(struct attention_tile *tile, const float *rows, size_t stride,
-                                       uint32_t dim, uint32_t count)
+static inline void attention_tile_load(struct attention_tile *tile, const float *rows,
+                                       size_t stride, uint32_t dim, uint32_t count)
 {
     const uint32_t padded = (count + ATTENTION_LANES - 1) / ATTENTION_LANES * ATTENTION_LANES;
     tile->count = count;
@@ -34,8 +34,9 @@ static inline void attention_tile_load(struct attention_tile *tile, const float 
 }
 
 /* out[j] = scale · x·key_j for the first `count` keys of a tile; writes whole lanes. */
-static inline void attention_products(const float *x, const struct attention_tile *tile, uint32_t dim,
-                                      uint32_t count, float scale, float out[ATTENTION_TILE])
+static inline void attention_products(const float *x, const struct attention_tile *tile,
+                                      uint32_t dim, uint32_t count, float scale,
+                                      float out[ATTENTION_TILE])
 {
     for (uint32_t first = 0; first < count; first += ATTENTION_LANES) {
         float a[ATTENTION_LANES] = {0}, b[ATTENTION_LANES] = {0}; /* two chains of additions */
@@ -57,7 +58,8 @@ static inline void attention_products(const float *x, const struct attention_til
 }
 
 /* y += factor · x */
-static inline void attention_add(float *restrict y, float factor, const float *restrict x, uint32_t n)
+static inline void attention_add(float *restrict y, float factor, const float *restrict x,
+                                 uint32_t n)
 {
 #pragma omp simd
     for (uint32_t d = 0; d < n; d++)
@@ -66,8 +68,8 @@ static inline void attention_add(float *restrict y, float factor, const float *r
 
 /* mask[j - first] = what probability (row, j) is multiplied by, for j in [first, first + count);
  * first is a multiple of 4. */
-static inline void attention_masks(const uint32_t *random, uint32_t row, uint32_t first, uint32_t count,
-                                   uint32_t stream, uint32_t threshold, float scale,
+static inline void attention_masks(const uint32_t *random, uint32_t row, uint32_t first,
+                                   uint32_t count, uint32_t stream, uint32_t threshold, float scale,
                                    float mask[ATTENTION_TILE])
 {
     for (uint32_t j = 0; j < count; j += 4) {

@@ -1,5 +1,6 @@
 /* attention_grad.c - gradient of causal attention: probabilities are computed again from the row's
- * log-sum-exp (Dao et al. 2022), one kernel for the queries, one for keys and values, no atomics. */
+ * log-sum-exp (Dao et al. 2022), one kernel for the queries, one for keys and values, no
+ * atomics. */
 #include "tensor/op/attention_grad.h"
 #include "tensor/op/attention_cpu.h"
 #include <string.h>
@@ -83,8 +84,8 @@ static void pairs(const struct attention_grad_params *p, const struct head *a,
 }
 
 /* Loads a tile of keys and values that begins at `first`. */
-static uint32_t load_tiles(const struct attention_grad_params *p, const struct head *a, uint32_t first,
-                           struct attention_tile *k, struct attention_tile *v)
+static uint32_t load_tiles(const struct attention_grad_params *p, const struct head *a,
+                           uint32_t first, struct attention_tile *k, struct attention_tile *v)
 {
     const uint32_t left = p->positions - first;
     const uint32_t count = left < ATTENTION_TILE ? left : ATTENTION_TILE;
@@ -105,7 +106,8 @@ static void grad_query_head(const struct attention_grad_params *p, const struct 
             const uint32_t count = i + 1 - first < tile ? i + 1 - first : tile;
             pairs(p, a, &k, &v, i, first, count, dropped, ds);
             for (uint32_t j = 0; j < count; j++)
-                attention_add(a->dq + i * a->stride, ds[j], a->k + (first + j) * a->stride, p->head_dim);
+                attention_add(a->dq + i * a->stride, ds[j], a->k + (first + j) * a->stride,
+                              p->head_dim);
         }
     }
 }

@@ -4,8 +4,8 @@
 
 #include "tensor/contract.h"
 
-/* Of a node with input qkv, saved log-sum-exp, numbers (positions, heads, stream, threshold) and reals
- * (scale, drop_scale). */
+/* Of a node with input qkv, saved log-sum-exp, numbers (positions, heads, stream, threshold) and
+ * reals (scale, drop_scale). */
 tensor_gradient_rule tensor_attention_gradient;
 
 #endif

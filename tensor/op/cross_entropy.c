@@ -87,7 +87,8 @@ static void cross_entropy_gradient(struct tensor_graph *g, const struct tensor_n
         .rows = tensor_rows(logits), .symbols = tensor_columns(logits),
         .per_sequence = node->number[0]};
     tensor_graph_pass(g, &cross_entropy_grad, &p,
-                      (struct tensor *[]){logits, target, lengths, node->saved[0], dloss, dlogits}, 0);
+                      (struct tensor *[]){logits, target, lengths, node->saved[0], dloss, dlogits},
+                      0);
     tensor_graph_give(g, logits, dlogits);
 }
 
@@ -104,8 +105,10 @@ struct tensor *tensor_cross_entropy(struct tensor_graph *g, struct tensor *logit
     struct tensor *lse = tensor_graph_like(g, loss);
     const struct cross_entropy_params p = {.rows = rows, .symbols = symbols,
                                            .per_sequence = rows / (uint32_t)lengths->count};
-    tensor_graph_pass(g, &cross_entropy, &p, (struct tensor *[]){logits, target, lengths, loss, lse}, 0);
+    tensor_graph_pass(g, &cross_entropy, &p,
+                      (struct tensor *[]){logits, target, lengths, loss, lse}, 0);
     tensor_graph_node(g, &(struct tensor_node){cross_entropy_gradient, .output = loss,
-                      .input = {logits, target, lengths}, .saved = {lse}, .number = {p.per_sequence}});
+                                               .input = {logits, target, lengths}, .saved = {lse},
+                                               .number = {p.per_sequence}});
     return loss;
 }

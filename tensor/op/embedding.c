@@ -34,8 +34,8 @@ static const struct tensor_kernel embedding = {
 };
 const struct tensor_kernel *const tensor_kernel_embedding = &embedding;
 
-/* Each thread owns some columns, so that a row of the table is summed in the order of r however many
- * threads there are. */
+/* Each thread owns some columns, so that a row of the table is summed in the order of r however
+ * many threads there are. */
 static void embedding_grad_cpu(const void *params)
 {
     const struct embedding_grad_params *p = params;
@@ -57,8 +57,8 @@ static void embedding_grad_cpu(const void *params)
 static void embedding_grad_launch(const struct tensor_device_info *info, const void *params,
                                   struct tensor_launch *launch)
 {
-    tensor_launch_items(launch,
-                        (uint64_t)SYMBOLS * ((const struct embedding_grad_params *)params)->columns);
+    tensor_launch_items(launch, (uint64_t)SYMBOLS *
+                                    ((const struct embedding_grad_params *)params)->columns);
 }
 
 static const struct tensor_kernel embedding_grad = {

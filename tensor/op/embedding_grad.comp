@@ -6,7 +6,7 @@
 layout(local_size_x_id = 0) in;
 layout(push_constant) uniform push { embedding_grad_params p; };
 
-/* An item is an element (v, c) of the table: without atomics, each symbol looks for its own rows. */
+/* An item is an element (v, c) of the table: with no atomics, each symbol looks for its rows. */
 void main()
 {
     const uint id = linear_id(), v = id / p.columns, c = id % p.columns;

@@ -62,7 +62,8 @@ void tensor_fill(struct tensor_graph *g, struct tensor *x, float value)
 
 void tensor_copy(struct tensor_graph *g, struct tensor *to, struct tensor *from)
 {
-    if (!tensor_check(g, to->count == from->count && to->type == from->type && to->type != TENSOR_U8,
+    if (!tensor_check(g,
+                      to->count == from->count && to->type == from->type && to->type != TENSOR_U8,
                       "copy", "equal counts of F32 or U32", to, from))
         return;
     const struct copy_params p = {.count = (uint32_t)to->count};

@@ -1,7 +1,7 @@
 /* lanes.glsl - the lanes of a subgroup, for kernels that give a subgroup one row.
  *
- * They are counted, as gl_SubgroupSize may promise more lanes than a driver starts. Call these where
- * all lanes are active.
+ * They are counted, as gl_SubgroupSize may promise more lanes than a driver starts. Call these
+ * while all lanes are active.
  */
 uint lane_count()
 {

@@ -110,7 +110,8 @@ static void layer_norm_grad_gain_cpu(const void *params)
         for (uint32_t r = i * p->chunk; r < (i + 1) * p->chunk && r < p->rows; r++) {
             const float *x = f32_at(p->x) + (size_t)r * columns;
             const float *dy = f32_at(p->dy) + (size_t)r * columns;
-            const float mean = f32_at(p->stat)[2 * (size_t)r], rstd = f32_at(p->stat)[2 * (size_t)r + 1];
+            const float mean = f32_at(p->stat)[2 * (size_t)r],
+                        rstd = f32_at(p->stat)[2 * (size_t)r + 1];
 #pragma omp simd
             for (uint32_t c = 0; c < columns; c++) {
                 dgain[c] += dy[c] * (x[c] - mean) * rstd;
@@ -168,7 +169,8 @@ static void layer_norm_gradient(struct tensor_graph *g, const struct tensor_node
         return;
     struct layer_norm_grad_params p = {.rows = tensor_rows(x), .columns = tensor_columns(x)};
     struct tensor *dx = tensor_graph_target(g, x, &p.accumulate);
-    tensor_graph_pass(g, &layer_norm_grad, &p, (struct tensor *[]){x, gain, node->saved[0], dy, dx}, 0);
+    tensor_graph_pass(g, &layer_norm_grad, &p, (struct tensor *[]){x, gain, node->saved[0], dy, dx},
+                      0);
 }
 
 struct tensor *tensor_layer_norm(struct tensor_graph *g, struct tensor *x, struct tensor *gain,

@@ -118,8 +118,8 @@ struct tensor *tensor_linear(struct tensor_graph *g, struct tensor *x, struct te
     const uint32_t rows = tensor_rows(x), inputs = tensor_columns(x), outputs = weight->shape[0];
     if (!tensor_check(g, weight->rank == 2 && weight->shape[1] == inputs, "linear",
                       "x (R, I), weight (O, I)", x, weight) ||
-        !tensor_check(g, !bias || bias->count == outputs, "linear", "weight (O, I), bias (O)", weight,
-                      bias))
+        !tensor_check(g, !bias || bias->count == outputs, "linear", "weight (O, I), bias (O)",
+                      weight, bias))
         return x;
     struct tensor *y = tensor_graph_matrix(g, rows, outputs);
     record_matmul(g, x, weight, bias, y, rows, outputs, inputs,

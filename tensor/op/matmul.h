@@ -10,8 +10,8 @@
 #define MATMUL_BIAS        8u  /* add bias[column] */
 #define MATMUL_RELU        16u /* then max(0, …) */
 
-/* Tiles of the variants: rows and columns of c that one invocation of matmul_direct and one workgroup
- * (of 256) of matmul_tiled take. */
+/* Tiles of the variants: rows and columns of c that one invocation of matmul_direct and one
+ * workgroup (of 256) of matmul_tiled take; the kernels are written for these. */
 #define MATMUL_DIRECT_M 8
 #define MATMUL_DIRECT_N 8
 #define MATMUL_TILED_M  64

@@ -2,7 +2,6 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_buffer_reference : require
 #extension GL_EXT_buffer_reference_uvec2 : require
-#extension GL_EXT_control_flow_attributes : require
 #include "tensor/op/matmul.h"
 #include "tensor/op/four.glsl"
 
@@ -12,70 +11,79 @@ layout(constant_id = 2) const uint WIDE = 0;      /* whether lines of a and b be
                                                      16 bytes, and k is a multiple of 4 */
 layout(push_constant) uniform push { matmul_params p; };
 
-const uint M = MATMUL_DIRECT_M, N = MATMUL_DIRECT_N;
 const bool wide = WIDE != 0u;
 
-/* Columns 0 … 3 of the result are lines line … line + 3 of x at k … k + 3, where x is stored line after
- * line, or `across`: k after k. Past the end of k there are zeros; lines past the last repeat others,
- * and nothing that comes of them is stored. */
+/* Four k of a line of x that is stored line after line, from k on. */
+vec4 load_along(f32_ptr x, uint line, uint lines, uint k)
+{
+    return load_four(x, min(line, lines - 1u) * p.k + k, p.k - k, wide);
+}
+
+/* Four lines, from `line` on, of an x that is stored k after k, at one k. */
+vec4 load_across(f32_ptr x, uint line, uint lines, uint k)
+{
+    if (wide)
+        return load_four(x, k * lines + min(line, lines - 4u), 4u, true);
+    if (k >= p.k)
+        return vec4(0.0);
+    const uint begin = k * lines, last = lines - 1u;
+    return vec4(x.at[begin + min(line, last)], x.at[begin + min(line + 1u, last)],
+                x.at[begin + min(line + 2u, last)], x.at[begin + min(line + 3u, last)]);
+}
+
+/* Column i of the result is line + i of x at k … k + 3. Past the end of k there are zeros; lines
+ * past the last repeat others, and nothing that comes of them is stored. */
 mat4 load_block(f32_ptr x, bool across, uint line, uint lines, uint k)
 {
-    mat4 block = mat4(0.0);
-    if (!across) {
-        [[unroll]] for (uint i = 0u; i < 4u; i++)
-            block[i] = load_four(x, min(line + i, lines - 1u) * p.k + k, p.k - k, wide);
-        return block;
-    }
-    [[unroll]] for (uint i = 0u; i < 4u; i++) {
-        if (wide)
-            block[i] = load_four(x, (k + i) * lines + min(line, lines - 4u), 4u, true);
-        else if (k + i < p.k)
-            [[unroll]] for (uint j = 0u; j < 4u; j++)
-                block[i][j] = x.at[(k + i) * lines + min(line + j, lines - 1u)];
-    }
-    return transpose(block);
+    if (across)
+        return transpose(mat4(
+            load_across(x, line, lines, k), load_across(x, line, lines, k + 1u),
+            load_across(x, line, lines, k + 2u), load_across(x, line, lines, k + 3u)));
+    return mat4(load_along(x, line, lines, k), load_along(x, line + 1u, lines, k),
+                load_along(x, line + 2u, lines, k), load_along(x, line + 3u, lines, k));
 }
 
-void store(float sum, uint row, uint column)
+void store(mat4 sum, uint first_row, uint first_column)
 {
-    const uint at = row * p.n + column;
-    if (row >= p.m || column >= p.n)
-        return;
-    if ((p.flags & MATMUL_ACCUMULATE) != 0u)
-        sum += p.c.at[at];
-    if ((p.flags & MATMUL_BIAS) != 0u)
-        sum += p.bias.at[column];
-    p.c.at[at] = (p.flags & MATMUL_RELU) != 0u ? max(sum, 0.0) : sum;
+    for (uint i = 0u; i < 16u; i++) {
+        const uint row = first_row + i / 4u, column = first_column + i % 4u;
+        const uint at = row * p.n + column;
+        if (row >= p.m || column >= p.n)
+            continue;
+        float c = sum[i % 4u][i / 4u];
+        if ((p.flags & MATMUL_ACCUMULATE) != 0u)
+            c += p.c.at[at];
+        if ((p.flags & MATMUL_BIAS) != 0u)
+            c += p.bias.at[column];
+        p.c.at[at] = (p.flags & MATMUL_RELU) != 0u ? max(c, 0.0) : c;
+    }
 }
 
-/* An item is a tile of M rows and N columns, kept in registers. */
+/* An item is a tile of 2 x 2 blocks of 4 x 4, kept in registers. It is spelt out, not looped over:
+ * SwiftShader keeps arrays in memory. */
 void main()
 {
-    const uint id = linear_id(), tiles = (p.n + N - 1u) / N;
-    const uint row = id / tiles * M, column = id % tiles * N;
+    const uint id = linear_id(), tiles = (p.n + MATMUL_DIRECT_N - 1u) / MATMUL_DIRECT_N;
+    const uint row = id / tiles * MATMUL_DIRECT_M, column = id % tiles * MATMUL_DIRECT_N;
     if (row >= p.m)
         return;
     const bool across_a = (TRANSPOSE & MATMUL_TRANSPOSE_A) != 0u;
     const bool across_b = (TRANSPOSE & MATMUL_TRANSPOSE_B) == 0u;
 
-    float sum[M][N];
-    [[unroll]] for (uint i = 0u; i < M; i++)
-        [[unroll]] for (uint j = 0u; j < N; j++)
-            sum[i][j] = 0.0;
-
+    mat4 sum00 = mat4(0.0), sum01 = mat4(0.0), sum10 = mat4(0.0), sum11 = mat4(0.0);
     for (uint k = 0u; k < p.k; k += 4u) {
-        mat4 a[M / 4u];
-        [[unroll]] for (uint i = 0u; i < M; i += 4u)
-            a[i / 4u] = load_block(p.a, across_a, row + i, p.m, k);
-        [[unroll]] for (uint j = 0u; j < N; j += 4u) {
-            const mat4 b = load_block(p.b, across_b, column + j, p.n, k);
-            [[unroll]] for (uint i = 0u; i < M; i++)
-                [[unroll]] for (uint t = 0u; t < 4u; t++)
-                    sum[i][j + t] += dot(a[i / 4u][i % 4u], b[t]);
-        }
+        const mat4 a0 = transpose(load_block(p.a, across_a, row, p.m, k));
+        const mat4 a1 = transpose(load_block(p.a, across_a, row + 4u, p.m, k));
+        const mat4 b0 = load_block(p.b, across_b, column, p.n, k);
+        const mat4 b1 = load_block(p.b, across_b, column + 4u, p.n, k);
+        sum00 += a0 * b0;
+        sum01 += a0 * b1;
+        sum10 += a1 * b0;
+        sum11 += a1 * b1;
     }
 
-    [[unroll]] for (uint i = 0u; i < M; i++)
-        [[unroll]] for (uint j = 0u; j < N; j++)
-            store(sum[i][j], row + i, column + j);
+    store(sum00, row, column);
+    store(sum01, row, column + 4u);
+    store(sum10, row + 4u, column);
+    store(sum11, row + 4u, column + 4u);
 }

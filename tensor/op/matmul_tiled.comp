@@ -18,7 +18,8 @@ const bool wide = WIDE != 0u;
 const uint PITCH = LINES / 4u + 1u;
 shared vec4 tile_a[K * PITCH], tile_b[K * PITCH];
 
-/* What one invocation brings to a tile: four neighbours, along k or `across` it; zeros past the ends. */
+/* What one invocation brings to a tile: four neighbours, along k or `across` it; zeros past the
+ * ends. */
 vec4 fetch(f32_ptr x, bool across, uint first, uint lines, uint k)
 {
     const uint local = gl_LocalInvocationID.x;

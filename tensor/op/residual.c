@@ -97,7 +97,8 @@ static void residual_gradient(struct tensor_graph *g, const struct tensor_node *
         tensor_graph_give(g, x, dy);
 }
 
-struct tensor *tensor_residual(struct tensor_graph *g, struct tensor *x, struct tensor *z, float rate)
+struct tensor *tensor_residual(struct tensor_graph *g, struct tensor *x, struct tensor *z,
+                               float rate)
 {
     const uint32_t threshold = tensor_dropout_threshold(g, rate);
     if (!threshold)

@@ -1,8 +1,8 @@
 /* share.h - what the parameter structs are made of, for C and for GLSL.
  *
  * A parameter struct is written once, in tensor/op/<stem>.h. In C an address is a 64-bit number (on
- * the cpu device a pointer); in GLSL it is a buffer reference, indexed as p.x.at[i]. Bytes travel four
- * to a 32-bit word, since not every device can load 8 bits: byte_at(p.bytes, i).
+ * the cpu device a pointer); in GLSL it is a buffer reference, indexed as p.x.at[i]. Bytes travel
+ * four to a 32-bit word, since not every device can load 8 bits: byte_at(p.bytes, i).
  */
 #ifndef TENSOR_OP_SHARE_H
 #define TENSOR_OP_SHARE_H

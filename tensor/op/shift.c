@@ -85,7 +85,8 @@ static void shift_gradient(struct tensor_graph *g, const struct tensor_node *nod
     }
 }
 
-struct tensor *tensor_shift(struct tensor_graph *g, struct tensor *x, struct tensor *pad, uint32_t n)
+struct tensor *tensor_shift(struct tensor_graph *g, struct tensor *x, struct tensor *pad,
+                            uint32_t n)
 {
     const uint32_t rows = tensor_rows(x), columns = tensor_columns(x);
     if (!tensor_check(g, n && rows % n == 0 && pad->rank == 2 && pad->shape[0] <= n &&

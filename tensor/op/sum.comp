@@ -8,7 +8,8 @@ layout(push_constant) uniform push { sum_params p; };
 
 shared float partial[gl_WorkGroupSize.x];
 
-/* A workgroup takes a chunk: each invocation sums every so-many-th element, then a tree sums those. */
+/* A workgroup takes a chunk: each invocation adds elements a workgroup's size apart, then a tree
+ * adds those sums. */
 void main()
 {
     const uint local = gl_LocalInvocationID.x, size = gl_WorkGroupSize.x;

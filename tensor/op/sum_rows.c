@@ -2,7 +2,8 @@
 #include "tensor/contract.h"
 #include "tensor/op/sum_rows.h"
 
-#define CHUNK 128 /* rows that one invocation adds; the first of two steps has rows / CHUNK of them */
+#define CHUNK                                                                                      \
+    128 /* rows that one invocation adds; the first of two steps has rows / CHUNK of them */
 
 static void sum_rows_cpu(const void *params)
 {
@@ -44,11 +45,15 @@ static const struct tensor_kernel sum_rows = {
 };
 const struct tensor_kernel *const tensor_kernel_sum_rows = &sum_rows;
 
-void tensor_record_sum_rows(struct tensor_graph *g, struct tensor *x, uint32_t rows, uint32_t columns,
-                            uint32_t stride, struct tensor *to, uint32_t accumulate)
+void tensor_record_sum_rows(struct tensor_graph *g, struct tensor *x, uint32_t rows,
+                            uint32_t columns, uint32_t stride, struct tensor *to,
+                            uint32_t accumulate)
 {
-    struct sum_rows_params p = {
-        .rows = rows, .columns = columns, .stride = stride, .chunk = rows, .accumulate = accumulate};
+    struct sum_rows_params p = {.rows = rows,
+                                .columns = columns,
+                                .stride = stride,
+                                .chunk = rows,
+                                .accumulate = accumulate};
     if (rows > 2 * CHUNK) {
         const uint32_t chunks = (rows + CHUNK - 1) / CHUNK;
         struct tensor *partial = tensor_graph_matrix(g, chunks, columns);

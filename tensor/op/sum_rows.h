@@ -4,8 +4,9 @@
 
 #include "tensor/op/share.h"
 
-/* y[i, c] (+)= sum over r in [i·chunk, (i+1)·chunk) and r < rows of x[r·stride + c]; the grid covers
- * i < ceil(rows / chunk). Row sums of tall matrices are taken in two such steps, in a fixed order. */
+/* y[i, c] (+)= sum over r in [i·chunk, (i+1)·chunk) and r < rows of x[r·stride + c]; the grid
+ * covers i < ceil(rows / chunk). Row sums of tall matrices are taken in two such steps, in a fixed
+ * order. */
 struct sum_rows_params {
     f32_ptr x;
     f32_ptr y; /* (chunks, columns) */
