@@ -70,7 +70,7 @@ static void compare(struct run *r, uint32_t position)
 static void feed(struct run *r, uint32_t seed, uint32_t often)
 {
     struct window *w = &r->window;
-    const uint32_t T = w->config->seq_len, count = 2 * T + T / 2 + 3;
+    const uint32_t T = w->config->seq_len, count = T + T / 2 + 3; /* slides twice */
     megabyte_generator_reset(r->generator);
     w->length = 0;
     for (uint32_t i = 0; i <= count; i++) {

@@ -182,11 +182,11 @@ void check_learning(struct tensor_device *device)
     const uint8_t constant[] = {0x00, 0xff};
     for (int i = 0; i < 2; i++) {
         memset(bytes, constant[i], sizeof bytes);
-        const double bits = overfit(device, &c, bytes, 40);
+        const double bits = overfit(device, &c, bytes, 30);
         CHECK(bits < 0.1, "bytes of 0x%02x cost %g bits after training", constant[i], bits);
     }
     for (size_t i = 0; i < sizeof bytes; i++)
         bytes[i] = (uint8_t)('a' + i % 26);
-    const double bits = overfit(device, &c, bytes, 120);
+    const double bits = overfit(device, &c, bytes, 80);
     CHECK(bits < 0.2, "the alphabet costs %g bits a byte after training", bits);
 }
