@@ -10,6 +10,10 @@ heartbeat=
 # A minimal system has no locale but this one, and messages are compared and sorted below.
 export LC_ALL=C
 
+# Threads that wait for one another should soon give way: where something else runs too, as tests
+# beside one another do, spinning costs more than half of the speed.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-1000}
+
 # Seconds since the script began, as m:ss.
 elapsed()
 {
