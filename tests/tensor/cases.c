@@ -18,8 +18,9 @@
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* Starts a case with its parameters (no addresses yet) and its name. */
-static __attribute__((format(printf, 4, 5))) void start(struct check_kernel_case *c, const void *params,
-                                                        size_t size, const char *format, ...)
+static __attribute__((format(printf, 4, 5))) void start(struct check_kernel_case *c,
+                                                        const void *params, size_t size,
+                                                        const char *format, ...)
 {
     va_list args;
     memset(c, 0, sizeof *c);
@@ -45,7 +46,8 @@ static struct check_arg *input(struct check_kernel_case *c, uint64_t count)
 static struct check_arg *input_between(struct check_kernel_case *c, uint64_t count, double low,
                                        double high)
 {
-    return argument(c, &(struct check_arg){.count = count, .input = true, .low = low, .high = high});
+    return argument(c, &(struct check_arg){.count = count, .input = true, .low = low,
+                                           .high = high});
 }
 
 static struct check_arg *input_u32(struct check_kernel_case *c, uint64_t count, uint32_t low,
@@ -100,7 +102,8 @@ static const uint32_t counts[] = {1, 3, 64, 65, 1000, 70001};
 
 static const struct {
     uint32_t rows, columns;
-} matrices[] = {{1, 1}, {3, 2}, {7, 5}, {1, 64}, {65, 3}, {33, 64}, {50, 127}, {130, 96}, {5, 1030}};
+} matrices[] = {{1, 1}, {3, 2}, {7, 5}, {1, 64}, {65, 3}, {33, 64}, {50, 127}, {130, 96},
+              {5, 1030}};
 
 static const uint32_t thresholds[] = {0x19999999u, 0x80000000u, 1u, 0xfffffff0u};
 
@@ -112,7 +115,8 @@ static bool build_matmul(uint32_t i, struct check_kernel_case *c)
         uint32_t m, n, k;
     } sizes[] = {{1, 1, 1}, {3, 5, 7}, {4, 8, 4}, {1, 256, 64}, {64, 64, 16}, {65, 63, 17},
                  {66, 30, 100}, {130, 70, 33}, {128, 192, 64}, {72, 100, 132}, {20, 4, 1024}};
-    static const uint32_t epilogues[] = {0, MATMUL_ACCUMULATE, MATMUL_BIAS, MATMUL_BIAS | MATMUL_RELU,
+    static const uint32_t epilogues[] = {0, MATMUL_ACCUMULATE, MATMUL_BIAS,
+                                         MATMUL_BIAS | MATMUL_RELU,
                                          MATMUL_RELU | MATMUL_ACCUMULATE};
     const uint32_t orders = 4, size = i / orders / COUNT(epilogues);
     if (size >= COUNT(sizes))
@@ -247,8 +251,9 @@ static bool build_residual(uint32_t i, struct check_kernel_case *c)
 {
     if (i / 8 >= COUNT(matrices))
         return false;
-    const struct residual_params p = {.rows = matrices[i / 8].rows, .columns = matrices[i / 8].columns,
-                                      .stream = i, .threshold = thresholds[i / 2 % 4], .scale = 1.25f};
+    const struct residual_params p = {
+        .rows = matrices[i / 8].rows, .columns = matrices[i / 8].columns, .stream = i,
+        .threshold = thresholds[i / 2 % 4], .scale = 1.25f};
     /* With x = 0 the result shows the mask and nothing else. */
     start(c, &p, sizeof p, "%u x %u, threshold %#x%s",
           p.rows, p.columns, p.threshold, i % 2 ? ", x = 0" : "");
@@ -391,7 +396,7 @@ static bool build_attention_grad(uint32_t i, struct check_kernel_case *c)
           n, s, p.heads, dim, p.threshold ? ", dropout" : "");
     input(c, (uint64_t)n * s * 3 * columns);
     input(c, (uint64_t)n * s * columns);
-    input_between(c, (uint64_t)n * s * p.heads, 1, 3); /* log-sum-exp and delta, whatever they are */
+    input_between(c, (uint64_t)n * s * p.heads, 1, 3); /* log-sum-exp, delta: whatever they are */
     input(c, (uint64_t)n * s * p.heads);
     random_input(c, p.threshold);
     updated(c, (uint64_t)n * s * 3 * columns);
@@ -418,7 +423,7 @@ static bool build_attention_append(uint32_t i, struct check_kernel_case *c)
 
 static const struct {
     uint32_t sequences, per_sequence, symbols, shortest;
-} losses[] = {{1, 1, 256, 1}, {3, 5, 256, 0}, {2, 70, 256, 30}, {4, 3, 100, 0}, {7, 1, 3, 0}};
+} losses[] = {{1, 1, 256, 1}, {3, 5, 256, 0}, {2, 70, 256, 30}, {4, 3, 100, 0}, {7, 9, 3, 0}};
 
 static bool build_cross_entropy(uint32_t i, struct check_kernel_case *c)
 {
@@ -459,7 +464,8 @@ static bool build_sum(uint32_t i, struct check_kernel_case *c)
     static const uint32_t chunks[] = {1000, 16384};
     if (i / 8 >= COUNT(counts))
         return false;
-    const struct sum_params p = {.count = counts[i / 8], .chunk = chunks[i / 4 % 2], .flags = i % 4};
+    const struct sum_params p = {.count = counts[i / 8], .chunk = chunks[i / 4 % 2],
+                                 .flags = i % 4};
     start(c, &p, sizeof p, "%u, chunk %u, flags %u", p.count, p.chunk, p.flags);
     /* Of one sign, so that the sum is no smaller than the rounding errors of its terms. */
     input_between(c, p.count, 0.5, 1);

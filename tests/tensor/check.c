@@ -90,9 +90,9 @@ bool check_floats(const char *what, const float *got, const double *want, uint64
     }
     if (error <= tolerance * largest && error_squares <= tolerance * tolerance * squares)
         return true;
-    printf("FAIL %s: element %" PRIu64 " of %" PRIu64 " is %.9g, not %.9g: error %.2g of the largest "
-           "value (%.2g allowed), nmse %.2g\n", what, worst, count, (double)got[worst], want[worst],
-           error / largest, tolerance, error_squares / squares);
+    printf("FAIL %s: element %" PRIu64 " of %" PRIu64 " is %.9g, not %.9g: error %.2g of the "
+           "largest value (%.2g allowed), nmse %.2g\n", what, worst, count, (double)got[worst],
+           want[worst], error / largest, tolerance, error_squares / squares);
     return false;
 }
 

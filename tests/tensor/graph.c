@@ -9,13 +9,13 @@
 
 static int failures;
 
-#define REQUIRE(condition)                                                                            \
-    do {                                                                                              \
-        if (!(condition)) {                                                                           \
-            printf("FAIL %s:%d: %s (last error: %s)\n", __func__, __LINE__, #condition,               \
-                   tensor_error());                                                                   \
-            failures++;                                                                               \
-        }                                                                                             \
+#define REQUIRE(condition)                                                                        \
+    do {                                                                                          \
+        if (!(condition)) {                                                                       \
+            printf("FAIL %s:%d: %s (last error: %s)\n", __func__, __LINE__, #condition,           \
+                   tensor_error());                                                               \
+            failures++;                                                                           \
+        }                                                                                         \
     } while (0)
 
 #define ROWS    6
@@ -91,7 +91,8 @@ static struct tensor_graph *create_graph(const struct world *w)
     return g;
 }
 
-static struct tensor *loss_of(struct tensor_graph *g, const struct world *w, struct tensor *y, int i)
+static struct tensor *loss_of(struct tensor_graph *g, const struct world *w, struct tensor *y,
+                              int i)
 {
     struct tensor *flat = tensor_reshape(g, y, 2, (uint32_t[]){1, ROWS * COLUMNS});
     return tensor_linear(g, flat, w->readout[i], NULL, false);
@@ -148,8 +149,8 @@ static void test_random(void)
     }
 }
 
-/* A chain as deep as a model, with everything that passes gradients along; `keep` keeps every tensor.
- * Returns the memory it takes. */
+/* A chain as deep as a model, with everything that passes gradients along; `keep` keeps every
+ * tensor. Returns the memory it takes. */
 static uint64_t run_chain(struct world *w, bool keep, float dropout)
 {
     struct tensor_graph *g = create_graph(w);
@@ -317,7 +318,7 @@ static void test_errors(void)
     struct tensor *y = tensor_linear(g, w.x, w.readout[0], NULL, false);
     tensor_graph_pop(g);
     tensor_graph_pop(g);
-    y = tensor_add(g, y, tensor_layer_norm(g, y, w.gain, w.one, 1e-5f)); /* more of them: no matter */
+    y = tensor_add(g, y, tensor_layer_norm(g, y, w.gain, w.one, 1e-5f)); /* more errors */
     tensor_graph_backward(g, tensor_sum(g, y, w.gain));
     REQUIRE(tensor_graph_memory(g) == 0);
     REQUIRE(tensor_graph_finish(g) == -EINVAL);

@@ -155,8 +155,8 @@ static struct tensor *record_embedding(struct tensor_graph *g, const struct chec
     return tensor_embedding(g, in[0], in[1]);
 }
 
-static void evaluate_embedding(const struct check_op_case *c, void *const *in, const uint32_t *random,
-                               double *result)
+static void evaluate_embedding(const struct check_op_case *c, void *const *in,
+                               const uint32_t *random, double *result)
 {
     const struct embedding_params p = {.rows = c->number[0], .columns = c->number[1]};
     reference_embedding(&p, (void *const[]){in[0], in[1], result});
@@ -171,7 +171,8 @@ static bool build_groups(uint32_t i, struct check_op_case *c, bool shift)
     if (i >= COUNT(groups))
         return false;
     const uint32_t *s = groups[i], rows = s[0] * s[1];
-    start(c, (uint64_t)rows * s[2], "%u groups of %u x %u%s", s[0], s[1], s[2], shift ? ", shift" : "");
+    start(c, (uint64_t)rows * s[2], "%u groups of %u x %u%s", s[0], s[1], s[2],
+          shift ? ", shift" : "");
     memcpy(c->number, s, sizeof groups[i]);
     parameter(c, SHAPE(rows, s[2]));
     parameter(c, SHAPE(shift ? s[3] : s[1], s[2]));
@@ -208,8 +209,8 @@ static struct tensor *record_add_rows(struct tensor_graph *g, const struct check
     return tensor_add_rows(g, in[0], in[1]);
 }
 
-static void evaluate_add_rows(const struct check_op_case *c, void *const *in, const uint32_t *random,
-                              double *result)
+static void evaluate_add_rows(const struct check_op_case *c, void *const *in,
+                              const uint32_t *random, double *result)
 {
     const struct add_rows_params p = {.rows = c->number[0] * c->number[1], .columns = c->number[2],
                                       .n = c->number[1]};
@@ -285,11 +286,12 @@ static uint32_t threshold_of(float rate)
     return (uint32_t)((double)rate * 4294967296.0);
 }
 
-static void evaluate_residual(const struct check_op_case *c, void *const *in, const uint32_t *random,
-                              double *result)
+static void evaluate_residual(const struct check_op_case *c, void *const *in,
+                              const uint32_t *random, double *result)
 {
     const struct residual_params p = {.rows = c->number[0], .columns = c->number[1],
-                                      .threshold = threshold_of(c->real), .scale = 1 / (1 - c->real)};
+                                      .threshold = threshold_of(c->real),
+                                      .scale = 1 / (1 - c->real)};
     reference_residual(&p, (void *const[]){in[0], in[1], (void *)random, result});
 }
 
@@ -315,8 +317,8 @@ static struct tensor *record_layer_norm(struct tensor_graph *g, const struct che
     return tensor_layer_norm(g, in[0], in[1], in[2], 1e-2f);
 }
 
-static void evaluate_layer_norm(const struct check_op_case *c, void *const *in, const uint32_t *random,
-                                double *result)
+static void evaluate_layer_norm(const struct check_op_case *c, void *const *in,
+                                const uint32_t *random, double *result)
 {
     const struct layer_norm_params p = {.rows = c->number[0], .columns = c->number[1],
                                         .epsilon = 1e-2f};
@@ -334,8 +336,8 @@ static bool build_attention(uint32_t i, struct check_op_case *c)
     if (i / 2 >= COUNT(sizes))
         return false;
     const uint32_t *s = sizes[i / 2], rows = s[0] * s[1], columns = s[2] * s[3];
-    start(c, (uint64_t)rows * columns, "%u x %u x %u heads of %u, dropout %g", s[0], s[1], s[2], s[3],
-          (double)rates[i % 2]);
+    start(c, (uint64_t)rows * columns, "%u x %u x %u heads of %u, dropout %g", s[0], s[1], s[2],
+          s[3], (double)rates[i % 2]);
     memcpy(c->number, s, sizeof sizes[0]);
     c->real = rates[i % 2];
     struct check_arg *qkv = parameter(c, SHAPE(rows, 3 * columns));
@@ -350,8 +352,8 @@ static struct tensor *record_attention(struct tensor_graph *g, const struct chec
     return tensor_attention(g, in[0], c->number[1], c->number[2], c->real);
 }
 
-static void evaluate_attention(const struct check_op_case *c, void *const *in, const uint32_t *random,
-                               double *result)
+static void evaluate_attention(const struct check_op_case *c, void *const *in,
+                               const uint32_t *random, double *result)
 {
     const uint32_t columns = c->number[2] * c->number[3];
     const struct attention_params p = {
@@ -373,8 +375,8 @@ static bool build_attention_cached(uint32_t i, struct check_op_case *c)
     if (i >= COUNT(sizes))
         return false;
     const uint32_t *s = sizes[i], columns = s[2] * s[3];
-    start(c, (uint64_t)s[0] * s[1] * columns, "%u x %u x %u heads of %u at %u of %u", s[0], s[1], s[2],
-          s[3], s[4], s[5]);
+    start(c, (uint64_t)s[0] * s[1] * columns, "%u x %u x %u heads of %u at %u of %u", s[0], s[1],
+          s[2], s[3], s[4], s[5]);
     memcpy(c->number, s, sizeof sizes[0]);
     constant(c, SHAPE(s[0] * s[1], 3 * columns));
     constant(c, SHAPE(s[0], s[5], 2 * columns));
@@ -402,7 +404,8 @@ static void evaluate_attention_cached(const struct check_op_case *c, void *const
         .scale = 1 / sqrtf((float)c->number[3]), .drop_scale = 1};
     double *cache = in[1];
     reference_attention_append(&a, (void *const[]){in[0], in[2], cache});
-    reference_attention(&p, (void *const[]){in[0], cache, cache + columns, NULL, in[2], result, NULL});
+    reference_attention(&p, (void *const[]){in[0], cache, cache + columns, NULL, in[2], result,
+                                            NULL});
 }
 
 /* ---- tensor_cross_entropy: sequences, per_sequence ---- */
@@ -579,7 +582,8 @@ const struct check_op check_ops[] = {
     {"tensor_attention", build_attention, record_attention, evaluate_attention, 2e-5},
     {"tensor_attention_cached", build_attention_cached, record_attention_cached,
      evaluate_attention_cached, 1e-5},
-    {"tensor_cross_entropy", build_cross_entropy, record_cross_entropy, evaluate_cross_entropy, 1e-5},
+    {"tensor_cross_entropy", build_cross_entropy, record_cross_entropy, evaluate_cross_entropy,
+     1e-5},
     {"tensor_sum", build_sum, record_sum, evaluate_sum, 1e-5},
     {"tensor_sum_squares", build_sum_squares, record_sum_squares, evaluate_sum_squares, 1e-5},
     {"tensor_fill", build_fill, record_fill, evaluate_fill, 0},

@@ -295,7 +295,8 @@ static void pair_gradient(const struct attention_grad_params *p, void *const *ar
         }
 }
 
-static void attention_gradient(const struct attention_grad_params *p, void *const *arg, bool of_query)
+static void attention_gradient(const struct attention_grad_params *p, void *const *arg,
+                               bool of_query)
 {
     const size_t columns = (size_t)p->heads * p->head_dim;
     double *dqkv = arg[5];

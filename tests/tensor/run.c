@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GUARD 64 /* words on each side: 256 bytes, so that a shift of 0 is the alignment of tensors */
+#define GUARD 64 /* words on each side: 256 bytes, so that a shift of 0 is aligned as tensors are */
 
 const uint32_t check_random[3] = {0x01234567, 0x89abcdef, 5};
 
@@ -54,13 +54,11 @@ static bool unchanged(const struct image *image, bool output, uint64_t words, co
 }
 
 static bool run_pass(struct tensor_device *device, const struct tensor_kernel *kernel,
-                     const struct check_kernel_case *c, struct tensor_arena *arena,
-                     struct image *image)
+                     const struct check_kernel_case *c, struct image *image)
 {
-    static const char *const name = "check";
     struct tensor_graph *g = NULL;
     struct tensor *arg[TENSOR_PASS_ARGS] = {0};
-    if (tensor_graph_create(device, &(struct tensor_graph_params){.name = name}, &g) < 0)
+    if (tensor_graph_create(device, &(struct tensor_graph_params){.name = "check"}, &g) < 0)
         return false;
     for (uint32_t i = 0; i < c->args; i++) {
         const struct check_arg *a = &c->arg[i];
@@ -113,7 +111,7 @@ bool check_run_kernel(struct tensor_device *device, const struct check_kernel *k
         const uint32_t count = (uint32_t)image[i].words * (a->type == TENSOR_U8 ? 4 : 1);
         image[i].storage = tensor_arena_take(arena, NULL, a->type, 1, &count);
     }
-    bool good = tensor_arena_commit(arena) == 0 && run_pass(device, kernel, c, arena, image);
+    bool good = tensor_arena_commit(arena) == 0 && run_pass(device, kernel, c, image);
     if (!good)
         report("run", k->name, c->label);
     for (uint32_t i = 0; i < c->args; i++) {
@@ -124,7 +122,8 @@ bool check_run_kernel(struct tensor_device *device, const struct check_kernel *k
         result[i] = NULL;
         if (good && image[i].storage) {
             good = unchanged(&image[i], output, words, k->name, c->label, i);
-            result[i] = memcpy(check_allocate(4 * words), image[i].after + image[i].first, 4 * words);
+            const uint32_t *own = image[i].after + image[i].first;
+            result[i] = memcpy(check_allocate(4 * words), own, 4 * words);
         } else if (good && c->arg[i].same_as) {
             const void *other = result[c->arg[i].same_as - 1];
             result[i] = memcpy(check_allocate(4 * words), other, 4 * words);
@@ -138,11 +137,11 @@ bool check_run_kernel(struct tensor_device *device, const struct check_kernel *k
 
 /* ---- operations ---- */
 
-/* Records the operation and, if a gradient is wanted, loss = 1 · sum of weight · result and backward.
- * The result tensor is kept. */
+/* Records the operation and, if a gradient is wanted, loss = 1 · sum of weight · result, and
+ * backward. The result tensor is kept. */
 static struct tensor *record(struct tensor_graph *g, const struct check_op *op,
-                             const struct check_op_case *c, struct tensor **in, struct tensor *weight,
-                             struct tensor *one, bool gradients)
+                             const struct check_op_case *c, struct tensor **in,
+                             struct tensor *weight, struct tensor *one, bool gradients)
 {
     struct tensor *y = op->record(g, c, in);
     if (!c->result)
@@ -199,7 +198,8 @@ static bool run_twice(struct tensor_device *device, const struct check_op *op,
                       const struct check_op_case *c, struct op_tensors *t, struct check_op_run *run)
 {
     struct tensor_graph *g = NULL;
-    const struct tensor_graph_params params = {.name = "check", .training = true, .random = t->random};
+    const struct tensor_graph_params params = {.name = "check", .training = true,
+                                               .random = t->random};
     if (tensor_graph_create(device, &params, &g) < 0)
         return false;
     struct tensor *y = record(g, op, c, t->in, t->weight, t->one, t->gradients);
