@@ -144,8 +144,62 @@ static void check_padding(struct tensor_device *device)
     CHECK(losses[0] == 0, "no bytes cost %g", losses[0]);
 }
 
+/* The loss of one step that changes no weight. */
+static double still(struct megabyte_trainer *trainer, uint64_t step, const uint8_t *bytes,
+                    const uint32_t *lengths)
+{
+    struct megabyte_trainer_result r;
+    check_must(megabyte_trainer_step(trainer, step, 0, bytes, lengths, &r), "step");
+    return r.nats;
+}
+
+/* Dropout is drawn anew for every step and every micro-batch, and again alike for the same ones. */
+static void check_dropout(struct tensor_device *device)
+{
+    const struct megabyte_config c = small_config(2, 1, 0.1);
+    const uint32_t first[2] = {24, 0}, second[2] = {0, 24};
+    uint8_t bytes[2 * 24];
+    check_random_bytes(5, bytes, 24);
+    memcpy(bytes + 24, bytes, 24);
+    struct megabyte_model *model = check_model(device, &c, true, 3);
+    struct megabyte_trainer *trainer = make_trainer(model, 5);
+    const double losses[4] = {still(trainer, 1, bytes, first), still(trainer, 1, bytes, second),
+                              still(trainer, 2, bytes, first), still(trainer, 2, bytes, second)};
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < i; j++)
+            CHECK(losses[i] != losses[j], "steps or micro-batches %d and %d drop alike", j, i);
+    CHECK(still(trainer, 1, bytes, first) == losses[0], "a step done again drops otherwise");
+    megabyte_trainer_destroy(&trainer);
+    megabyte_model_destroy(&model);
+}
+
+/* The loss of a step is what the evaluator finds, as a mean over the real bytes. */
+static void check_loss(struct tensor_device *device)
+{
+    const struct megabyte_config c = small_config(3, 1, 0);
+    const uint32_t lengths[3] = {24, 7, 1};
+    uint8_t bytes[3 * 24];
+    float nats[3 * 24];
+    check_random_bytes(6, bytes, sizeof bytes);
+    struct megabyte_model *model = check_model(device, &c, true, 3);
+    struct megabyte_trainer *trainer = make_trainer(model, 5);
+    struct megabyte_evaluator *e = check_evaluator(model, 3);
+    check_must(megabyte_evaluator_score(e, 3, bytes, lengths, nats, NULL), "score");
+    double want = 0;
+    for (int i = 0; i < 3 * 24; i++)
+        want += nats[i] / 32;
+    const double got = still(trainer, 1, bytes, lengths);
+    CHECK(fabs(got - want) <= 1e-5 * want, "a step costs %.9g nats a byte, evaluated %.9g", got,
+          want);
+    megabyte_evaluator_destroy(&e);
+    megabyte_trainer_destroy(&trainer);
+    megabyte_model_destroy(&model);
+}
+
 void check_training(struct tensor_device *device)
 {
+    check_dropout(device);
+    check_loss(device);
     check_deterministic(device);
     check_accumulation(device);
     check_padding(device);
