@@ -543,7 +543,7 @@ const struct check_kernel check_kernels[] = {
     {"add_rows", reference_add_rows, build_add_rows, 1e-7},
     {"residual", reference_residual, build_residual, 2e-7},
     {"residual_grad", reference_residual_grad, build_residual_grad, 1e-7},
-    {"layer_norm", reference_layer_norm, build_layer_norm, 2e-5},
+    {"layer_norm", reference_layer_norm, build_layer_norm, 1e-4},
     {"layer_norm_grad", reference_layer_norm_grad, build_layer_norm_grad, 5e-6},
     {"layer_norm_grad_gain", reference_layer_norm_grad_gain, build_layer_norm_grad_gain, 5e-6},
     {"attention", reference_attention, build_attention, 1e-5},

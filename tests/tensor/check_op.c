@@ -144,8 +144,8 @@ static double loss_of(const struct check_op *op, const struct check_op_case *c, 
     return loss;
 }
 
-/* d(loss)/d(input) by central differences, at some dozens of elements spread over the input; not where
- * a ReLU turns within the step, which shows in the second difference. */
+/* d(loss)/d(input) by central differences, at some dozens of elements spread over the input; not
+ * where a ReLU turns within the step, which shows in the second difference. */
 static bool check_differences(const struct check_op *op, const struct check_op_case *c,
                               const struct check_op_run *run, uint32_t number)
 {
