@@ -296,7 +296,8 @@ static int generate(struct command *c)
                                     tensor_device_info(c->device)->name, "precision",
                                     app_precision(&c->device_options)));
     /* On a terminal the bytes end somewhere in a line. */
-    if (status == APP_DONE && !c->json && isatty(STDOUT_FILENO) && write(STDOUT_FILENO, "\n", 1) == 1)
+    if (status == APP_DONE && !c->json && isatty(STDOUT_FILENO) &&
+        write(STDOUT_FILENO, "\n", 1) == 1)
         app_note("%.0f bytes a second", (double)(c->bytes * c->count) / c->seconds);
     json_decref(list);
     free(hex);

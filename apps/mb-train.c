@@ -14,8 +14,8 @@
 static const char usage[] =
     "Usage: mb-train [options] DATA...\n"
     "\n"
-    "Trains a MEGABYTE model on the bytes of DATA and keeps the run in a folder. Run again with the\n"
-    "same --out, it goes on where it stopped.\n"
+    "Trains a MEGABYTE model on the bytes of DATA and keeps the run in a folder. Run again with\n"
+    "the same --out, it goes on where it stopped.\n"
     "\n"
     "Run:\n"
     "  --out DIR              the run's folder (mb-run)\n"
@@ -99,8 +99,9 @@ static int wrong_number(const char *option, const char *value)
 
 static int take_count(const char *option, const char *value, uint64_t least, uint64_t *out)
 {
-    return app_size(value, out) < 0 || *out < least || *out > INT64_MAX ? wrong_number(option, value)
-                                                                        : 1;
+    if (app_size(value, out) < 0 || *out < least || *out > INT64_MAX)
+        return wrong_number(option, value);
+    return 1;
 }
 
 static int take_val(struct train_options *o, const char *path)
@@ -151,7 +152,8 @@ static int take_setting(struct train_options *o, int key, char *value, bool pres
         return 1;
     o->config_given = true;
     if (key == KEY_PRESET)
-        return megabyte_config_preset(value, &o->config) < 0 ? app_fail(-1, "%s", megabyte_error()) : 1;
+        return megabyte_config_preset(value, &o->config) < 0
+                   ? app_fail(-1, "%s", megabyte_error()) : 1;
     char *equals = strchr(value, '=');
     if (!equals)
         return app_fail(-1, "--set wants KEY=VALUE, not '%s'", value);
@@ -194,10 +196,10 @@ static int take_option(struct train_options *o, int key, char *value, bool first
         puts("mb-train " MEGABYTE_VERSION);
         return 2;
     case KEY_HELP:
-        printf("%s%s%s%s", usage, app_data_help, app_device_help, more_usage);
+        printf("%s%s\n%s%s", usage, app_data_help, app_device_help, more_usage);
         return 2;
     default:
-        return app_fail(-1, "see mb-train --help"); /* getopt has named the option */
+        return -1; /* getopt has said what is wrong */
     }
 }
 
@@ -228,6 +230,7 @@ static int parse(int argc, char **argv, struct train_options *o)
     *o = (struct train_options){.out = "mb-run", .seed = 1, .save_every = 500, .keep = 3,
                                 .val_bytes = 256 << 10, .val_every = UINT64_MAX, .log_every = 10};
     megabyte_config_preset("tiny", &o->config);
+    argv[0] = "mb-train"; /* for getopt's messages */
     for (int pass = 0; pass < 2 && taken == 1; pass++) {
         int key;
         optind = 0;
@@ -256,25 +259,28 @@ static int plan(const struct train_options *o)
         const uint64_t total = m.weights + m.gradients + m.moments + p.activations + p.staging;
         const struct tensor_device_info *info = tensor_device_info(device);
         char a[6][32], have[32];
-        fprintf(o->json ? stderr : stdout,
-                "parameters         %" PRIu64 "\n"
-                "FLOPs a byte       %.4g forward, %.4g training\n"
-                "memory  weights    %s\n        gradients  %s\n        optimizer  %s\n"
-                "        activations %s\n        staging    %s\n        total      %s of %s\n",
+        if (!o->json)
+            printf(
+                "parameters          %" PRIu64 "\n"
+                "FLOPs a byte        %.4g forward, %.4g training\n"
+                "memory  weights     %s\n        gradients   %s\n        optimizer   %s\n"
+                "        activations %s\n        staging     %s\n        total       %s of %s\n",
                 nn_parameters_size(model->parameters), megabyte_config_flops(&o->config),
                 3 * megabyte_config_flops(&o->config), app_bytes((double)m.weights, a[0]),
                 app_bytes((double)m.gradients, a[1]), app_bytes((double)m.moments, a[2]),
                 app_bytes((double)p.activations, a[3]), app_bytes((double)p.staging, a[4]),
                 app_bytes((double)total, a[5]), app_bytes((double)info->memory_bytes, have));
         if (total > info->memory_bytes)
-            app_note("this does not fit on %s; take a smaller batch, micro_batch or model", info->name);
+            app_note("this does not fit on %s; take a smaller batch, micro_batch or model",
+                     info->name);
         if (o->json)
             status = app_json(json_pack(
                 "{s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s}", "parameters",
                 (json_int_t)nn_parameters_size(model->parameters), "flops_per_byte",
-                megabyte_config_flops(&o->config), "memory_bytes", (json_int_t)total, "weights_bytes",
-                (json_int_t)m.weights, "gradients_bytes", (json_int_t)m.gradients, "optimizer_bytes",
-                (json_int_t)m.moments, "activations_bytes", (json_int_t)p.activations,
+                megabyte_config_flops(&o->config), "memory_bytes", (json_int_t)total,
+                "weights_bytes", (json_int_t)m.weights, "gradients_bytes", (json_int_t)m.gradients,
+                "optimizer_bytes", (json_int_t)m.moments, "activations_bytes",
+                (json_int_t)p.activations,
                 "staging_bytes", (json_int_t)p.staging, "device_memory_bytes",
                 (json_int_t)info->memory_bytes, "device", info->name, "precision",
                 app_precision(&o->device)));
@@ -293,6 +299,7 @@ static int open_data(struct train *t)
     struct pipeline_choice held = o->data.choice;
     int status = pipeline_io_create(&params, &t->io);
 
+    app_cancels(t->io);
     if (status == 0)
         status = pipeline_sources_create(o->paths, o->n_paths, &t->sources);
     if (status == 0)
@@ -313,7 +320,6 @@ static int open_data(struct train *t)
     if (status < 0)
         return status == -EINVAL ? app_fail(APP_USAGE, "%s", pipeline_error())
                                  : app_fail_pipeline(status);
-    app_cancels(t->io);
     return APP_DONE;
 }
 
@@ -355,7 +361,7 @@ static void describe(const struct train *t)
     const struct megabyte_config *c = &t->model->config;
     char a_step[32];
 
-    app_note("model: %s, %.1f M parameters, %.3g FLOPs a byte; %u-byte sequences in patches of %u",
+    app_note("model: %s, %.3g M parameters, %.3g FLOPs a byte; %u-byte sequences in patches of %u",
              c->preset, (double)nn_parameters_size(t->model->parameters) / 1e6,
              megabyte_config_flops(c), c->seq_len, c->patch_size);
     app_note("training: batch %u (%s a step), learning rate %g, seed %" PRIu64 ", run folder %s",
@@ -396,9 +402,9 @@ static int train(struct train *t)
     if (status != APP_DONE)
         return status;
     if (t->steps && t->step >= t->steps) {
-        double bits;
-        app_note("nothing left to do: the run has its %" PRIu64 " steps; give more --steps", t->steps);
-        status = train_validate(t, &bits);
+        app_note("nothing left to do: the run has its %" PRIu64 " steps; give more --steps",
+                 t->steps);
+        status = train_validate(t);
     } else {
         status = train_loop(t);
     }
@@ -439,6 +445,8 @@ int main(int argc, char **argv)
         status = plan(&options);
     else
         status = train(&t);
+    if (status == APP_DONE && (fflush(stdout) || ferror(stdout)))
+        status = app_fail(APP_FAILED, "standard output: %s", strerror(errno));
     finish(&t);
     app_data_options_finish(&options.data);
     free(options.val);

@@ -57,6 +57,9 @@ struct train {
     uint64_t saved;                 /* step of the newest checkpoint */
     struct pipeline_cursor cursor;  /* behind the last batch that was trained on */
     double bits_per_byte;           /* of training, over the last steps */
+    double line_nats;               /* since the last line of the metrics ... */
+    uint64_t line_bytes;            /* ... over so many bytes */
+    uint64_t validated;             /* step of the last validation in the metrics */
     double val_bits_per_byte;       /* -1: not measured */
     double bytes_per_second;
 };
@@ -80,7 +83,8 @@ void train_run_close(struct train *t);
 /* Trains from where the run stands to its end. Returns an exit status. */
 int train_loop(struct train *t);
 
-/* Bits per byte of the held-out bytes, -1 without any. Returns an exit status. */
-int train_validate(struct train *t, double *bits_per_byte);
+/* Scores the held-out bytes, if there are any, and logs that unless the metrics have it for this
+ * step. Returns an exit status. */
+int train_validate(struct train *t);
 
 #endif

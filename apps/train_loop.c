@@ -6,6 +6,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "apps/train.h"
 #include "megabyte/error.h"
@@ -16,8 +18,8 @@
 struct meter {
     double began, line_began, printed;
     uint64_t began_bytes, began_step;
-    uint64_t line_bytes;
-    double line_nats, grad_norm, rate;
+    uint64_t line_began_bytes;
+    double grad_norm, rate;
     double waited; /* for data, when the line began */
 };
 
@@ -36,7 +38,7 @@ static bool go_on(void *user, uint64_t bytes, double nats)
     return !app_interrupted();
 }
 
-int train_validate(struct train *t, double *bits_per_byte)
+static int score(struct train *t)
 {
     const struct pipeline_position start = {0, 0, 0};
     struct megabyte_evaluation_params params = {
@@ -45,9 +47,6 @@ int train_validate(struct train *t, double *bits_per_byte)
     struct megabyte_evaluation result = {0};
     int status;
 
-    *bits_per_byte = -1;
-    if (!t->evaluator)
-        return APP_DONE;
     if (pipeline_stream_seek(t->val_stream, start) < 0)
         return app_fail_pipeline(-EIO);
     status = megabyte_evaluate(t->evaluator, &params, &result);
@@ -57,21 +56,30 @@ int train_validate(struct train *t, double *bits_per_byte)
     if (status < 0)
         return app_fail(APP_FAILED, "validation: %s", *pipeline_error() ? pipeline_error()
                                                                         : megabyte_error());
-    *bits_per_byte = megabyte_bits_per_byte(result.nats, (double)result.bytes);
-    t->val_bits_per_byte = *bits_per_byte;
+    t->val_bits_per_byte = megabyte_bits_per_byte(result.nats, (double)result.bytes);
     return APP_DONE;
 }
 
-static int validate_and_log(struct train *t)
+int train_validate(struct train *t)
 {
-    double bits;
-    const int status = train_validate(t, &bits);
+    const int status = t->evaluator ? score(t) : APP_DONE;
 
-    if (status != APP_DONE || bits < 0)
+    if (!t->evaluator || status != APP_DONE)
         return status;
-    app_note("step %" PRIu64 ": %.4f bits per byte on held-out data", t->step, bits);
-    return train_run_log(t, json_pack("{s:I, s:f}", "step", (json_int_t)t->step, "val_bits_per_byte",
-                                      bits));
+    app_note("step %" PRIu64 ": %.4f bits per byte on held-out data", t->step,
+             t->val_bits_per_byte);
+    if (t->validated == t->step)
+        return APP_DONE;
+    t->validated = t->step;
+    return train_run_log(t, json_pack("{s:I, s:f}", "step", (json_int_t)t->step,
+                                      "val_bits_per_byte", t->val_bits_per_byte));
+}
+
+static bool validation_due(const struct train *t)
+{
+    const uint64_t every = t->options->val_every;
+
+    return (t->steps && t->step >= t->steps) || (every && t->step % every == 0);
 }
 
 /* ---- progress ---- */
@@ -97,45 +105,71 @@ static double seconds_left(const struct train *t, const struct meter *m, double 
     return (now - m->began) / (double)(t->step - m->began_step) * (double)(t->steps - t->step);
 }
 
-static void show(struct train *t, struct meter *m, bool force)
+/* A line that is longer than the terminal is wide would not be replaced by the next one. */
+static void cut_to_terminal(char *text)
+{
+    struct winsize size;
+
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 &&
+        strlen(text) >= size.ws_col)
+        text[size.ws_col - 1] = '\0';
+}
+
+/* "step 7 | 28.0 KiB", or where the end is known "step 7/2000 | 28.0 KiB of 7.8 MiB" */
+static void place(const struct train *t, char *text, size_t size)
+{
+    const double a_step = (double)t->model->config.batch * t->model->config.seq_len;
+    char done[32], all[32];
+
+    app_bytes((double)t->bytes, done);
+    if (t->steps)
+        snprintf(text, size, "step %" PRIu64 "/%" PRIu64 " | %s of %s", t->step, t->steps, done,
+                 app_bytes(a_step * (double)t->steps, all));
+    else
+        snprintf(text, size, "step %" PRIu64 " | %s", t->step, done);
+}
+
+/* On a terminal a line that changes, but for the last; elsewhere a line now and then. */
+static void show(struct train *t, struct meter *m, bool first, bool last)
 {
     const double now = app_seconds(), waited = pipeline_loader_stats(t->loader).waited - m->waited;
     const double share = now > m->line_began ? waited / (now - m->line_began) : 0;
-    char text[256], done[32], all[32] = "?", speed[32], left[32], wait[48] = "";
-    const double a_step = (double)t->model->config.batch * t->model->config.seq_len;
+    const bool changing = isatty(STDERR_FILENO) && !last;
+    char text[300], at[120], speed[32], left[32], wait[48] = "";
 
-    if (!app_progress_wanted() && !force && now - m->printed < PLAIN_SECONDS)
+    if (changing ? !app_progress_wanted() : !first && !last && now - m->printed < PLAIN_SECONDS)
         return;
     m->printed = now;
-    if (t->steps)
-        app_bytes(a_step * (double)t->steps, all);
+    place(t, at, sizeof at);
     if (share > 0.01)
-        snprintf(wait, sizeof wait, " | waiting for data %.0f%%", 100 * share);
-    snprintf(text, sizeof text, "step %" PRIu64 "/%" PRIu64 " | %s of %s | %.4f bpb | %s/s | ETA %s%s",
-             t->step, t->steps, app_bytes((double)t->bytes, done), all, t->bits_per_byte,
+        snprintf(wait, sizeof wait, " | %.0f%% waiting for data", 100 * share);
+    snprintf(text, sizeof text, "%s | %.4f bpb | %s/s | ETA %s%s", at, t->bits_per_byte,
              app_bytes(t->bytes_per_second, speed), duration(seconds_left(t, m, now), left), wait);
-    if (app_progress_wanted())
-        app_progress("%s", text);
-    else
+    if (!changing) {
         app_note("%s", text);
+        return;
+    }
+    cut_to_terminal(text);
+    app_progress("%s", text);
 }
 
 static int log_line(struct train *t, struct meter *m)
 {
     const double now = app_seconds(), seconds = now - m->line_began;
-    const double speed = seconds > 0 ? (double)m->line_bytes / seconds : 0;
+    const double speed = seconds > 0 ? (double)(t->bytes - m->line_began_bytes) / seconds : 0;
     const double waited = pipeline_loader_stats(t->loader).waited;
     json_t *line = json_pack(
         "{s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f}", "step", (json_int_t)t->step, "bytes",
         (json_int_t)t->bytes, "bits_per_byte",
-        megabyte_bits_per_byte(m->line_nats, (double)m->line_bytes), "learning_rate", m->rate,
+        megabyte_bits_per_byte(t->line_nats, (double)t->line_bytes), "learning_rate", m->rate,
         "grad_norm", m->grad_norm, "bytes_per_second", speed, "flops_per_second",
         3 * megabyte_config_flops(&t->model->config) * speed, "data_wait_share",
         seconds > 0 ? (waited - m->waited) / seconds : 0.0);
 
     m->line_began = now;
-    m->line_bytes = 0;
-    m->line_nats = 0;
+    m->line_began_bytes = t->bytes;
+    t->line_bytes = 0;
+    t->line_nats = 0;
     m->waited = waited;
     return train_run_log(t, line);
 }
@@ -177,17 +211,19 @@ static int one_step(struct train *t, struct meter *m, uint8_t *bytes, uint32_t *
     if (megabyte_trainer_step(t->trainer, t->step + 1, m->rate, bytes, lengths, &r) < 0)
         return app_fail(APP_FAILED, "step %" PRIu64 ": %s", t->step + 1, megabyte_error());
     if (!isfinite(r.nats) || !isfinite(r.grad_norm))
-        return app_fail(APP_FAILED, "step %" PRIu64 ": the %s is not finite; the weights stay those of "
-                        "step %" PRIu64 ", the last checkpoint is of step %" PRIu64 "; try a lower lr",
-                        t->step + 1, isfinite(r.nats) ? "gradient" : "loss", t->step, t->saved);
+        return app_fail(APP_FAILED, "step %" PRIu64 ": the %s is not finite; the weights stay "
+                        "those of step %" PRIu64 ", the last checkpoint is of step %" PRIu64 "; try a "
+                        "lower lr", t->step + 1, isfinite(r.nats) ? "gradient" : "loss", t->step,
+                        t->saved);
     t->step++;
     t->bytes += r.bytes;
     t->cursor = after;
-    m->line_nats += r.nats * (double)r.bytes;
-    m->line_bytes += r.bytes;
+    t->line_nats += r.nats * (double)r.bytes;
+    t->line_bytes += r.bytes;
     m->grad_norm = r.grad_norm;
     const double bits = megabyte_bits_per_byte(r.nats, 1), weight = 0.05;
-    t->bits_per_byte = t->bits_per_byte > 0 ? (1 - weight) * t->bits_per_byte + weight * bits : bits;
+    const double before = t->bits_per_byte > 0 ? t->bits_per_byte : bits;
+    t->bits_per_byte = (1 - weight) * before + weight * bits;
     t->bytes_per_second = (double)(t->bytes - m->began_bytes) / (app_seconds() - m->began);
     return APP_DONE;
 }
@@ -203,9 +239,9 @@ static int after_step(struct train *t, struct meter *m)
         settle_steps(t, m);
     if (t->step % o->log_every == 0 || last)
         status = log_line(t, m);
-    show(t, m, last || t->step == m->began_step + 1);
-    if (status == APP_DONE && (last || (o->val_every && t->step % o->val_every == 0)))
-        status = validate_and_log(t);
+    show(t, m, t->step == m->began_step + 1, last);
+    if (status == APP_DONE && validation_due(t))
+        status = train_validate(t);
     if (status == APP_DONE && (last || (o->save_every && t->step % o->save_every == 0)))
         status = train_run_save(t);
     return status;
@@ -218,7 +254,9 @@ static int interrupted(struct train *t)
     app_progress_end();
     if (t->saved != t->step)
         status = train_run_save(t);
-    if (status == APP_DONE)
+    if (!t->step)
+        app_note("interrupted before the first step; nothing was saved");
+    else if (status == APP_DONE)
         app_note("interrupted; saved after step %" PRIu64 ", the same command goes on", t->step);
     return status == APP_DONE ? APP_INTERRUPTED : status;
 }
@@ -230,9 +268,15 @@ int train_loop(struct train *t)
     uint32_t *lengths = malloc(c->batch * sizeof *lengths);
     const double now = app_seconds();
     struct meter m = {.began = now, .line_began = now, .began_bytes = t->bytes,
-                      .began_step = t->step};
+                      .began_step = t->step, .line_began_bytes = t->bytes};
     int status = bytes && lengths ? APP_DONE : app_fail(APP_FAILED, "out of memory");
 
+    /* An interrupted validation is made up for. */
+    if (status == APP_DONE && t->step && t->validated != t->step && validation_due(t))
+        status = train_validate(t);
+    /* The first step may take long: kernels are compiled, memory is touched for the first time. */
+    if (status == APP_DONE)
+        app_progress("step %" PRIu64 " ...", t->step + 1);
     while (status == APP_DONE && (!t->steps || t->step < t->steps)) {
         if (app_interrupted()) {
             status = APP_INTERRUPTED;

@@ -78,11 +78,12 @@ static char *state_text(const struct train *t)
     char *text;
 
     snprintf(seed, sizeof seed, "%" PRIu64, t->seed);
-    state = json_pack("{s:I, s:I, s:I, s:s, s:f, s:{s:o, s:o, s:o}}", "step", (json_int_t)t->step,
-                      "bytes", (json_int_t)t->bytes, "steps", (json_int_t)t->steps, "seed", seed,
-                      "bits_per_byte", t->bits_per_byte, "data", "cursor",
-                      describe_cursor(&t->cursor), "choice", describe_choice(t), "sources",
-                      describe_sources(t));
+    state = json_pack("{s:I, s:I, s:I, s:s, s:f, s:f, s:I, s:{s:o, s:o, s:o}}", "step",
+                      (json_int_t)t->step, "bytes", (json_int_t)t->bytes, "steps",
+                      (json_int_t)t->steps, "seed", seed, "bits_per_byte", t->bits_per_byte,
+                      "line_nats", t->line_nats, "line_bytes", (json_int_t)t->line_bytes, "data",
+                      "cursor", describe_cursor(&t->cursor), "choice", describe_choice(t),
+                      "sources", describe_sources(t));
     text = state ? json_dumps(state, JSON_INDENT(4)) : NULL;
     json_decref(state);
     return text;
@@ -127,7 +128,8 @@ static int check_sources(const struct train *t, json_t *array)
         return app_fail(APP_FAILED, "%s; the run in %s cannot go on with it: give the data it was "
                         "trained on, or another --out", pipeline_error(), t->options->out);
     if (status == -EBADMSG)
-        return app_fail(APP_FAILED, "%s: the state of the checkpoint lacks its data", t->options->out);
+        return app_fail(APP_FAILED, "%s: the state of the checkpoint lacks its data",
+                        t->options->out);
     return status < 0 ? app_fail(APP_FAILED, "%s", pipeline_error()) : APP_DONE;
 }
 
@@ -166,6 +168,8 @@ static int resume_state(struct train *t, const char *text)
     t->steps = (uint64_t)steps;
     t->seed = strtoull(seed, NULL, 10);
     t->bits_per_byte = json_number_value(json_object_get(state, "bits_per_byte"));
+    t->line_nats = json_number_value(json_object_get(state, "line_nats"));
+    t->line_bytes = (uint64_t)json_integer_value(json_object_get(state, "line_bytes"));
     if (o->seed_given && o->seed != t->seed)
         status = app_fail(APP_FAILED, "the run in %s has seed %" PRIu64 ", not %" PRIu64
                           "; give the same, or another --out", o->out, t->seed, o->seed);
@@ -194,6 +198,8 @@ static int open_metrics(struct train *t)
         json_t *object = json_loads(line, 0, NULL);
         const json_t *step = json_object_get(object, "step");
         const bool ours = step && (uint64_t)json_integer_value(step) <= t->step;
+        if (ours && json_object_get(object, "val_bits_per_byte"))
+            t->validated = (uint64_t)json_integer_value(step);
         json_decref(object);
         if (!ours)
             break;
@@ -218,10 +224,44 @@ int train_run_log(struct train *t, json_t *line)
 
 /* ---- the run ---- */
 
+/* Whether training will fit, before memory is taken. A processor that promises more than it has
+ * ends programs later; for other devices the driver knows best, and what it says is a note. */
+static int check_memory(const struct train *t, const struct megabyte_config *config)
+{
+    const struct tensor_device_info *info = tensor_device_info(t->device);
+    struct megabyte_model *model = NULL;
+    struct megabyte_trainer_plan p;
+    char needs[32], has[32];
+    int status = megabyte_model_create(t->device, config, true, &model);
+
+    if (status == 0)
+        status = megabyte_trainer_plan(model, &p);
+    if (status < 0) {
+        megabyte_model_destroy(&model);
+        return app_fail(APP_FAILED, "%s", megabyte_error());
+    }
+    const struct nn_parameters_memory m = nn_parameters_memory(model->parameters);
+    const uint64_t all = m.weights + m.gradients + m.moments + p.activations + p.staging;
+    megabyte_model_destroy(&model);
+    if (all <= info->memory_bytes)
+        return APP_DONE;
+    app_bytes((double)all, needs);
+    app_bytes((double)info->memory_bytes, has);
+    if (!strcmp(info->kind, "cpu"))
+        return app_fail(APP_FAILED, "training this takes %s of memory and there are %s; take a "
+                        "smaller batch, micro_batch or model", needs, has);
+    app_note("training this takes %s of memory, and %s has %s", needs, info->name, has);
+    return APP_DONE;
+}
+
 static int begin(struct train *t)
 {
     const struct train_options *o = t->options;
-    int status = megabyte_model_create(t->device, &o->config, true, &t->model);
+    int status = check_memory(t, &o->config);
+
+    if (status != APP_DONE)
+        return status;
+    status = megabyte_model_create(t->device, &o->config, true, &t->model);
 
     if (status < 0)
         return app_fail(APP_FAILED, "%s", megabyte_error());
@@ -265,8 +305,15 @@ static int resume(struct train *t, struct megabyte_checkpoint *checkpoint)
     if (o->config_given && (key = other_setting(&o->config, &config)))
         return app_fail(APP_FAILED, "the run in %s has another %s; leave out --preset and --set to "
                         "go on with it, or give another --out", o->out, key);
+    /* How many sequences are computed at a time is no matter of the run but of the machine. */
+    if (o->config_given)
+        config.micro_batch = o->config.micro_batch;
+    const int status = check_memory(t, &config);
+    if (status != APP_DONE)
+        return status;
     if (megabyte_model_load(checkpoint, t->device, true, &t->model) < 0)
         return app_fail(APP_FAILED, "%s", megabyte_error());
+    t->model->config.micro_batch = config.micro_batch;
     return resume_state(t, megabyte_checkpoint_state(checkpoint));
 }
 
@@ -317,6 +364,10 @@ int train_run_save(struct train *t)
 
     if (!state)
         return app_fail(APP_FAILED, "out of memory; the checkpoint was not saved");
+    /* The lines up to here last as long as the checkpoint; a file that cannot be synced is no
+     * reason to lose the checkpoint. */
+    if (t->metrics)
+        fdatasync(fileno(t->metrics));
     status = megabyte_model_save(t->model, o->out, &write);
     free(state);
     if (status < 0)

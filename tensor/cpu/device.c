@@ -2,6 +2,7 @@
 #include "tensor/backend.h"
 #include "tensor/cpu/matmul.h"
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,21 +32,52 @@ static void cpu_close(struct tensor_device *device)
     free(device);
 }
 
+/* Of all blocks of this process. A system that promises more memory than it has would otherwise end
+ * the process, or another one, without a word once the memory is used. */
+static _Atomic uint64_t taken;
+
+/* What the system could give without taking it from anyone; UINT64_MAX where it does not say. */
+static uint64_t available(void)
+{
+    FILE *f = fopen("/proc/meminfo", "re");
+    unsigned long long kilobytes;
+    uint64_t bytes = UINT64_MAX;
+    char line[128];
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "MemAvailable: %llu", &kilobytes) == 1)
+            bytes = (uint64_t)kilobytes << 10;
+    if (f)
+        fclose(f);
+    return bytes;
+}
+
 static int block_create(struct tensor_device *device, enum tensor_memory memory, uint64_t size,
                         struct tensor_block *block)
 {
     void *host = NULL;
     /* Large blocks on huge-page boundaries: the products stream through them. */
     const size_t alignment = size >= (4u << 20) ? 2u << 20 : 4096;
+    const uint64_t all = device->info.memory_bytes, before = atomic_load(&taken);
+    uint64_t room = before < all ? all - before : 0;
+    if (size >= 1u << 20 && room > available())
+        room = available();
+    if (size > room)
+        return tensor_fail(ENOMEM, "no memory for %llu MiB: this process has %llu and there are "
+                           "%llu; take a smaller batch, micro_batch or model",
+                           (unsigned long long)(size >> 20) + 1, (unsigned long long)(before >> 20),
+                           (unsigned long long)(room >> 20));
     if (size > SIZE_MAX - SLACK - alignment || posix_memalign(&host, alignment, size + SLACK))
         return tensor_fail(ENOMEM, "no memory for %llu MiB", (unsigned long long)(size >> 20) + 1);
     memset(host, 0, size + SLACK);
+    atomic_fetch_add(&taken, size);
     *block = (struct tensor_block){(uint64_t)(uintptr_t)host, host, size, host};
     return 0;
 }
 
 static void block_destroy(struct tensor_device *device, struct tensor_block *block)
 {
+    if (block->handle)
+        atomic_fetch_sub(&taken, block->size);
     free(block->handle);
     *block = (struct tensor_block){0};
 }
@@ -146,6 +178,47 @@ static void processor_name(char *name, size_t size)
         fclose(f);
 }
 
+/* The least limit of a control group and those above it; UINT64_MAX: none. Where a container hides
+ * its place in the tree, the root that it sees is its own group. */
+static uint64_t group_limit(const char *root, const char *file, char *group)
+{
+    uint64_t least = UINT64_MAX;
+    for (;;) {
+        char path[512], *slash = strrchr(group, '/');
+        unsigned long long limit;
+        snprintf(path, sizeof path, "%s%s/%s", root, group, file);
+        FILE *f = fopen(path, "re");
+        if (f && fscanf(f, "%llu", &limit) == 1 && limit < least)
+            least = limit;
+        if (f)
+            fclose(f);
+        if (!slash)
+            return least;
+        *slash = '\0';
+    }
+}
+
+/* What the machine has, or less where this process is confined (a container with a limit). */
+static uint64_t memory_bytes(void)
+{
+    uint64_t all = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    FILE *f = fopen("/proc/self/cgroup", "re");
+    char line[400];
+    while (f && fgets(line, sizeof line, f)) {
+        char *group = strstr(line, ":/");
+        uint64_t limit = UINT64_MAX;
+        line[strcspn(line, "\n")] = '\0';
+        if (!strncmp(line, "0::/", 4))
+            limit = group_limit("/sys/fs/cgroup", "memory.max", line + 3);
+        else if (group && strstr(line, ":memory:/"))
+            limit = group_limit("/sys/fs/cgroup/memory", "memory.limit_in_bytes", group + 1);
+        all = limit < all ? limit : all;
+    }
+    if (f)
+        fclose(f);
+    return all;
+}
+
 int tensor_cpu_open(const struct tensor_device_params *params, struct tensor_device **device)
 {
     struct tensor_device *d = calloc(1, sizeof *d);
@@ -163,7 +236,7 @@ int tensor_cpu_open(const struct tensor_device_params *params, struct tensor_dev
 #ifdef _OPENMP
     info->threads = (uint32_t)omp_get_max_threads();
 #endif
-    info->memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    info->memory_bytes = memory_bytes();
     info->allocation_bytes = info->memory_bytes;
     *device = d;
     return 0;
