@@ -69,29 +69,50 @@ struct tensor_device *check_open_cpu(void)
     return device;
 }
 
+/* Of LeakSanitizer, where it is in the program: what a Vulkan driver allocates when it is loaded
+ * and never frees is its own matter. lavapipe does so. */
+void __lsan_disable(void) __attribute__((weak));
+void __lsan_enable(void) __attribute__((weak));
+
+static void drivers_begin(void)
+{
+    if (__lsan_disable)
+        __lsan_disable();
+}
+
+static void drivers_end(void)
+{
+    if (__lsan_enable)
+        __lsan_enable();
+}
+
+static int open_device(const struct tensor_device_params *params, struct tensor_device **device)
+{
+    drivers_begin();
+    const int status = tensor_device_open(params, device);
+    drivers_end();
+    return status;
+}
+
 static void show(void *user, const char *line)
 {
     (void)user;
     printf("     %s\n", line);
 }
 
-static void run_on(void *user, int index, const struct tensor_device_info *info)
+static void run_on(const char *name, void (*test)(struct tensor_device *))
 {
-    void (*const *test)(struct tensor_device *) = user;
-    char name[32] = "cpu";
-    const bool vulkan = !strcmp(info->kind, "vulkan");
-    if (vulkan)
-        snprintf(name, sizeof name, "vulkan:%d", index);
+    const bool vulkan = strcmp(name, "cpu") != 0;
     struct tensor_device_params params = {.name = name, .validation = vulkan, .log = show};
     struct tensor_device *device;
-    int status = tensor_device_open(&params, &device);
+    int status = open_device(&params, &device);
     if (status == -ENOTSUP && params.validation) { /* the layer is not installed */
         params.validation = false;
-        status = tensor_device_open(&params, &device);
+        status = open_device(&params, &device);
     }
     check_must(status, name);
     snprintf(place, sizeof place, "%s %.200s", name, tensor_device_info(device)->name);
-    (*test)(device);
+    test(device);
     const uint64_t messages = tensor_device_validation_messages(device);
     CHECK(messages == 0, "%u messages of the validation layer", (unsigned)messages);
     printf("%s%s\n", place, params.validation ? ", with validation" : "");
@@ -100,9 +121,34 @@ static void run_on(void *user, int index, const struct tensor_device_info *info)
     strcpy(place, "host");
 }
 
+#define DEVICES_MAX 16
+
+struct devices {
+    char name[DEVICES_MAX][32];
+    int count;
+};
+
+static void remember(void *user, int index, const struct tensor_device_info *info)
+{
+    struct devices *d = user;
+    if (d->count == DEVICES_MAX)
+        return;
+    char *name = d->name[d->count++];
+    if (strcmp(info->kind, "vulkan"))
+        strcpy(name, "cpu");
+    else
+        snprintf(name, sizeof d->name[0], "vulkan:%d", index);
+}
+
 void check_each_device(void (*test)(struct tensor_device *device))
 {
-    tensor_device_list(run_on, &test);
+    struct devices devices = {.count = 0};
+    drivers_begin();
+    tensor_device_list(remember, &devices);
+    drivers_end();
+    CHECK(devices.count > 0, "no device at all");
+    for (int i = 0; i < devices.count; i++)
+        run_on(devices.name[i], test);
 }
 
 /* ---- small models ---- */

@@ -143,8 +143,8 @@ static void check_training(const struct oracle *o, const uint32_t *lengths)
     for (uint64_t step = 1; step <= count; step++) {
         struct megabyte_trainer_result r;
         const double rate = nn_schedule_polynomial(c->lr, step, c->warmup, count);
-        must(megabyte_trainer_step(t, step, rate, inputs + (step - 1) * c->batch * c->seq_len, lengths,
-                                   &r), "training step");
+        const uint8_t *input = inputs + (step - 1) * c->batch * c->seq_len;
+        must(megabyte_trainer_step(t, step, rate, input, lengths, &r), "training step");
         char name[64];
         snprintf(name, sizeof name, "loss of training step %u", (unsigned)step);
         compare(o->name, name, (float[]){(float)r.nats}, losses + step - 1, 1);
