@@ -212,8 +212,8 @@ static int one_step(struct train *t, struct meter *m, uint8_t *bytes, uint32_t *
         return app_fail(APP_FAILED, "step %" PRIu64 ": %s", t->step + 1, megabyte_error());
     if (!isfinite(r.nats) || !isfinite(r.grad_norm))
         return app_fail(APP_FAILED, "step %" PRIu64 ": the %s is not finite; the weights stay "
-                        "those of step %" PRIu64 ", the last checkpoint is of step %" PRIu64 "; try a "
-                        "lower lr", t->step + 1, isfinite(r.nats) ? "gradient" : "loss", t->step,
+                        "those of step %" PRIu64 ", the last checkpoint is of step %" PRIu64 "; "
+                        "try a lower lr", t->step + 1, isfinite(r.nats) ? "gradient" : "loss", t->step,
                         t->saved);
     t->step++;
     t->bytes += r.bytes;
