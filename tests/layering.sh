@@ -76,8 +76,9 @@ check_headers()
         if [[ $header == tensor/vulkan/* && -z $vulkan ]]; then continue; fi
         # An include of the header, so that the compiler does not take it for the main file.
         echo "#include \"$header\"" |
-            $compiler -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -Werror -Wno-unknown-pragmas \
-                -fsyntax-only -I"$root" -xc - || complain "$header: does not compile alone"
+            $compiler -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter \
+                -Wno-unknown-pragmas -Werror -fsyntax-only -I"$root" -xc - ||
+            complain "$header: does not compile alone"
     done < <(cd "$root" && find tensor nn megabyte pipeline apps -name '*.h' | sort)
 }
 

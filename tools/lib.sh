@@ -7,8 +7,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 stage_number=0
 heartbeat=
 
-# A minimal system has no locale but this one, and messages are compared and sorted below.
-export LC_ALL=C
+# A minimal system has no locale but this one; archivers need its UTF-8 for the names of files.
+export LC_ALL=C.UTF-8
 
 # Threads that wait for one another should soon give way: where something else runs too, as tests
 # beside one another do, spinning costs more than half of the speed.
