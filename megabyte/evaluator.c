@@ -20,6 +20,10 @@ struct megabyte_evaluator {
 int megabyte_evaluator_create(const struct megabyte_model *model, uint32_t batch,
                               struct megabyte_evaluator **evaluator)
 {
+    const uint32_t most = INT32_MAX / MEGABYTE_SYMBOLS / model->config.seq_len;
+    if (batch > most)
+        return megabyte_fail(EINVAL, "%u windows of %u bytes are too many at a time; %u would do",
+                             batch, model->config.seq_len, most);
     struct megabyte_evaluator *e = calloc(1, sizeof *e);
     if (!e)
         return megabyte_fail(ENOMEM, "no host memory for the evaluator");
