@@ -213,8 +213,8 @@ static int one_step(struct train *t, struct meter *m, uint8_t *bytes, uint32_t *
     if (!isfinite(r.nats) || !isfinite(r.grad_norm))
         return app_fail(APP_FAILED, "step %" PRIu64 ": the %s is not finite; the weights stay "
                         "those of step %" PRIu64 ", the last checkpoint is of step %" PRIu64 "; "
-                        "try a lower lr", t->step + 1, isfinite(r.nats) ? "gradient" : "loss", t->step,
-                        t->saved);
+                        "try a lower lr", t->step + 1, isfinite(r.nats) ? "gradient" : "loss",
+                        t->step, t->saved);
     t->step++;
     t->bytes += r.bytes;
     t->cursor = after;

@@ -1,0 +1,52 @@
+#!/bin/sh
+# A disk that is full: one line, the earlier checkpoints stay, and the same command goes on where
+# there is room again. $1...: the programs
+set -u
+. "$(dirname "$0")/shell.sh"
+
+seq 1 20000 > data
+steps="--steps 12 --save-every 2 --keep 0"
+"$mb_train" $cpu $tiny --quiet $steps --out whole data || fail "mb-train"
+
+# DIR: what is there verifies, and nothing half-written is there beside it
+check_rest() {
+    for checkpoint in "$1"/checkpoints/*; do
+        [ -e "$checkpoint" ] || continue
+        "$mb_generate" $cpu --quiet --bytes 1 "$checkpoint" > /dev/null || fail "$checkpoint"
+    done
+    [ -z "$(ls -A "$1/checkpoints" | grep tmp)" ] || fail "left: $(ls -A "$1/checkpoints")"
+}
+
+# DIR: goes on to the end, to the same bits as a run that had room
+check_end() {
+    "$mb_train" $cpu $tiny --quiet $steps --out "$1" data || fail "$1: room again"
+    for f in model.safetensors optimizer.safetensors state.json; do
+        cmp "$1/checkpoints/00000012/$f" "whole/checkpoints/00000012/$f" || fail "$1: $f"
+    done
+}
+
+# A limit on the size of files, in blocks of 512 bytes, is met by everyone.
+(
+    trap '' XFSZ
+    ulimit -f 64
+    "$mb_train" $cpu $tiny --quiet $steps --out limit data 2> err
+    echo $? > status
+)
+[ "$(cat status)" = 1 ] && [ "$(wc -l < err)" = 1 ] || fail "a file size limit: $(cat err)"
+grep -q '^mb-train: .*File too large' err || fail "a file size limit: $(cat err)"
+check_rest limit
+check_end limit
+
+# A disk of its own where the system lets us have one.
+mkdir disk
+if mount -t tmpfs -o size=1m tmpfs disk 2> /dev/null; then
+    trap 'cd /; umount "$scratch/disk"; rm -rf "$scratch"' EXIT
+    expect 1 'No space left' "$mb_train" $cpu $tiny --quiet $steps --out disk/run data
+    [ -e disk/run/checkpoints/00000002 ] || fail "the first checkpoint went: $(ls -R disk)"
+    check_rest disk/run
+    expect 1 'No space left' "$mb_train" $cpu $tiny --quiet $steps --out disk/run data
+    check_rest disk/run
+    mount -o remount,size=8m disk || fail "remount"
+    check_end disk/run
+fi
+exit 0

@@ -1,0 +1,76 @@
+#!/bin/sh
+# What programs say about themselves, about a plan, and about speed. $1...: the programs
+set -u
+. "$(dirname "$0")/shell.sh"
+tool python3
+apps=$(realpath "$here/../../apps")
+
+# ---- help ----
+for program in "$mb_train" "$mb_eval" "$mb_generate" "$mb_bench" "$mb_data"; do
+    name=$(basename "$program")
+    [ "$("$program" --version)" = "$name $("$mb_train" --version | cut -d ' ' -f 2)" ] ||
+        fail "$name --version"
+    "$program" --help > help || fail "$name --help"
+    head -1 help | grep -q "^Usage: $name" || fail "$name --help begins with $(head -1 help)"
+    [ "$(awk 'length > 100' help | wc -l)" = 0 ] || fail "$name --help has long lines"
+    for option in --json --quiet --version --help; do
+        grep -q -e "^  $option " help || fail "$name --help does not know $option"
+    done
+    # Options that several programs share are rows in headers; who has one of a header has all.
+    tables="$apps/$name.c"
+    for header in common device; do
+        macro=$(grep -o "APP_[A-Z]*_OPTIONS" "$apps/$header.h" | head -1)
+        ! grep -q "$macro" "$apps/$name.c" || tables="$tables $apps/$header.h"
+    done
+    grep -ho '{"[a-z-]*", [a-z]*_argument' $tables | cut -d '"' -f 2 > options
+    [ "$(wc -l < options)" -gt 7 ] || fail "no table of options found in $tables"
+    for option in $(cat options); do
+        grep -q -e "--$option" help || fail "$name --help does not mention --$option"
+    done
+done
+"$mb_train" --list-settings > settings || fail "--list-settings"
+for word in tiny small base paper-text patch_size seq_len global.dim global.layers global.heads \
+    local.dim local.layers local.heads dropout lr warmup batch micro_batch; do
+    grep -q "^  $word  " settings || fail "--list-settings lacks $word"
+done
+"$mb_train" --list-devices | grep -q '^cpu  ' || fail "--list-devices"
+
+# ---- plans ----
+# PRESET: mb-train --dry-run of it
+plan() {
+    "$mb_train" $cpu --preset "$1" --dry-run --json --quiet > plan.json 2> err || fail "plan $1"
+    [ ! -s err ] || fail "--quiet: $(cat err)"
+    json plan.json 'o["memory_bytes"] == sum(o[part + "_bytes"] for part in
+        ("weights", "gradients", "optimizer", "activations", "staging"))'
+    json plan.json 'o["weights_bytes"] >= 4 * o["parameters"] > 0 and o["precision"] == "fp32"'
+    json plan.json 'o["optimizer_bytes"] >= 8 * o["parameters"] and o["activations_bytes"] > 0'
+    json plan.json 'o["device_memory_bytes"] > 0 and o["device"]'
+}
+plan tiny
+json plan.json '2.5e6 < o["parameters"] < 3.5e6'
+plan small
+json plan.json '20e6 < o["parameters"] < 24e6'
+plan base
+json plan.json '120e6 < o["parameters"] < 140e6'
+plan paper-text
+json plan.json 'abs(o["flops_per_byte"] / 645e6 - 1) < 0.01'
+"$mb_train" $cpu --preset tiny --dry-run > plan 2> /dev/null || fail "--dry-run"
+grep -q '^ *total .* of ' plan || fail "--dry-run: $(cat plan)"
+[ ! -e mb-run ] || fail "--dry-run writes"
+
+# ---- speed ----
+"$mb_bench" step $cpu $tiny --steps 2 --warm-up 1 --json --quiet > step.json || fail "mb-bench step"
+json step.json 'o["bytes_per_second"] > 0 and o["device"] and o["precision"] == "fp32"'
+json step.json 'abs(o["flops_per_second"] / (3 * o["flops_per_byte"] * o["bytes_per_second"]) - 1)
+    < 1e-9'
+json step.json 'all(op["kernel"] and op["seconds"] >= 0 for op in o["ops"]) and len(o["ops"]) > 9'
+"$mb_bench" step $cpu $tiny --steps 1 --warm-up 0 2> /dev/null | grep -q 'a step' || fail "step"
+"$mb_bench" generate $cpu $tiny --bytes 5 --json --quiet > generate.json || fail "mb-bench generate"
+json generate.json 'o["bytes"] == 5 and o["bytes_per_second"] > 0 and o["device"]'
+"$mb_bench" op $cpu --size 32 --steps 1 --json --quiet > op.json || fail "mb-bench op"
+json op.json 'o["size"] == 32 and len(o["ops"]) > 2 and o["precision"] == "fp32"'
+make_folder folder
+"$mb_bench" pipeline --steps 2 --warm-up 0 --json --quiet folder > pipeline.json ||
+    fail "mb-bench pipeline"
+json pipeline.json "o['bytes'] == $(cat folder/* | wc -c) and o['bytes_per_second'] > 0"
+exit 0
