@@ -8,6 +8,12 @@
 
 #include "tensor/device.h"
 
+/* For the first line of main: lets waiting threads of the processor sleep soon instead of spinning
+ * for milliseconds, which on a machine with other work makes every step many times slower. The
+ * library that runs the threads reads this from the environment before main, so the program starts
+ * itself once more; OMP_WAIT_POLICY or GOMP_SPINCOUNT in the environment are left as they are. */
+void app_calm_threads(char **argv);
+
 struct app_device_options {
     const char *device;    /* --device; NULL: auto */
     const char *precision; /* --precision, checked; NULL: auto */

@@ -180,6 +180,7 @@ int main(int argc, char **argv)
 {
     struct bench_options o = {.steps = 5, .warm_up = 2, .bytes = 256, .size = 1024, .seed = 1};
 
+    app_calm_threads(argv);
     app_start("mb-bench");
     megabyte_config_preset("tiny", &o.config);
     int status = run(&o, argc, argv);

@@ -293,6 +293,7 @@ int main(int argc, char **argv)
 {
     struct command c = {0};
 
+    app_calm_threads(argv);
     app_start("mb-eval");
     int status = run(&c, argc, argv);
     if (status == APP_DONE && (fflush(stdout) || ferror(stdout)))

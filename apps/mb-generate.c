@@ -329,6 +329,7 @@ int main(int argc, char **argv)
     struct command c = {.bytes = 1024, .count = 1,
                         .sampling = {.temperature = 1, .top_p = 1, .seed = 1}};
 
+    app_calm_threads(argv);
     app_start("mb-generate");
     int status = run(&c, argc, argv);
     if (status == APP_DONE && (fflush(stdout) || ferror(stdout)))

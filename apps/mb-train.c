@@ -437,6 +437,7 @@ int main(int argc, char **argv)
     struct train t = {.options = &options, .lock = -1, .val_bits_per_byte = -1};
     int status;
 
+    app_calm_threads(argv);
     app_start("mb-train");
     const int parsed = parse(argc, argv, &options);
     if (parsed != 1)
