@@ -221,7 +221,7 @@ static int one_step(struct train *t, struct meter *m, uint8_t *bytes, uint32_t *
     t->line_nats += r.nats * (double)r.bytes;
     t->line_bytes += r.bytes;
     m->grad_norm = r.grad_norm;
-    const double bits = megabyte_bits_per_byte(r.nats, 1), weight = 0.05;
+    const double bits = megabyte_bits_per_byte(r.nats, 1), weight = 0.1;
     const double before = t->bits_per_byte > 0 ? t->bits_per_byte : bits;
     t->bits_per_byte = (1 - weight) * before + weight * bits;
     t->bytes_per_second = (double)(t->bytes - m->began_bytes) / (app_seconds() - m->began);
