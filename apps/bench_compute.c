@@ -19,6 +19,7 @@
 
 struct times {
     struct tensor_time time[TIMES_MAX];
+    char label[TIMES_MAX][96]; /* of each: what a graph gives ends with the graph */
     uint32_t count;
     double seconds;
 };
@@ -30,8 +31,10 @@ static void add_times(struct times *all, struct tensor_graph *graph, double runs
 
     n = n < TIMES_MAX ? n : TIMES_MAX;
     for (uint32_t i = 0; i < n && all->count < TIMES_MAX; i++) {
-        struct tensor_time *t = &all->time[all->count++];
+        snprintf(all->label[all->count], sizeof *all->label, "%s", some[i].label);
+        struct tensor_time *t = &all->time[all->count];
         *t = some[i];
+        t->label = all->label[all->count++];
         t->seconds /= runs;
         all->seconds += t->seconds;
     }
