@@ -29,8 +29,12 @@ static void on_signal(int number)
 {
     struct pipeline_io *io = atomic_load(&to_cancel);
 
+    static const char line[] = "\nstopping as soon as it can be done cleanly; again: at once\n";
+
     (void)number;
     interrupted = 1;
+    if (!app.quiet && write(STDERR_FILENO, line, sizeof(line) - 1) < 0)
+        interrupted = 1; /* nobody listens; nothing to do about it */
     if (io)
         pipeline_io_cancel(io);
 }

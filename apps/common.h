@@ -73,8 +73,8 @@ double app_seconds(void);
 int app_size(const char *text, uint64_t *out);
 int app_number(const char *text, double low, double high, double *out);
 
-/* Prints one JSON object on standard output, for --json; steals it. NULL (no memory to make it) is a
- * failure. Returns an exit status. */
+/* Prints one JSON object on standard output, for --json; steals it. NULL (no memory to make it) is
+ * a failure. Returns an exit status. */
 int app_json(json_t *object);
 
 /* Options about data that programs have in common. */

@@ -14,8 +14,12 @@ void app_calm_threads(char **argv)
 {
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT"))
         return;
-    if (setenv("GOMP_SPINCOUNT", SPINS, 1) == 0)
-        execv("/proc/self/exe", argv); /* where that cannot be done, it works all the same */
+    char self[4096]; /* where it cannot be found or run, all works without */
+    const ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (length <= 0 || setenv("GOMP_SPINCOUNT", SPINS, 1))
+        return;
+    self[length] = '\0';
+    execv(self, argv);
 }
 
 const char app_device_help[] =

@@ -28,7 +28,9 @@ static const char usage[] =
     "\n";
 
 static const char more_usage[] =
-    "  --side all|train|val   with --val-fraction: which side of the split (all)\n"
+    "  --side all|train|val   with --val-fraction: which side of the split (train)\n"
+    "  --device, --precision, --seed VALUE\n"
+    "                         taken, as all programs share these options; no effect here\n"
     "\n"
     "Output:\n"
     "  --json                 one JSON object on standard output (ls and stat)\n"
@@ -324,19 +326,24 @@ static int set_side(struct command *c, const char *text)
 /* Reads the options. -1 to go on, else an exit status. */
 static int parse(struct command *c, int argc, char **argv)
 {
-    enum { KEY_SIDE = 0x100, KEY_JSON, KEY_QUIET, KEY_VERSION, KEY_HELP };
+    enum { KEY_SIDE = 0x100, KEY_JSON, KEY_QUIET, KEY_VERSION, KEY_HELP, KEY_FOREIGN };
     static const struct option options[] = {
         APP_DATA_OPTIONS,
         {"side", required_argument, NULL, KEY_SIDE},
+        {"device", required_argument, NULL, KEY_FOREIGN},
+        {"precision", required_argument, NULL, KEY_FOREIGN},
+        {"seed", required_argument, NULL, KEY_FOREIGN},
         {"json", no_argument, NULL, KEY_JSON},
         {"quiet", no_argument, NULL, KEY_QUIET},
         {"version", no_argument, NULL, KEY_VERSION},
         {"help", no_argument, NULL, KEY_HELP},
         {0},
     };
-    int key;
+    bool side_given = false;
+    int key, index;
 
-    while ((key = getopt_long(argc, argv, "", options, NULL)) != -1) {
+    argv[0] = "mb-data"; /* for getopt's messages */
+    while ((key = getopt_long(argc, argv, "", options, &index)) != -1) {
         int taken = app_data_option(&c->data, key, optarg);
 
         if (taken < 0 || (key == KEY_SIDE && set_side(c, optarg) < 0))
@@ -349,13 +356,20 @@ static int parse(struct command *c, int argc, char **argv)
             return printf("mb-data %s\n", MEGABYTE_VERSION) < 0;
         else if (key == KEY_HELP)
             return printf("%s%s%s", usage, app_data_help, more_usage) < 0;
+        else if (key == KEY_FOREIGN)
+            app_note("--%s has no effect: mb-data neither computes nor shuffles",
+                     options[index].name);
+        else if (key == KEY_SIDE)
+            side_given = true;
         else if (key == '?')
-            return app_fail(APP_USAGE, "mb-data --help lists the options");
+            return APP_USAGE; /* getopt has named the option */
     }
     if (c->data.choice.side != PIPELINE_SIDE_ALL && c->data.choice.val_fraction == 0)
         return app_fail(APP_USAGE, "--side needs --val-fraction");
-    if (c->data.choice.side == PIPELINE_SIDE_ALL && c->data.choice.val_fraction != 0)
-        return app_fail(APP_USAGE, "--val-fraction needs --side train or --side val");
+    if (!side_given && c->data.choice.val_fraction != 0)
+        c->data.choice.side = PIPELINE_SIDE_TRAIN;
+    else if (c->data.choice.side == PIPELINE_SIDE_ALL)
+        c->data.choice.val_fraction = 0;
     return -1;
 }
 

@@ -23,7 +23,8 @@ static const char usage[] =
     "  --batch N              windows at a time (as in training, 16 at most)\n"
     "  --bytes N              stop after so many bytes\n"
     "  --words N              also word-level perplexity, from the number of words\n"
-    "  --side all|train|val   with --val-fraction: which side of the split (all)\n"
+    "  --side all|train|val   with --val-fraction: which side of the split (val)\n"
+    "  --seed N               taken, as all programs share it; nothing here is random\n"
     "\n";
 
 static const char more_usage[] =
@@ -37,7 +38,8 @@ static const char more_usage[] =
     "Exit status: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted.\n";
 
 enum {
-    KEY_WINDOW = 0x100, KEY_STRIDED, KEY_BATCH, KEY_BYTES, KEY_WORDS, KEY_SIDE, KEY_JSON, KEY_QUIET,
+    KEY_WINDOW = 0x100, KEY_STRIDED, KEY_BATCH, KEY_BYTES, KEY_WORDS, KEY_SIDE, KEY_SEED, KEY_JSON,
+    KEY_QUIET,
     KEY_VERSION, KEY_HELP,
 };
 
@@ -50,6 +52,7 @@ static const struct option table[] = {
     {"bytes", required_argument, NULL, KEY_BYTES},
     {"words", required_argument, NULL, KEY_WORDS},
     {"side", required_argument, NULL, KEY_SIDE},
+    {"seed", required_argument, NULL, KEY_SEED},
     {"json", no_argument, NULL, KEY_JSON},
     {"quiet", no_argument, NULL, KEY_QUIET},
     {"version", no_argument, NULL, KEY_VERSION},
@@ -60,7 +63,7 @@ static const struct option table[] = {
 struct command {
     struct app_data_options data;
     struct app_device_options device_options;
-    bool sliding, strided, json;
+    bool sliding, strided, json, side_given;
     uint64_t batch, bytes;
     double words;
     const char *checkpoint_path;
@@ -100,7 +103,13 @@ static int take_own(struct command *c, int key, const char *value)
     case KEY_SIDE:
         chosen = take_choice(value, "side", sides, 3);
         c->data.choice.side = chosen > 0 ? (enum pipeline_side)chosen : PIPELINE_SIDE_ALL;
+        c->side_given = true;
         return chosen < 0 ? -1 : 1;
+    case KEY_SEED:
+        if (app_number(value, 0, 0x1p63, &(double){0}) < 0)
+            return app_fail(-1, "--seed wants a number, not '%s'", value);
+        app_note("--seed has no effect: mb-eval draws no random numbers");
+        return 1;
     case KEY_STRIDED:
         return c->strided = true;
     case KEY_BATCH:
@@ -280,6 +289,10 @@ static int run(struct command *c, int argc, char **argv)
         return app_fail(APP_USAGE, "a CHECKPOINT and DATA are needed; mb-eval --help shows how");
     if (c->data.choice.side != PIPELINE_SIDE_ALL && !(c->data.choice.val_fraction > 0))
         return app_fail(APP_USAGE, "--side wants --val-fraction, the same as in training");
+    if (!c->side_given && c->data.choice.val_fraction > 0)
+        c->data.choice.side = PIPELINE_SIDE_VAL;
+    else if (c->data.choice.side == PIPELINE_SIDE_ALL)
+        c->data.choice.val_fraction = 0;
     c->checkpoint_path = argv[optind];
     int status = open_data(c, argc - optind - 1, argv + optind + 1);
     if (status == APP_DONE)
