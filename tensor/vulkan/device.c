@@ -128,8 +128,8 @@ static void find_limits(struct vulkan_found *f, bool core)
                               : four.maxBufferSize;
     f->info.allocation_bytes = most - VULKAN_SLACK - most % VULKAN_SLACK;
     memcpy(f->uuid, eleven.deviceUUID, sizeof(f->uuid));
-    snprintf(f->info.driver, sizeof(f->info.driver), "%.100s %.100s", twelve.driverName,
-             twelve.driverInfo);
+    snprintf(f->info.driver, sizeof(f->info.driver), "%.100s%s%.100s", twelve.driverName,
+             *twelve.driverInfo ? " " : "", twelve.driverInfo);
 
     VkPhysicalDeviceMemoryProperties memory;
     vkGetPhysicalDeviceMemoryProperties(f->physical, &memory);
