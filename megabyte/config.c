@@ -57,12 +57,12 @@ static const struct {
     struct megabyte_config config;
 } presets[] = {
     {"about 3 M parameters, made for two processor cores",
-     {.preset = "tiny", .seq_len = 512, .patch_size = 4, .global = {256, 3, 4},
-      .local = {128, 2, 2}, .init = 0.04, .init_embedding = 0.04, .lr = 2e-3, .warmup = 50,
-      .batch = 8, PAPER_OPTIMIZER}},
+     {.preset = "tiny", .seq_len = 512, .patch_size = 8, .global = {256, 3, 4},
+      .local = {128, 2, 2}, .init = 0.02, .init_embedding = 0.03, .lr = 1e-3, .warmup = 50,
+      .batch = 4, PAPER_OPTIMIZER}},
     {"about 22 M parameters, for a small GPU or a patient processor",
      {.preset = "small", .seq_len = 1024, .patch_size = 8, .global = {512, 6, 8},
-      .local = {256, 4, 4}, .init = 0.03, .init_embedding = 0.03, .lr = 1e-3, .warmup = 200,
+      .local = {256, 4, 4}, .init = 0.02, .init_embedding = 0.02, .lr = 1e-3, .warmup = 200,
       .batch = 16, PAPER_OPTIMIZER}},
     {"about 126 M parameters, for a GPU",
      {.preset = "base", .seq_len = 4096, .patch_size = 8, .global = {1024, 8, 16},
