@@ -4,6 +4,28 @@
 
 #define CHUNK 16384 /* elements that one workgroup adds; more of them take a second step */
 
+#define BLOCK 512 /* elements that are summed in single precision at a time */
+
+static double sum_chunk(const float *x, uint32_t count, bool square)
+{
+    double total = 0;
+    for (uint32_t first = 0; first < count; first += BLOCK) {
+        const uint32_t end = count - first < BLOCK ? count : first + BLOCK;
+        float sum = 0;
+        if (square) {
+#pragma omp simd reduction(+ : sum)
+            for (uint32_t j = first; j < end; j++)
+                sum += x[j] * x[j];
+        } else {
+#pragma omp simd reduction(+ : sum)
+            for (uint32_t j = first; j < end; j++)
+                sum += x[j];
+        }
+        total += sum;
+    }
+    return total;
+}
+
 static void sum_cpu(const void *params)
 {
     const struct sum_params *p = params;
@@ -14,17 +36,7 @@ static void sum_cpu(const void *params)
         const uint64_t begin = (uint64_t)i * p->chunk, left = p->count - begin;
         const uint32_t count = left < p->chunk ? (uint32_t)left : p->chunk;
         const float *x = f32_at(p->x) + begin;
-        float sum = 0;
-        if (p->flags & SUM_SQUARE) {
-#pragma omp simd reduction(+ : sum)
-            for (uint32_t j = 0; j < count; j++)
-                sum += x[j] * x[j];
-        } else {
-#pragma omp simd reduction(+ : sum)
-            for (uint32_t j = 0; j < count; j++)
-                sum += x[j];
-        }
-        f32_at(p->y)[i] = factor * sum;
+        f32_at(p->y)[i] = (float)(factor * sum_chunk(x, count, p->flags & SUM_SQUARE));
     }
 }
 
