@@ -11,7 +11,11 @@ enum { MEMBERS = 100000 };
 
 static const uint64_t FIVE_GB = 5000000000ull;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifndef __has_feature /* clang's way to tell; gcc's are the macros below */
+#define __has_feature(feature) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) ||                               \
+    __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 static const long LIMIT_KIB = 1L << 40; /* a sanitizer's own memory is not ours to bound */
 #else
 static const long LIMIT_KIB = 64 * 1024;

@@ -36,7 +36,8 @@ static int try_read(const char *path, enum pipeline_on_corrupt policy, uint8_t *
         result = pipeline_stream_next(o.stream, &data, &n);
         if (result == 0) {
             CHECK(*size + n <= room);
-            memcpy(to + *size, data, n);
+            if (n) /* at the end there are no bytes to copy, and no address */
+                memcpy(to + *size, data, n);
             *size += n;
         }
     }
