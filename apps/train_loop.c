@@ -191,7 +191,7 @@ static void settle_steps(struct train *t, const struct meter *m)
     const double budget = t->options->minutes * 60, spent = app_seconds() - m->began;
     const uint64_t done = t->step - m->began_step;
 
-    if (t->steps || done < 2 || spent < 0.1 * budget)
+    if (t->steps || done < 2 || spent < 0.2 * budget)
         return;
     const double left = (budget - spent) / (spent / (double)done);
     t->steps = t->step + (left > 1 ? (uint64_t)left : 1);
