@@ -17,7 +17,7 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}" OMP_WAIT_POLICY=passive
 cpu="--device cpu"
 tiny="--preset tiny --set seq_len=64 --set global.dim=32 --set global.heads=2
     --set global.layers=1 --set local.dim=16 --set local.heads=2 --set local.layers=1
-    --set batch=4 --set warmup=5 --set lr=0.01"
+    --set patch_size=4 --set batch=4 --set warmup=5 --set lr=0.01"
 
 fail() {
     echo "failed: $*" >&2
