@@ -46,7 +46,7 @@ struct tensor_kernel {
 struct tensor_pass {
     const struct tensor_kernel *kernel;
     const char *label;
-    struct tensor *arg[TENSOR_PASS_ARGS]; /* NULL: address 0 */
+    struct tensor *arg[TENSOR_PASS_ARGS]; /* NULL: a flag tells the kernel not to use it */
     double flops, bytes;
     _Alignas(8) unsigned char params[TENSOR_PARAMS_MAX];
 };
@@ -97,7 +97,7 @@ struct tensor *tensor_graph_view(struct tensor_graph *g, struct tensor *t, uint6
                                  uint32_t rank, const uint32_t *shape);
 
 /* Appends a pass. `params` is copied; its leading addresses are ignored and filled in by the
- * planner from `args` (kernel->args of them, NULL for address 0). `flops` counts 2 for a
+ * planner from `args` (kernel->args of them, NULL for none). `flops` counts 2 for a
  * multiply-add. */
 void tensor_graph_pass(struct tensor_graph *g, const struct tensor_kernel *kernel,
                        const void *params, struct tensor *const *args, double flops);

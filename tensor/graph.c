@@ -73,6 +73,16 @@ static struct tensor_range range_of(const struct tensor *t, bool write)
     return (struct tensor_range){begin, begin + (s->temporary ? s->size : tensor_size(t)), write};
 }
 
+/* What stands in for a tensor that a pass does without: some drivers (lavapipe of Mesa 26) read
+ * through an address even where the branch around it is not taken, so it must be one that exists. */
+static const struct tensor *stand_in(const struct tensor_pass *pass)
+{
+    uint32_t i = 0;
+    while (i + 1 < pass->kernel->args && !pass->arg[i])
+        i++;
+    return pass->arg[i];
+}
+
 static int fill_step(struct tensor_graph *g, const struct tensor_pass *pass,
                      struct tensor_step *step)
 {
@@ -85,7 +95,7 @@ static int fill_step(struct tensor_graph *g, const struct tensor_pass *pass,
                                "%s: %s: tensor %s lies in an arena without memory; commit it "
                                "before the graph is finished",
                                g->name, pass->kernel->name, t->name ? t->name : "");
-        const uint64_t address = tensor_address(t);
+        const uint64_t address = tensor_address(t ? t : stand_in(pass));
         memcpy(step->params + 8 * i, &address, sizeof address);
         step->range[i] = range_of(t, pass->kernel->writes >> i & 1);
     }
