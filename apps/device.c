@@ -16,10 +16,12 @@ void app_calm_threads(char **argv)
         return;
     char self[4096]; /* where it cannot be found or run, all works without */
     const ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (length <= 0 || setenv("GOMP_SPINCOUNT", SPINS, 1))
+    if (length <= 0)
         return;
     self[length] = '\0';
-    execv(self, argv);
+    /* Under a loader that was called by name the file that runs is the loader's. */
+    if (!strcmp(basename(self), basename(argv[0])) && setenv("GOMP_SPINCOUNT", SPINS, 1) == 0)
+        execv(self, argv);
 }
 
 const char app_device_help[] =
