@@ -3,8 +3,8 @@
  *     DIR/checkpoints/00000500/
  *         model.safetensors       weights; its metadata holds the settings, so that it stands alone
  *         optimizer.safetensors   moments and whatever else training needs; not there without any
- *         state.json              written last: format version, digests of the others, caller's
- * state
+ *         state.json              written last: format version, digests of the others, and the
+ *                                 caller's state
  *
  * A checkpoint is complete or absent, at every moment and after every crash or failing write, and
  * an earlier one is removed only when a later one is complete and durable.
@@ -20,8 +20,8 @@
 #include "megabyte/run.h"
 #include "tensor/safetensors.h"
 
-#define MEGABYTE_CHECKPOINT_VERSION                                                                \
-    1 /* of state.json and the tensor files; newer ones are refused */
+/* Of state.json and the tensor files; newer ones are refused. */
+#define MEGABYTE_CHECKPOINT_VERSION 1
 
 enum megabyte_checkpoint_file {
     MEGABYTE_CHECKPOINT_MODEL,
