@@ -3,11 +3,11 @@
  *     DIR/lock                         held by the process that trains here; its text is its id
  *     DIR/config.json                  the settings of the newest checkpoint
  *     DIR/latest                       one line, "checkpoints/00000500": the newest complete one
- *     DIR/checkpoints/00000500/        complete (megabyte/checkpoint.h); steps have 8 digits or more
+ *     DIR/checkpoints/00000500/        complete (megabyte/checkpoint.h); steps: 8 digits or more
  *     DIR/checkpoints/00000500.new/    complete too, about to take the place of 00000500
  *     DIR/checkpoints/.tmp-00000500-1234/
- *                                      being written or removed by process 1234, or left by a crash;
- *                                      never read
+ *                                      being written or removed by process 1234, or left by a
+ *                                      crash; never read
  *
  * Only the owner of the lock writes; anyone may read at any time. Nothing else in these folders is
  * touched, however it is called.

@@ -74,7 +74,7 @@ static struct tensor_range range_of(const struct tensor *t, bool write)
 }
 
 /* What stands in for a tensor that a pass does without: some drivers (lavapipe of Mesa 26) read
- * through an address even where the branch around it is not taken, so it must be one that exists. */
+ * through an address even where the branch around it is not taken, so it must be a real one. */
 static const struct tensor *stand_in(const struct tensor_pass *pass)
 {
     uint32_t i = 0;
