@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STEPS 400
+#define STEPS 600
 #define TEST  8192 /* bytes that training has not seen */
 
 /* A language of 8 letters: a byte follows from the three before it, but for one in eight. The
@@ -98,7 +98,7 @@ void check_strided_gain(void)
     c.seq_len = 64;
     c.patch_size = 8;
     c.global = (struct megabyte_stage){128, 1, 4};
-    c.local = (struct megabyte_stage){16, 1, 1};
+    c.local = (struct megabyte_stage){8, 1, 1}; /* too narrow to learn it all */
     c.batch = 16;
     c.init = c.init_embedding = 0.04; /* what learns this little language in a few seconds */
     c.lr = 2e-3;
@@ -118,7 +118,7 @@ void check_strided_gain(void)
     printf("\n     bits a byte: basic %.4f, strided %.4f, sliding %.4f, both %.4f\n", basic,
            strided, sliding, both);
     const double begin = (bits[0] + bits[1]) / 2, end = (bits[6] + bits[7]) / 2;
-    CHECK(end > begin + 0.04, "bits rise from %g to %g within a patch only", begin, end);
+    CHECK(end > begin + 0.1, "bits rise from %g to %g within a patch only", begin, end);
     CHECK(strided < basic - 0.02, "strided inference: %g bits, basic %g", strided, basic);
     CHECK(sliding < basic, "sliding inference: %g bits, basic %g", sliding, basic);
     CHECK(both < sliding - 0.02, "strided and sliding: %g bits, sliding %g", both, sliding);
