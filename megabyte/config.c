@@ -62,7 +62,7 @@ static const struct {
       .batch = 4, PAPER_OPTIMIZER}},
     {"about 22 M parameters, for a small GPU or a patient processor",
      {.preset = "small", .seq_len = 1024, .patch_size = 8, .global = {512, 6, 8},
-      .local = {256, 4, 4}, .init = 0.02, .init_embedding = 0.02, .lr = 1e-3, .warmup = 200,
+      .local = {256, 4, 4}, .init = 0.01, .init_embedding = 0.03, .lr = 1e-3, .warmup = 200,
       .batch = 16, PAPER_OPTIMIZER}},
     {"about 126 M parameters, for a GPU",
      {.preset = "base", .seq_len = 4096, .patch_size = 8, .global = {1024, 8, 16},
