@@ -23,7 +23,7 @@ static double processor_seconds(void)
 
 static int one_pass(struct pipeline_stream *stream, struct pass *p)
 {
-    const struct pipeline_position start = {0, 0, 0};
+    const struct pipeline_position start = {0};
     const double began = app_seconds(), processor = processor_seconds();
     const uint8_t *data;
     size_t n = 1;

@@ -227,10 +227,14 @@ const char app_data_help[] =
     "Data:\n"
     "  DATA is an archive (tar, cpio, zip, 7z, ar, iso) or any file, also under gzip, bzip2, xz,\n"
     "  lzma, zstd or lz4; a folder; or a glob.\n"
+    "  --jsonl-field NAME     of JSON lines take the text under NAME, of other files all bytes\n"
+    "  --nested N             open archives inside archives to this depth (3; 0: as they are)\n"
     "  --include GLOB         take only members whose name matches (* also matches /); repeatable\n"
     "  --exclude GLOB         take no member whose name matches; repeatable\n"
     "  --val-fraction F       hold out this share (0 to 1) of the members, by a hash of the name\n"
-    "  --on-corrupt stop|skip stop at a damaged member, or pass it over and count it (stop)\n"
+    "  --on-corrupt stop|skip stop at a damaged member or line, or pass it over and count it\n"
+    "                         (stop)\n"
+    "  --max-ratio X          refuse what unfolds to over 8 GiB and X times its size (1000)\n"
     "  --io auto|uring|threads how to read (auto)\n";
 
 /* Adds to a list of patterns; lists grow by doubling at powers of two. */
@@ -250,6 +254,7 @@ static int add_pattern(const char *const **list, size_t *n, const char *pattern)
 int app_data_option(struct app_data_options *o, int key, const char *argument)
 {
     static const char *const modes[] = {"auto", "uring", "threads"};
+    double number;
 
     switch (key) {
     case APP_KEY_INCLUDE:
@@ -265,6 +270,22 @@ int app_data_option(struct app_data_options *o, int key, const char *argument)
     case APP_KEY_VAL_FRACTION:
         if (app_number(argument, 0, 1, &o->choice.val_fraction) < 0)
             return app_fail(-1, "--val-fraction %s: it is a number from 0 to 1", argument);
+        return 1;
+    case APP_KEY_NESTED:
+        if (app_number(argument, 0, PIPELINE_MAX_NESTED, &number) < 0 || number != floor(number))
+            return app_fail(-1, "--nested %s: it is a whole number from 0 to %d", argument,
+                            PIPELINE_MAX_NESTED);
+        o->choice.nested = (uint32_t)number;
+        return 1;
+    case APP_KEY_MAX_RATIO:
+        if (app_number(argument, 1, HUGE_VAL, &o->choice.max_ratio) < 0)
+            return app_fail(-1, "--max-ratio %s: it is a number from 1 up, or inf", argument);
+        return 1;
+    case APP_KEY_JSONL_FIELD:
+        if (!*argument)
+            return app_fail(-1, "--jsonl-field: it is the name of a field, as in "
+                                "--jsonl-field text");
+        o->choice.content.jsonl_field = argument;
         return 1;
     case APP_KEY_IO:
         for (int i = 0; i < 3; i++) {
@@ -292,5 +313,5 @@ void app_report_damage(const struct pipeline_stream *stream)
 
     if (n)
         app_note("%llu damaged %s passed over", (unsigned long long)n,
-                 n == 1 ? "member or source was" : "members or sources were");
+                 n == 1 ? "member or part of one was" : "members or parts of them were");
 }

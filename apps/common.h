@@ -83,6 +83,9 @@ struct app_data_options {
     enum pipeline_io_mode io;
 };
 
+/* The values without any option. */
+#define APP_DATA_DEFAULTS {.choice = {.nested = 3, .max_ratio = 1000}}
+
 /* Rows for a table of getopt_long, with keys of their own ... */
 enum {
     APP_KEY_INCLUDE = 0x1000,
@@ -90,13 +93,19 @@ enum {
     APP_KEY_ON_CORRUPT,
     APP_KEY_VAL_FRACTION,
     APP_KEY_IO,
+    APP_KEY_NESTED,
+    APP_KEY_MAX_RATIO,
+    APP_KEY_JSONL_FIELD,
 };
 #define APP_DATA_OPTIONS \
     {"include", required_argument, NULL, APP_KEY_INCLUDE}, \
         {"exclude", required_argument, NULL, APP_KEY_EXCLUDE}, \
         {"on-corrupt", required_argument, NULL, APP_KEY_ON_CORRUPT}, \
         {"val-fraction", required_argument, NULL, APP_KEY_VAL_FRACTION}, \
-        {"io", required_argument, NULL, APP_KEY_IO}
+        {"io", required_argument, NULL, APP_KEY_IO}, \
+        {"nested", required_argument, NULL, APP_KEY_NESTED}, \
+        {"max-ratio", required_argument, NULL, APP_KEY_MAX_RATIO}, \
+        {"jsonl-field", required_argument, NULL, APP_KEY_JSONL_FIELD}
 
 /* ... and the text about them for --help. */
 extern const char app_data_help[];

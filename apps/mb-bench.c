@@ -178,7 +178,8 @@ static int run(struct bench_options *o, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct bench_options o = {.steps = 5, .warm_up = 2, .bytes = 256, .size = 1024, .seed = 1};
+    struct bench_options o = {.data = APP_DATA_DEFAULTS, .steps = 5, .warm_up = 2, .bytes = 256,
+                              .size = 1024, .seed = 1};
 
     app_calm_threads(argv);
     app_start("mb-bench");

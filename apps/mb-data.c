@@ -160,7 +160,7 @@ static json_t *member_json(const struct pipeline_source *source, const struct pi
 static bool listed(const struct command *c, const struct pipeline_archive *a,
                    const struct pipeline_member *m)
 {
-    return pipeline_choice_takes(&c->data.choice, m->name) &&
+    return pipeline_choice_takes(&c->data.choice, m) &&
            (pipeline_archive_single(a) ||
             pipeline_choice_on_side(&c->data.choice, pipeline_name_hash(m->name)));
 }
@@ -168,8 +168,9 @@ static bool listed(const struct command *c, const struct pipeline_archive *a,
 static int list_source(struct command *c, const struct pipeline_source *source, json_t *list)
 {
     struct pipeline_archive *archive;
+    const struct pipeline_archive_params params = pipeline_choice_archive_params(&c->data.choice);
     struct pipeline_member m;
-    int result = pipeline_archive_open(c->io, source, &archive);
+    int result = pipeline_archive_open(c->io, source, &params, &archive);
 
     if (result < 0)
         return result;
@@ -379,7 +380,7 @@ int main(int argc, char **argv)
         const char *name;
         int (*run)(struct command *);
     } commands[] = {{"ls", run_ls}, {"cat", run_cat}, {"stat", run_stat}};
-    struct command c = {0};
+    struct command c = {.data = APP_DATA_DEFAULTS};
     int (*run)(struct command *) = NULL;
     int status, result;
 

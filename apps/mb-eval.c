@@ -304,7 +304,7 @@ static int run(struct command *c, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct command c = {0};
+    struct command c = {.data = APP_DATA_DEFAULTS};
 
     app_calm_threads(argv);
     app_start("mb-eval");

@@ -227,7 +227,8 @@ static int parse(int argc, char **argv, struct train_options *o)
 {
     int taken = 1;
 
-    *o = (struct train_options){.out = "mb-run", .seed = 1, .save_every = 500, .keep = 3,
+    *o = (struct train_options){.data = APP_DATA_DEFAULTS, .out = "mb-run", .seed = 1,
+                                .save_every = 500, .keep = 3,
                                 .val_bytes = 256 << 10, .val_every = UINT64_MAX, .log_every = 10};
     megabyte_config_preset("tiny", &o->config);
     argv[0] = "mb-train"; /* for getopt's messages */

@@ -40,7 +40,7 @@ static bool go_on(void *user, uint64_t bytes, double nats)
 
 static int score(struct train *t)
 {
-    const struct pipeline_position start = {0, 0, 0};
+    const struct pipeline_position start = {0};
     struct megabyte_evaluation_params params = {
         .limit = t->options->val_bytes, .read = read_stream, .progress = go_on,
         .user = t->val_stream};

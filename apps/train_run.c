@@ -42,10 +42,12 @@ static json_t *describe_choice(const struct train *t)
 {
     const struct pipeline_choice *c = &t->options->data.choice;
 
-    return json_pack("{s:o, s:o, s:f, s:b, s:I}", "include", patterns(c->include, c->n_include),
-                     "exclude", patterns(c->exclude, c->n_exclude), "val_fraction", c->val_fraction,
+    return json_pack("{s:o, s:o, s:f, s:b, s:I, s:I, s:s?}", "include",
+                     patterns(c->include, c->n_include), "exclude",
+                     patterns(c->exclude, c->n_exclude), "val_fraction", c->val_fraction,
                      "skip_corrupt", c->on_corrupt == PIPELINE_CORRUPT_SKIP, "seq_len",
-                     (json_int_t)t->model->config.seq_len);
+                     (json_int_t)t->model->config.seq_len, "nested", (json_int_t)c->nested,
+                     "jsonl_field", c->content.jsonl_field);
 }
 
 static json_t *describe_sources(const struct train *t)
@@ -65,10 +67,10 @@ static json_t *describe_sources(const struct train *t)
 
 static json_t *describe_cursor(const struct pipeline_cursor *c)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "epoch", (json_int_t)c->epoch, "block",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "epoch", (json_int_t)c->epoch, "block",
                      (json_int_t)c->block, "window", (json_int_t)c->window, "source",
-                     (json_int_t)c->source, "member", (json_int_t)c->member, "offset",
-                     (json_int_t)c->offset);
+                     (json_int_t)c->at.source, "member", (json_int_t)c->at.member, "inner",
+                     (json_int_t)c->at.inner, "offset", (json_int_t)c->at.offset);
 }
 
 static char *state_text(const struct train *t)
@@ -91,16 +93,18 @@ static char *state_text(const struct train *t)
 
 static int read_cursor(json_t *object, struct pipeline_cursor *c)
 {
-    json_int_t v[6];
+    json_int_t v[7];
 
-    if (json_unpack(object, "{s:I, s:I, s:I, s:I, s:I, s:I}", "epoch", &v[0], "block", &v[1],
-                    "window", &v[2], "source", &v[3], "member", &v[4], "offset", &v[5]))
+    if (json_unpack(object, "{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "epoch", &v[0], "block", &v[1],
+                    "window", &v[2], "source", &v[3], "member", &v[4], "inner", &v[5], "offset",
+                    &v[6]))
         return -1;
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < 7; i++)
         if (v[i] < 0)
             return -1;
     *c = (struct pipeline_cursor){(uint64_t)v[0], (uint64_t)v[1], (uint64_t)v[2],
-                                  (uint64_t)v[3], (uint64_t)v[4], (uint64_t)v[5]};
+                                  {(uint64_t)v[3], (uint64_t)v[4], (uint64_t)v[5],
+                                   (uint64_t)v[6]}};
     return 0;
 }
 

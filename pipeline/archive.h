@@ -10,6 +10,12 @@
  *                                   path
  *     a folder                      its files as they are, not decoded; names relative to it
  *
+ * A member of an archive that is itself an archive or compressed is opened in its place, down to a
+ * depth that the caller chooses: the members of `a.tar` in the source have names like
+ * `a.tar/dir/file`, and what is only compressed keeps its name and becomes its decompressed bytes.
+ * One layer of compression is taken off, never two. A zip or 7z inside is held in memory while it
+ * is open, up to 256 MiB; a larger zip is read in order, a larger 7z is refused.
+ *
  * The bytes decide what a file is, not its name, and no other formats are switched on: a text is
  * never taken for an archive. Only regular files have bytes. Folders, symbolic links, devices and
  * hard links that carry no bytes of their own are members without bytes, as in `bsdtar -xO`.
@@ -38,20 +44,59 @@ struct pipeline_member {
     const char *target; /* of a symbolic or hard link; else NULL */
     char type;          /* '-' file, 'd' folder, 'l' symbolic link, 'h' hard link, 'o' other */
     bool has_bytes;     /* pipeline_archive_read will look for bytes */
-    uint64_t index;     /* 0, 1, 2 ... counting members of every type */
-    int64_t size;       /* bytes when decoded; -1 if the header does not say */
+    bool whole;         /* it is in an archive of which params.enter took all */
+    uint64_t index;     /* 0, 1, 2 ... counting the source's own members of every type */
+    uint64_t inner;     /* of an archive inside: 0, 1, 2 ... counting its members at all depths */
+    int64_t size;       /* bytes as they are in the member; -1 if the header does not say */
     int64_t time;       /* last change, seconds since 1970; -1 if the header does not say */
     uint32_t mode;      /* permission bits; 0 if the header does not say */
+};
+
+/* What to do about a member that is an archive or compressed. */
+enum pipeline_enter {
+    PIPELINE_ENTER_PASS, /* it is a member like others, its bytes as they are */
+    PIPELINE_ENTER_LOOK, /* its members are given */
+    PIPELINE_ENTER_TAKE, /* its members are given, with `whole` set */
+};
+
+enum { PIPELINE_MAX_NESTED = 8 };
+
+/*
+ * What is inside a member. Zeroed = its bytes as they are.
+ *     jsonl_field  a member that is JSON lines becomes the texts under this key, line by line, end
+ *                  to end; others stay as they are. JSON lines are what is named .jsonl or .ndjson
+ *                  (.gz and the like may follow), or begins with a line that is a JSON object with
+ *                  a text under the key. Empty lines are passed over. A line that is not an object
+ *                  with a text under the key, or is longer than 256 MiB, is damage.
+ */
+struct pipeline_content {
+    const char *jsonl_field; /* borrowed; NULL: none */
+};
+
+/* How a source is read. Zeroed = nothing inside is opened, no limit. */
+struct pipeline_archive_params {
+    uint32_t nested;  /* archives inside archives are opened down to this depth, at most
+                         PIPELINE_MAX_NESTED; 0: none */
+    double max_ratio; /* a source of which more than 8 GiB came out, and more than max_ratio bytes
+                         for each byte read, is refused with -EFBIG; 0: no limit */
+    struct pipeline_content content;
+    enum pipeline_enter (*enter)(void *user, const char *name); /* NULL: all are taken */
+    /* A part of the present member, a line counted from 1, cannot be decoded, as pipeline_error()
+     * says. 0: it is passed over; else reading fails with what it returns. NULL: reading fails. */
+    int (*damaged)(void *user, uint64_t part);
+    void *user;
 };
 
 struct pipeline_archive;
 
 /*
- * Open a source and find out what it is. io and source must outlive the archive.
+ * Open a source and find out what it is. io and source must outlive the archive; *params is copied,
+ * NULL is all zeros.
  * Errors: those of pipeline_file_open; -EBADMSG, -EPROTONOSUPPORT (see pipeline.h).
  * Thread-safety: an archive belongs to one thread at a time.
  */
 int pipeline_archive_open(struct pipeline_io *io, const struct pipeline_source *source,
+                          const struct pipeline_archive_params *params,
                           struct pipeline_archive **out);
 
 /* Frees it and sets *archive to NULL; NULL is left alone. */
@@ -60,26 +105,33 @@ void pipeline_archive_close(struct pipeline_archive **archive);
 /*
  * The next member; bytes of the present one that were not read are passed over (where the format
  * allows, without decoding them). 1: *member is filled in. 0: there are no more.
- * Errors: -EBADMSG, -EPROTONOSUPPORT and what reading the file says. After -EBADMSG one may try to
- * go on; if the archive cannot, the next call fails again.
+ * Errors: -EBADMSG, -EPROTONOSUPPORT, -EFBIG (see params) and what reading the file says; index and
+ * inner of *member then tell the place of this failure from others. After the first two one may try
+ * to go on: an archive inside is left if it cannot, and if the source cannot, the next call fails
+ * again.
  */
 int pipeline_archive_next(struct pipeline_archive *archive, struct pipeline_member *member);
 
 /*
- * The next bytes of the present member; holes of sparse files are zeros. *size is 0 at its end.
+ * The next bytes of the present member's content; holes of sparse files are zeros. *size is 0 at
+ * its end.
  * *data belongs to the archive and holds until the next call with it.
  * Errors: as pipeline_archive_next. Bytes that came before the damage was found have been given.
  */
 int pipeline_archive_read(struct pipeline_archive *archive, const uint8_t **data, size_t *size);
 
 /*
- * Go to byte `offset` of member `index`, from wherever it stands: afterwards pipeline_archive_read
- * gives the bytes from there. Goes there directly where the source is a plain file or a folder;
- * passes over what is before it otherwise, starting again from the front if it lies behind.
- * *member may be NULL. Errors: -ESTALE if there is no such place, else as pipeline_archive_next.
+ * Go to byte `offset` of member (index, inner), from wherever it stands: afterwards
+ * pipeline_archive_read gives the bytes from there. Goes there directly where the source is a plain
+ * file or a folder; passes over what is before it otherwise, starting again from the front if it
+ * lies behind. *member may be NULL. Errors: -ESTALE if there is no such place, else as
+ * pipeline_archive_next.
  */
-int pipeline_archive_seek(struct pipeline_archive *archive, uint64_t index, uint64_t offset,
-                          struct pipeline_member *member);
+int pipeline_archive_seek(struct pipeline_archive *archive, uint64_t index, uint64_t inner,
+                          uint64_t offset, struct pipeline_member *member);
+
+/* Goes where pipeline_archive_next gives member (index, 0). Errors: as pipeline_archive_seek. */
+int pipeline_archive_skip_to(struct pipeline_archive *archive, uint64_t index);
 
 /* "plain", "tar", "cpio", "zip", "7z", "ar", "iso9660" or "folder". */
 const char *pipeline_archive_format(const struct pipeline_archive *archive);
@@ -93,7 +145,7 @@ bool pipeline_archive_single(const struct pipeline_archive *archive);
 /* Whether a member can be reached past a damaged one: true for zip, iso9660 and folders. */
 bool pipeline_archive_random(const struct pipeline_archive *archive);
 
-/* Bytes of the source, as it lies on disk, that were read so far: for showing progress. */
+/* Bytes of the source, as it lies on disk, that were read so far. */
 uint64_t pipeline_archive_input(const struct pipeline_archive *archive);
 
 #endif

@@ -74,8 +74,7 @@ static bool ends_with(const char *name, size_t length, const char *suffix)
     return length > n && !strncasecmp(name + length - n, suffix, n);
 }
 
-/* Length of the name without .gz and the like; .tgz and the like are left for promises_tar. */
-static size_t without_filter(const char *name)
+size_t pipeline_detect_bare_length(const char *name)
 {
     static const char *const suffixes[] = {".gz", ".bz2", ".xz", ".lzma", ".zst", ".lz4"};
     size_t length = strlen(name);
@@ -97,7 +96,7 @@ static bool promises_tar(const char *name)
         if (ends_with(name, length, suffixes[i]))
             return true;
     }
-    return ends_with(name, without_filter(name), ".tar");
+    return ends_with(name, pipeline_detect_bare_length(name), ".tar");
 }
 
 /* A tar header carries a checksum of itself; old tars summed signed bytes. */

@@ -52,6 +52,9 @@ enum detect_format pipeline_detect_format(const uint8_t *head, size_t n, const c
  */
 const char *pipeline_detect_promise(const uint8_t *head, size_t n, const char *name, bool *cut);
 
+/* Length of the name without .gz and the like; .tgz and the like stay. */
+size_t pipeline_detect_bare_length(const char *name);
+
 const char *pipeline_filter_name(enum detect_filter filter);
 const char *pipeline_format_name(enum detect_format format);
 

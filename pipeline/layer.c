@@ -27,12 +27,36 @@ int pipeline_layer_read(struct layer *layer, const void **data, size_t *size)
     }
     if (*size) {
         /* Not before: who reads the end may still look at what came last. */
-        free(layer->head);
+        free(layer->owned);
+        layer->owned = NULL;
         layer->head = NULL;
-        layer->head_size = layer->head_at = 0;
+        layer->head_size = layer->head_at = layer->room = 0;
     }
     layer->position += *size;
     return result;
+}
+
+/* Puts n bytes behind the head. One run of bytes stays where it is, the layer's below; what is
+ * joined becomes our own. */
+static int append(struct layer *layer, const uint8_t *more, size_t n)
+{
+    size_t room = layer->room ? layer->room : 1024;
+    uint8_t *owned;
+
+    while (room < layer->head_size + n)
+        room *= 2;
+    owned = room == layer->room ? layer->owned : realloc(layer->owned, room);
+    if (!owned)
+        return pipeline_fail(ENOMEM, "out of memory");
+    if (!layer->room && layer->head_size)
+        memcpy(owned, layer->head, layer->head_size);
+    if (n)
+        memcpy(owned + layer->head_size, more, n);
+    layer->owned = owned;
+    layer->room = room;
+    layer->head = owned;
+    layer->head_size += n;
+    return 0;
 }
 
 int pipeline_layer_peek(struct layer *layer, size_t want, const uint8_t **data, size_t *size)
@@ -40,26 +64,54 @@ int pipeline_layer_peek(struct layer *layer, size_t want, const uint8_t **data, 
     int result = layer->error;
 
     while (result == 0 && layer->head_size < want) {
-        const void *more;
+        const void *more = NULL;
         size_t n = 0;
-        uint8_t *head;
 
+        /* Reading on may overwrite what was only borrowed. */
+        if (layer->head_size && !layer->room && (result = append(layer, NULL, 0)) < 0)
+            return result;
         result = layer->read(layer, &more, &n);
         if (result < 0)
             layer->error = result;
         if (result < 0 || n == 0)
             break;
-        head = realloc(layer->head, layer->head_size + n);
-        if (!head)
-            return pipeline_fail(ENOMEM, "out of memory");
-        memcpy(head + layer->head_size, more, n);
-        layer->head = head;
-        layer->head_size += n;
+        if (layer->head_size == 0) {
+            layer->head = more;
+            layer->head_size = n;
+        } else if ((result = append(layer, more, n)) < 0) {
+            return result;
+        }
     }
     *data = layer->head;
     *size = layer->head_size;
     /* What could be read counts; the failure comes again behind it. */
     return layer->head_size ? 0 : result;
+}
+
+static int held_seek(struct layer *layer, uint64_t offset)
+{
+    layer->head_at = (size_t)offset;
+    return 0;
+}
+
+int pipeline_layer_hold(struct layer *layer, size_t most)
+{
+    const uint8_t *data;
+    size_t n;
+    int result;
+
+    if (layer->seek)
+        return 0;
+    result = pipeline_layer_peek(layer, most + 1, &data, &n);
+    if (result == 0)
+        result = layer->error;
+    if (result < 0 || n > most)
+        return result;
+    if (n && !layer->room && (result = append(layer, NULL, 0)) < 0)
+        return result;
+    layer->seek = held_seek;
+    layer->size = n;
+    return 0;
 }
 
 int pipeline_layer_seek(struct layer *layer, uint64_t offset)
@@ -102,7 +154,7 @@ void pipeline_layer_destroy(struct layer **layer)
     if (!dead)
         return;
     dead->close(dead);
-    free(dead->head);
+    free(dead->owned);
     free(dead);
     *layer = NULL;
 }

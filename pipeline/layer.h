@@ -1,8 +1,8 @@
 /*
  * One layer of decoding: bytes in order from below, bytes in order upward; not installed.
  *
- * A file is a layer, a decompressor on a layer is a layer, and (when archives inside archives are
- * read) a member of an archive is one. An archive format then sits on the top-most layer. Because
+ * A file is a layer, a decompressor on a layer is a layer, and a member of an archive is one. An
+ * archive format sits on the top-most layer (container.h). Because
  * we hold the decoded bytes between the layers ourselves, we can see what libarchive alone would
  * not tell: whether a tar had its end marker, and whether bytes were left over.
  */
@@ -21,12 +21,15 @@ struct layer {
     /* Go to a byte of this layer; NULL where that is impossible. */
     int (*seek)(struct layer *layer, uint64_t offset);
     void (*close)(struct layer *layer);
-    uint64_t size;     /* bytes of the layer, if seek is there */
-    uint64_t position; /* bytes from the start to the next byte that pipeline_layer_read gives */
-    uint8_t *head;     /* bytes that were looked at and not yet given */
-    size_t head_size, head_at;
-    int error;     /* what the first failure returned; it is returned again from then on */
-    char why[256]; /* in words, without the file's name */
+    uint64_t size;       /* bytes of the layer, if seek is there */
+    uint64_t position;   /* bytes from the start to the next byte that pipeline_layer_read gives */
+    const uint8_t *head; /* bytes that were looked at ... */
+    size_t head_size;
+    size_t head_at; /* ... of which so many were given */
+    uint8_t *owned; /* where they are if they had to be joined, else they are read's */
+    size_t room;    /* bytes of owned */
+    int error;      /* what the first failure returned; it is returned again from then on */
+    char why[256];  /* in words, without the file's name */
 };
 
 /* Layers made of a file; the layer owns neither path nor io but opens and closes the file. */
@@ -38,6 +41,10 @@ int pipeline_layer_filter_create(struct layer *below, enum detect_filter filter,
 
 /* The first `want` bytes, or fewer if there are no more. Only before the first read. */
 int pipeline_layer_peek(struct layer *layer, size_t want, const uint8_t **data, size_t *size);
+
+/* Keeps all bytes in memory if they are no more than `most`, so that the layer can seek; leaves it
+ * as it is if there are more. Only before the first read. 0, or what reading says. */
+int pipeline_layer_hold(struct layer *layer, size_t most);
 
 /* The next run of bytes; *size is 0 at the end. What was given before holds until more is given, so
  * also when the end is read. */

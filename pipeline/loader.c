@@ -126,17 +126,11 @@ static int fill(struct pipeline_loader *l, uint8_t *to, size_t size, size_t *got
     return result;
 }
 
-static struct pipeline_position place(const struct pipeline_cursor *c)
-{
-    return (struct pipeline_position){c->source, c->member, c->offset};
-}
-
 /* Fills one block from `c` on and moves c behind it; goes into the next epoch when one is over. */
 static int fill_block(struct pipeline_loader *l, struct block *b, struct pipeline_cursor *c)
 {
     uint32_t T = l->params.window_bytes;
-    bool fresh = c->block == 0 && !c->source && !c->member && !c->offset;
-    struct pipeline_position at;
+    bool fresh = c->block == 0 && !c->at.source && !c->at.member && !c->at.inner && !c->at.offset;
     size_t got;
     int result;
 
@@ -154,12 +148,12 @@ static int fill_block(struct pipeline_loader *l, struct block *b, struct pipelin
             return 0;
         *c = (struct pipeline_cursor){.epoch = c->epoch + 1};
         fresh = true;
-        result = pipeline_stream_seek(l->params.stream, place(c));
+        result = pipeline_stream_seek(l->params.stream, c->at);
         if (result < 0)
             return result;
     }
-    at = pipeline_stream_tell(l->params.stream);
-    *c = (struct pipeline_cursor){c->epoch, c->block + 1, 0, at.source, at.member, at.offset};
+    *c =
+        (struct pipeline_cursor){c->epoch, c->block + 1, 0, pipeline_stream_tell(l->params.stream)};
     b->then = *c;
     b->n_bytes = got;
     b->n_windows = (uint32_t)((got + T - 1) / T);
@@ -172,7 +166,7 @@ static void *work(void *argument)
     struct pipeline_cursor c = l->params.start;
     uint64_t passed = c.window; /* windows of the first block that were given before */
     struct block *b;
-    int result = pipeline_stream_seek(l->params.stream, place(&c));
+    int result = pipeline_stream_seek(l->params.stream, c.at);
 
     c.window = 0;
     for (unsigned index = 0; (b = wait_for_room(l, index)); index = (index + 1) % BLOCKS) {

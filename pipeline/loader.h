@@ -24,17 +24,15 @@
 
 /*
  * Where a run stands: everything that is needed to go on at the exact next byte. All zero is the
- * beginning. Save the six numbers (each fits JSON's integers of 64 bits); they are meaningful
+ * beginning. Save its numbers (each fits JSON's integers of 64 bits); they are meaningful
  * together with the same data (pipeline_sources_check), choice, T, block_windows and seed. They do
  * not depend on B, on threads or on how often the run was stopped before.
  */
 struct pipeline_cursor {
-    uint64_t epoch;  /* passes finished */
-    uint64_t block;  /* blocks of this epoch that are finished */
-    uint64_t window; /* windows of the present block that were handed out */
-    uint64_t source; /* where the present block begins: see struct pipeline_position */
-    uint64_t member;
-    uint64_t offset;
+    uint64_t epoch;              /* passes finished */
+    uint64_t block;              /* blocks of this epoch that are finished */
+    uint64_t window;             /* windows of the present block that were handed out */
+    struct pipeline_position at; /* where the present block begins */
 };
 
 struct pipeline_loader_params {

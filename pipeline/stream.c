@@ -15,7 +15,8 @@ enum { KEPT_LINES = 64 };
 
 /* Where damage was found: a second pass must not count it again. */
 struct damage {
-    uint64_t source, member;
+    uint64_t source, member, inner;
+    uint64_t part; /* a line, from 1; 0: the member */
 };
 
 struct pipeline_stream {
@@ -33,19 +34,50 @@ struct pipeline_stream {
     size_t rest_size;
     uint64_t input_before; /* bytes of the sources that are done with */
     struct pipeline_stream_stats stats;
-    struct damage *damage; /* (stats.damaged) */
+    struct damage *damage; /* (stats.damaged), sorted */
     char *lines[KEPT_LINES];
 };
 
-bool pipeline_choice_takes(const struct pipeline_choice *choice, const char *name)
+static bool any_matches(const char *const *patterns, size_t n, const char *name)
 {
-    bool taken = choice->n_include == 0;
+    for (size_t i = 0; i < n; i++) {
+        if (fnmatch(patterns[i], name, 0) == 0)
+            return true;
+    }
+    return false;
+}
 
-    for (size_t i = 0; i < choice->n_include && !taken; i++)
-        taken = fnmatch(choice->include[i], name, 0) == 0;
-    for (size_t i = 0; i < choice->n_exclude && taken; i++)
-        taken = fnmatch(choice->exclude[i], name, 0) != 0;
-    return taken;
+bool pipeline_choice_takes(const struct pipeline_choice *choice,
+                           const struct pipeline_member *member)
+{
+    return (choice->n_include == 0 || member->whole ||
+            any_matches(choice->include, choice->n_include, member->name)) &&
+           !any_matches(choice->exclude, choice->n_exclude, member->name);
+}
+
+static enum pipeline_enter on_enter(const struct pipeline_choice *choice, const char *name)
+{
+    if (any_matches(choice->exclude, choice->n_exclude, name))
+        return PIPELINE_ENTER_PASS;
+    if (choice->n_include == 0 || any_matches(choice->include, choice->n_include, name))
+        return PIPELINE_ENTER_TAKE;
+    return PIPELINE_ENTER_LOOK;
+}
+
+static enum pipeline_enter enter_by_choice(void *user, const char *name)
+{
+    return on_enter(user, name);
+}
+
+struct pipeline_archive_params pipeline_choice_archive_params(const struct pipeline_choice *choice)
+{
+    return (struct pipeline_archive_params){
+        .nested = choice->nested,
+        .max_ratio = choice->max_ratio,
+        .content = choice->content,
+        .enter = enter_by_choice,
+        .user = (void *)choice,
+    };
 }
 
 uint64_t pipeline_name_hash(const char *name)
@@ -93,6 +125,17 @@ void pipeline_stream_destroy(struct pipeline_stream **stream)
     *stream = NULL;
 }
 
+static int compare_damage(const struct damage *a, const struct damage *b)
+{
+    if (a->source != b->source)
+        return a->source < b->source ? -1 : 1;
+    if (a->member != b->member)
+        return a->member < b->member ? -1 : 1;
+    if (a->inner != b->inner)
+        return a->inner < b->inner ? -1 : 1;
+    return a->part == b->part ? 0 : a->part < b->part ? -1 : 1;
+}
+
 static bool block_on_side(const struct pipeline_stream *s, uint64_t block)
 {
     uint64_t number = htole64(block);
@@ -111,53 +154,85 @@ static void leave_source(struct pipeline_stream *s)
 }
 
 /* Counts and notes what pipeline_error() says, once for each place. */
-static int remember_damage(struct pipeline_stream *s)
+static int remember_damage(struct pipeline_stream *s, uint64_t part)
 {
-    struct damage here = {s->at.source, s->at.member};
+    struct damage here = {s->at.source, s->at.member, s->at.inner, part};
+    uint64_t n = s->stats.damaged, low = 0, high = n;
     struct damage *list;
-    uint64_t n = s->stats.damaged;
 
-    for (uint64_t i = 0; i < n; i++) {
-        if (s->damage[i].source == here.source && s->damage[i].member == here.member)
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        int order = compare_damage(&s->damage[middle], &here);
+
+        if (order == 0)
             return 0;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
     }
-    list = realloc(s->damage, (n + 1) * sizeof(*list));
-    if (!list)
-        return pipeline_fail(ENOMEM, "out of memory");
-    s->damage = list;
-    list[n] = here;
+    if ((n & (n - 1)) == 0) { /* room for a power of two */
+        list = realloc(s->damage, (n ? 2 * n : 1) * sizeof(*list));
+        if (!list)
+            return pipeline_fail(ENOMEM, "out of memory");
+        s->damage = list;
+    }
+    memmove(s->damage + low + 1, s->damage + low, (n - low) * sizeof(*s->damage));
+    s->damage[low] = here;
     if (n < KEPT_LINES)
         s->lines[n] = strdup(pipeline_error());
     s->stats.damaged = n + 1;
-    pipeline_note("passed over: %s", pipeline_error());
+    if (n < KEPT_LINES)
+        pipeline_note("passed over: %s", pipeline_error());
+    else if (n == KEPT_LINES)
+        pipeline_note("more damage is passed over; it is counted, but not told any more");
     return 0;
+}
+
+/* A part of the present member cannot be decoded. */
+static int on_damage(void *user, uint64_t part)
+{
+    struct pipeline_stream *s = user;
+
+    return s->choice.on_corrupt == PIPELINE_CORRUPT_STOP ? -EBADMSG : remember_damage(s, part);
+}
+
+static enum pipeline_enter enter_by_stream(void *user, const char *name)
+{
+    return on_enter(&((struct pipeline_stream *)user)->choice, name);
+}
+
+static int open_source(struct pipeline_stream *s)
+{
+    struct pipeline_archive_params params = pipeline_choice_archive_params(&s->choice);
+
+    params.enter = enter_by_stream;
+    params.damaged = on_damage;
+    params.user = s;
+    return pipeline_archive_open(s->io, &s->sources->list[s->at.source], &params, &s->archive);
 }
 
 /* Goes on behind the present member with a fresh archive; false if that fails too. */
 static bool go_around(struct pipeline_stream *s)
 {
-    const struct pipeline_source *source = &s->sources->list[s->at.source];
-    struct pipeline_member m;
-
     /* Once for each member: if the next one's header is what fails, it fails again. */
     if (!s->archive || !pipeline_archive_random(s->archive) || s->went_around == s->at.member + 1)
         return false;
     s->went_around = s->at.member + 1;
     pipeline_archive_close(&s->archive);
-    if (pipeline_archive_open(s->io, source, &s->archive) < 0)
-        return false;
-    for (uint64_t i = 0; i <= s->at.member; i++) {
-        if (pipeline_archive_next(s->archive, &m) <= 0)
-            return false;
-    }
-    return true;
+    return open_source(s) == 0 && pipeline_archive_skip_to(s->archive, s->at.member + 1) == 0;
 }
 
 /* What to do about a failure: pass it on, or get past it and return 0. */
 static int get_past(struct pipeline_stream *s, int result)
 {
-    bool damage = result == -EBADMSG || result == -EPROTONOSUPPORT;
+    bool bomb = result == -EFBIG, damage = result == -EBADMSG || result == -EPROTONOSUPPORT;
 
+    if (bomb && s->choice.on_corrupt == PIPELINE_CORRUPT_SKIP) {
+        result = remember_damage(s, 0);
+        leave_source(s);
+        return result;
+    }
     if (!damage || s->choice.on_corrupt == PIPELINE_CORRUPT_STOP)
         return result;
     if (s->stumbled) {
@@ -167,7 +242,7 @@ static int get_past(struct pipeline_stream *s, int result)
         s->stumbled = false;
         return 0;
     }
-    result = remember_damage(s);
+    result = remember_damage(s, 0);
     if (!s->archive)
         leave_source(s);
     else
@@ -182,16 +257,19 @@ static int enter_member(struct pipeline_stream *s)
     struct pipeline_member m;
     int result = pipeline_archive_next(s->archive, &m);
 
-    if (result <= 0)
+    if (result == 0)
+        return 0;
+    s->at.member = m.index;
+    s->at.inner = m.inner;
+    s->at.offset = 0;
+    if (result < 0)
         return result;
     s->stumbled = false;
-    s->at.member = m.index;
-    s->at.offset = 0;
     if (!m.has_bytes)
         return 1;
     s->name_hash = pipeline_name_hash(m.name);
     s->single = pipeline_archive_single(s->archive) && s->choice.side != PIPELINE_SIDE_ALL;
-    s->in_member = pipeline_choice_takes(&s->choice, m.name) &&
+    s->in_member = pipeline_choice_takes(&s->choice, &m) &&
                    (s->single || pipeline_choice_on_side(&s->choice, s->name_hash));
     s->stats.members += s->in_member;
     s->stats.left_out += !s->in_member;
@@ -208,7 +286,7 @@ static int step(struct pipeline_stream *s)
     if (s->at.source >= s->sources->n)
         return 0;
     if (!s->archive) {
-        result = pipeline_archive_open(s->io, &s->sources->list[s->at.source], &s->archive);
+        result = open_source(s);
         if (result < 0)
             return result;
         s->stats.format = pipeline_archive_format(s->archive);
@@ -320,7 +398,7 @@ int pipeline_stream_seek(struct pipeline_stream *s, struct pipeline_position to)
     int result;
 
     if (!s->stumbled && to.source == here.source && to.member == here.member &&
-        to.offset == here.offset)
+        to.inner == here.inner && to.offset == here.offset)
         return 0;
     pipeline_archive_close(&s->archive);
     s->rest_size = 0;
@@ -328,25 +406,26 @@ int pipeline_stream_seek(struct pipeline_stream *s, struct pipeline_position to)
     s->went_around = 0;
     s->input_before = 0;
     s->at = to;
-    if (to.source > s->sources->n || (to.source == s->sources->n && (to.member || to.offset)))
+    if (to.source > s->sources->n ||
+        (to.source == s->sources->n && (to.member || to.inner || to.offset)))
         return pipeline_fail(ESTALE,
                              "the data has no source %llu: name the data that the run was "
                              "started with",
                              (unsigned long long)to.source);
     for (uint64_t i = 0; i < to.source; i++)
         s->input_before += s->sources->list[i].size;
-    if (to.member == 0 && to.offset == 0)
+    if (to.member == 0 && to.inner == 0 && to.offset == 0)
         return 0;
-    result = pipeline_archive_open(s->io, &s->sources->list[to.source], &s->archive);
+    result = open_source(s);
     if (result == 0)
-        result = pipeline_archive_seek(s->archive, to.member, to.offset, &m);
+        result = pipeline_archive_seek(s->archive, to.member, to.inner, to.offset, &m);
     if (result < 0) {
         pipeline_archive_close(&s->archive);
         return result;
     }
     s->name_hash = pipeline_name_hash(m.name);
     s->single = pipeline_archive_single(s->archive) && s->choice.side != PIPELINE_SIDE_ALL;
-    s->in_member = m.has_bytes && pipeline_choice_takes(&s->choice, m.name) &&
+    s->in_member = m.has_bytes && pipeline_choice_takes(&s->choice, &m) &&
                    (s->single || pipeline_choice_on_side(&s->choice, s->name_hash));
     return 0;
 }

@@ -40,7 +40,8 @@ enum pipeline_on_corrupt {
  *
  * A pattern is a shell pattern over the member's whole name, in which * and ? also match '/' and a
  * leading '.': '*' + '/Documentation/' + '*.rst' finds that folder at any depth but the top. A
- * member is taken if it matches any include (or there is none) and no exclude.
+ * member is taken if it matches any include (or there is none) and no exclude. A pattern that
+ * matches the name of an archive inside an archive holds for all that is in it.
  */
 struct pipeline_choice {
     const char *const *include; /* (n_include) patterns */
@@ -50,10 +51,18 @@ struct pipeline_choice {
     double val_fraction; /* 0 to 1: the share that is held out; see enum pipeline_side */
     enum pipeline_side side;
     enum pipeline_on_corrupt on_corrupt;
+    uint32_t nested;  /* depth to which archives inside archives are opened ... */
+    double max_ratio; /* ... and the limit against bombs: see struct pipeline_archive_params */
+    struct pipeline_content content;
 };
 
-/* Whether the patterns of a choice take a member of this name. Thread-safe. */
-bool pipeline_choice_takes(const struct pipeline_choice *choice, const char *name);
+/* Whether the patterns of a choice take a member. Thread-safe. */
+bool pipeline_choice_takes(const struct pipeline_choice *choice,
+                           const struct pipeline_member *member);
+
+/* How the choice wants a source to be read; it refers to the choice. Parts that cannot be decoded
+ * are failures. */
+struct pipeline_archive_params pipeline_choice_archive_params(const struct pipeline_choice *choice);
 
 /* Whether something with this hash is on the side of the choice; see enum pipeline_side. */
 bool pipeline_choice_on_side(const struct pipeline_choice *choice, uint64_t hash);
@@ -61,11 +70,12 @@ bool pipeline_choice_on_side(const struct pipeline_choice *choice, uint64_t hash
 /* xxHash64, seed 0, of a member's name. */
 uint64_t pipeline_name_hash(const char *name);
 
-/* A place in a stream. Every number counts from 0. */
+/* A place in a stream. Every number counts from 0; all zero is the beginning. */
 struct pipeline_position {
     uint64_t source; /* in the order of pipeline_sources */
     uint64_t member; /* pipeline_member.index; members that are not taken count too */
-    uint64_t offset; /* decoded bytes from the start of the member */
+    uint64_t inner;  /* pipeline_member.inner */
+    uint64_t offset; /* bytes from the start of the member's content */
 };
 
 /* What a stream has come across since it was made. */
@@ -73,7 +83,8 @@ struct pipeline_stream_stats {
     uint64_t bytes;       /* given */
     uint64_t members;     /* taken, empty ones included */
     uint64_t left_out;    /* files not taken: by patterns or because of their side */
-    uint64_t damaged;     /* damaged members and sources that were passed over; each once */
+    uint64_t damaged;     /* members, parts of members and sources that were passed over because
+                             they are damaged; each once */
     uint64_t input;       /* bytes of the sources, as they lie on disk, read in this pass ... */
     uint64_t input_total; /* ... of so many; for showing progress */
     const char *format;   /* of the source opened last: pipeline_archive_format; NULL before */
@@ -111,7 +122,7 @@ int pipeline_stream_read(struct pipeline_stream *stream, void *to, size_t size, 
 struct pipeline_position pipeline_stream_tell(const struct pipeline_stream *stream);
 
 /*
- * Goes to a place that pipeline_stream_tell gave for the same sources and choice; {0, 0, 0} is the
+ * Goes to a place that pipeline_stream_tell gave for the same sources and choice; all zero is the
  * beginning. The bytes that follow are the very bytes that followed there. Plain files and folders
  * are entered directly; archives are decoded from their start, members before it passed over.
  * Errors: -ESTALE if there is no such place, else those of archive.h.
@@ -127,7 +138,7 @@ int pipeline_stream_probe(struct pipeline_stream *stream);
 
 struct pipeline_stream_stats pipeline_stream_stats(const struct pipeline_stream *stream);
 
-/* The line about damaged member or source i, 0 <= i < stats.damaged; NULL for those after the first
+/* The line about damage i, 0 <= i < stats.damaged; NULL for those after the first
  * 64. Belongs to the stream. */
 const char *pipeline_stream_damage(const struct pipeline_stream *stream, uint64_t i);
 

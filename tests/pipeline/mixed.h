@@ -7,8 +7,8 @@
 #include "pipeline/loader.h"
 #include "tests/pipeline/check.h"
 
-static const char *const mixed_data[] = {"a.tar.zst", "b.zip", "c.gz",
-                                         "folder",    "d.tar", "plain.bin"};
+static const char *const mixed_data[] = {"a.tar.zst", "b.zip",     "c.gz",       "folder",
+                                         "d.tar",     "plain.bin", "e.jsonl.gz", "nested.tar.xz"};
 enum { MIXED = sizeof(mixed_data) / sizeof(mixed_data[0]) };
 
 /* n bytes that compress somewhat and repeat nowhere. */
@@ -26,13 +26,46 @@ static inline void write_noise(const char *path, size_t n, uint64_t seed)
     free(bytes);
 }
 
-/* Makes mixed_data in the present folder. */
-static inline void make_mixed(void)
+/* What the programs choose without options, and the texts of JSON lines. */
+static const struct pipeline_choice mixed_choice = {
+    .nested = 3,
+    .content = {.jsonl_field = "text"},
+};
+
+/* JSON lines with 0 to 3000 bytes of text each, in one of several places of an object. Returns the
+ * bytes of text in all. */
+static inline size_t write_jsonl(const char *path, int lines, uint64_t seed)
+{
+    static const char *const shapes[] = {"{\"text\": \"%s\"}\n",
+                                         "{\"meta\": {\"text\": 1}, \"text\":\"%s\"}\r\n\n",
+                                         "{\"text\":\"%s\", \"n\": [1, 2.5, null]}\n"};
+    FILE *f = fopen(path, "wb");
+    size_t total = 0;
+
+    CHECK(f);
+    for (int i = 0; i < lines; i++) {
+        char text[3001];
+        size_t n = i % 7 ? random_next(&seed) % sizeof(text) : 0;
+
+        for (size_t j = 0; j < n; j++)
+            text[j] = (char)('a' + random_next(&seed) % 26);
+        text[n] = 0;
+        CHECK(fprintf(f, shapes[i % 3], text) > 0);
+        total += n;
+    }
+    CHECK_EQUAL(fclose(f), 0);
+    return total;
+}
+
+/* Makes mixed_data in the present folder; returns the bytes that a stream over it gives. */
+static inline size_t make_mixed(void)
 {
     static const size_t sizes[] = {0, 1, 511, 512, 513, 70000, 300000, 4096, 7, 0, 123456};
+    const size_t members = 499096;
+    size_t lines, nested = 0;
     char path[64];
 
-    run_or_skip("mkdir -p m/sub folder/sub/deep");
+    run_or_skip("mkdir -p m/sub folder/sub/deep n");
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         snprintf(path, sizeof(path), "m/%sfile %zu", i % 2 ? "sub/" : "", i);
         write_noise(path, sizes[i], i);
@@ -44,6 +77,17 @@ static inline void make_mixed(void)
     run_or_skip(
         "tar -cf d.tar m && zstd -q d.tar -o a.tar.zst && bsdtar -cf b.zip --format=zip m && "
         "gzip -f c");
+    lines = write_jsonl("e.jsonl", 300, 9);
+    for (size_t i = 0; i < 6; i++) {
+        snprintf(path, sizeof(path), "n/%zu", i);
+        write_noise(path, i * 10001, 20 + i);
+        nested += i * 10001;
+    }
+    run_or_skip(
+        "gzip -f e.jsonl && cd n && gzip 5 && tar -cf in.tar 0 1 2 && tar -cJf in.tar.xz 3 && "
+        "bsdtar -cf in.zip --format=zip in.tar 4 && tar -cJf ../nested.tar.xz 5.gz in.zip "
+        "in.tar.xz");
+    return 4 * members + 400001 + 333333 + lines + nested;
 }
 
 /* A stream with all that it needs. */
@@ -57,12 +101,12 @@ static inline struct opened open_data(const char *const *data, size_t n,
                                       const struct pipeline_choice *choice,
                                       const struct pipeline_io_params *io)
 {
-    static const struct pipeline_choice all;
     struct opened o;
 
     CHECK_EQUAL(pipeline_io_create(io, &o.io), 0);
     CHECK_EQUAL(pipeline_sources_create(data, n, &o.sources), 0);
-    CHECK_EQUAL(pipeline_stream_create(o.io, o.sources, choice ? choice : &all, &o.stream), 0);
+    CHECK_EQUAL(pipeline_stream_create(o.io, o.sources, choice ? choice : &mixed_choice, &o.stream),
+                0);
     return o;
 }
 

@@ -117,7 +117,9 @@ static void check_many(const char *path, int (*format)(struct archive *))
     CHECK(at == bytes + size);
     CHECK_EQUAL(pipeline_stream_stats(o.stream).members, MEMBERS);
     /* The last member, reached again from the front. */
-    CHECK_EQUAL(pipeline_stream_seek(o.stream, (struct pipeline_position){0, MEMBERS - 1, 2}), 0);
+    CHECK_EQUAL(pipeline_stream_seek(
+                    o.stream, (struct pipeline_position){.member = MEMBERS - 1, .offset = 2}),
+                0);
     free(bytes);
     bytes = read_all(o.stream, &size);
     CHECK(size == 4 && !memcmp(bytes, "999\n", 4));

@@ -1,0 +1,576 @@
+#include "pipeline/container.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <errno.h>
+#include <locale.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pipeline/internal.h"
+
+enum { ZEROS = 65536 };
+
+/*
+ * Member names must be the same bytes for every user, because the held-out split and the choice of
+ * members depend on them; libarchive converts names to the locale of the thread.
+ */
+static locale_t names_locale;
+
+static void make_locale(void)
+{
+    names_locale = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+}
+
+static locale_t enter_locale(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, make_locale);
+    return names_locale ? uselocale(names_locale) : (locale_t)0;
+}
+
+static void leave_locale(locale_t before)
+{
+    if (before)
+        uselocale(before);
+}
+
+/* Keeps what is wrong; archive.c says where. */
+static int fail(struct container *c, int error, const char *why)
+{
+    c->error = -error;
+    snprintf(c->why, sizeof(c->why), "%s", why);
+    return -error;
+}
+
+static int fail_layer(struct container *c, const struct layer *layer)
+{
+    return fail(c, -layer->error, layer->why[0] ? layer->why : strerror(-layer->error));
+}
+
+/* Turns what libarchive says into our errors. */
+static int fail_reader(struct container *c)
+{
+    const char *said = archive_error_string(c->reader);
+    char why[256];
+
+    if (c->top->error)
+        return fail_layer(c, c->top);
+    if (archive_errno(c->reader) == ENOMEM)
+        return fail(c, ENOMEM, "out of memory");
+    /* Asking before a format was found is not safe in libarchive 3.6. */
+    if ((c->opened && archive_read_has_encrypted_entries(c->reader) > 0) ||
+        (said && (strstr(said, "ncrypt") || strstr(said, "assphrase") || strstr(said, "Crypto"))))
+        return fail(c, EPROTONOSUPPORT, "it is encrypted: no password can be given");
+    snprintf(why, sizeof(why), "the %s archive is damaged or cut short (%s)",
+             pipeline_format_name(c->format), said ? said : "it ends early");
+    if (said && (strstr(said, "nsupported") || strstr(said, "not supported")))
+        return fail(c, EPROTONOSUPPORT, said);
+    return fail(c, EBADMSG, why);
+}
+
+static la_ssize_t give(struct archive *reader, void *user, const void **data)
+{
+    struct container *c = user;
+    size_t n;
+
+    if (pipeline_layer_read(c->top, data, &n) < 0) {
+        archive_set_error(reader, EIO, "%s", c->top->why);
+        return -1;
+    }
+    if (n) {
+        c->given = *data;
+        c->given_size = n;
+    }
+    c->given_total += n;
+    return (la_ssize_t)n;
+}
+
+static la_int64_t skip(struct archive *reader, void *user, la_int64_t n)
+{
+    struct container *c = user;
+    uint64_t skipped = n > 0 ? pipeline_layer_skip(c->top, (uint64_t)n) : 0;
+
+    (void)reader;
+    c->given_total += skipped;
+    return (la_int64_t)skipped;
+}
+
+static la_int64_t seek(struct archive *reader, void *user, la_int64_t offset, int whence)
+{
+    struct container *c = user;
+    la_int64_t size = (la_int64_t)c->top->size;
+
+    if (whence == SEEK_CUR)
+        offset += (la_int64_t)c->top->position;
+    else if (whence == SEEK_END)
+        offset += size;
+    if (offset < 0 || offset > size || pipeline_layer_seek(c->top, (uint64_t)offset) < 0) {
+        archive_set_error(reader, EINVAL, "it points to a place outside of the file");
+        return ARCHIVE_FATAL;
+    }
+    return offset;
+}
+
+static int support(struct archive *reader, enum detect_format format, bool seekable)
+{
+    switch (format) {
+    case FORMAT_TAR:
+        return archive_read_support_format_tar(reader);
+    case FORMAT_CPIO:
+        return archive_read_support_format_cpio(reader);
+    case FORMAT_ZIP:
+        /* The directory at the end is what makes a zip whole; only a pipe has to do without. */
+        return seekable ? archive_read_support_format_zip_seekable(reader)
+                        : archive_read_support_format_zip_streamable(reader);
+    case FORMAT_7ZIP:
+        return archive_read_support_format_7zip(reader);
+    case FORMAT_AR:
+        return archive_read_support_format_ar(reader);
+    case FORMAT_ISO:
+        return archive_read_support_format_iso9660(reader);
+    case FORMAT_PLAIN:
+        break;
+    }
+    return ARCHIVE_FATAL;
+}
+
+static int open_reader(struct container *c)
+{
+    bool seekable = c->top->seek != NULL;
+    int result;
+
+    if (c->format == FORMAT_7ZIP && !seekable)
+        return fail(c, EPROTONOSUPPORT, "a 7z archive can only be read from a plain file");
+    c->reader = archive_read_new();
+    if (!c->reader)
+        return pipeline_fail(ENOMEM, "out of memory");
+    support(c->reader, c->format, seekable);
+    archive_read_set_read_callback(c->reader, give);
+    archive_read_set_skip_callback(c->reader, skip);
+    if (seekable)
+        archive_read_set_seek_callback(c->reader, seek);
+    archive_read_set_callback_data(c->reader, c);
+    result = archive_read_open1(c->reader);
+    return result == ARCHIVE_OK ? 0 : fail_reader(c);
+}
+
+/* An ISO image says in its first descriptor how many sectors of 2048 bytes it has. */
+static int check_iso_size(struct container *c, const uint8_t *head)
+{
+    const uint8_t *p = head + 32768 + 80;
+    uint64_t sectors = p[0] | p[1] << 8 | p[2] << 16 | (uint64_t)p[3] << 24;
+
+    if (!c->top->seek || c->top->size >= sectors * 2048)
+        return 0;
+    return fail(c, EBADMSG, "the iso9660 image is shorter than it says: it was cut short");
+}
+
+/* Opens what the first bytes of the top layer say, once the layers are there. */
+static int open_format(struct container *c, const char *name)
+{
+    const char *promised;
+    const uint8_t *head;
+    size_t n;
+    bool bad;
+    int result = pipeline_layer_peek(c->top, DETECT_BYTES, &head, &n);
+
+    if (result < 0)
+        return fail_layer(c, c->top);
+    c->format = pipeline_detect_format(head, n, name, &bad);
+    if (bad)
+        return fail(c, EBADMSG, "the first tar header is damaged");
+    if (c->format == FORMAT_ISO && (result = check_iso_size(c, head)) < 0)
+        return result;
+    if (c->format != FORMAT_PLAIN)
+        return open_reader(c);
+    if (c->filter_kind != FILTER_NONE)
+        return 0;
+    promised = pipeline_detect_promise(head, n, name, &bad);
+    if (bad)
+        return fail(c, EBADMSG, "it is shorter than its first header: it was cut short");
+    if (promised && n)
+        snprintf(c->note, sizeof(c->note),
+                 "is named like %s data but is not: its bytes are taken as they are", promised);
+    return 0;
+}
+
+static int open_layers(struct container *c)
+{
+    const uint8_t *head;
+    size_t n;
+    int result = pipeline_layer_peek(c->top, DETECT_BYTES, &head, &n);
+
+    if (result < 0)
+        return fail_layer(c, c->top);
+    c->filter_kind = pipeline_detect_filter(head, n);
+    if (c->filter_kind == FILTER_NONE)
+        return 0;
+    result = pipeline_layer_filter_create(c->base, c->filter_kind, &c->filter);
+    if (result < 0) {
+        char why[sizeof(c->why)];
+
+        snprintf(why, sizeof(why), "%s", pipeline_error());
+        return fail(c, -result, why);
+    }
+    c->top = c->filter;
+    return 0;
+}
+
+int pipeline_container_open(struct pipeline_io *io, struct layer *base, const char *name,
+                            struct container **out)
+{
+    struct container *c = calloc(1, sizeof(*c));
+    locale_t before;
+    int result;
+
+    *out = c;
+    if (!c) {
+        pipeline_layer_destroy(&base);
+        return pipeline_fail(ENOMEM, "out of memory");
+    }
+    c->io = io;
+    c->base = c->top = base;
+    c->member.name = name;
+    before = enter_locale();
+    result = open_layers(c);
+    if (result == 0)
+        result = open_format(c, name);
+    leave_locale(before);
+    return result;
+}
+
+int pipeline_container_open_folder(struct pipeline_io *io, const struct pipeline_source *folder,
+                                   struct container **out)
+{
+    struct container *c = calloc(1, sizeof(*c));
+
+    *out = c;
+    if (!c)
+        return pipeline_fail(ENOMEM, "out of memory");
+    c->io = io;
+    c->folder = folder;
+    return 0;
+}
+
+void pipeline_container_destroy(struct container **c)
+{
+    struct container *dead = *c;
+
+    if (!dead)
+        return;
+    archive_read_free(dead->reader);
+    pipeline_layer_destroy(&dead->filter);
+    pipeline_layer_destroy(&dead->base);
+    free(dead);
+    *c = NULL;
+}
+
+/* What is left in the top layer behind the archive's last entry. */
+static int rest_of_layer(struct container *c, uint64_t *nonzero, uint64_t *rest)
+{
+    uint64_t left = c->given_total - (uint64_t)archive_filter_bytes(c->reader, 0);
+    const uint8_t *p = c->given;
+    size_t n = c->given_size;
+
+    *nonzero = *rest = 0;
+    if (left > n)
+        left = n;
+    p = left ? p + n - left : NULL;
+    n = left;
+    do {
+        const void *data;
+
+        *rest += n;
+        for (size_t i = 0; i < n; i++)
+            *nonzero += p[i] != 0;
+        /* A decompressor goes on to its end, which is where it notices damage. */
+        if (*nonzero && !c->filter)
+            return 0;
+        if (pipeline_layer_read(c->top, &data, &n) < 0)
+            return fail_layer(c, c->top);
+        p = data;
+    } while (n);
+    return 0;
+}
+
+/* At the end of the entries: was it the end of the archive? `before` is how much the reader had
+ * used before it looked for one more entry. */
+static int check_end(struct container *c, uint64_t before)
+{
+    uint64_t used = (uint64_t)archive_filter_bytes(c->reader, 0);
+    uint64_t nonzero = 0, rest = 0;
+    int result = 0;
+
+    c->ended = true;
+    if (c->format == FORMAT_TAR && used < before + 512)
+        return fail(c, EBADMSG, "the tar archive has no end marker: it was cut short");
+    if (c->filter || c->format == FORMAT_TAR || c->format == FORMAT_AR)
+        result = rest_of_layer(c, &nonzero, &rest);
+    if (result < 0)
+        return result;
+    if (c->format == FORMAT_AR && rest > 1)
+        return fail(c, EBADMSG, "the ar archive ends inside a header: it was cut short");
+    if (c->format == FORMAT_TAR && nonzero)
+        snprintf(c->note, sizeof(c->note),
+                 "more follows after the tar archive's end marker and is not read");
+    return 0;
+}
+
+static void describe(struct container *c, struct archive_entry *e)
+{
+    struct pipeline_member *m = &c->member;
+    const char *name = archive_entry_pathname(e);
+
+    /* A name that no conversion can bring to bytes is rare; it must still be a name. */
+    if (!name || !*name)
+        name = archive_entry_pathname_utf8(e);
+    if (!name || !*name) {
+        snprintf(c->no_name, sizeof(c->no_name), "unnamed-%llu", (unsigned long long)c->next_index);
+        name = c->no_name;
+    }
+    m->name = name;
+    m->target = archive_entry_hardlink(e);
+    m->mode = archive_entry_perm(e);
+    m->size = archive_entry_size_is_set(e) ? archive_entry_size(e) : -1;
+    m->time = archive_entry_mtime_is_set(e) ? archive_entry_mtime(e) : -1;
+    if (m->target) {
+        m->type = 'h';
+        m->has_bytes = m->size != 0;
+        return;
+    }
+    switch (archive_entry_filetype(e)) {
+    case AE_IFREG:
+    case 0: /* ar, and zips from systems without types */
+        m->type = '-';
+        break;
+    case AE_IFDIR:
+        m->type = 'd';
+        break;
+    case AE_IFLNK:
+        m->type = 'l';
+        m->target = archive_entry_symlink(e);
+        break;
+    default:
+        m->type = 'o';
+    }
+    m->has_bytes = m->type == '-';
+}
+
+static int next_entry(struct container *c)
+{
+    struct archive_entry *entry;
+    uint64_t before;
+    int result;
+
+    /* Done apart from the header, so that we know where the header begins. */
+    if (c->next_index > 0 && archive_read_data_skip(c->reader) < ARCHIVE_OK)
+        return fail_reader(c);
+    before = (uint64_t)archive_filter_bytes(c->reader, 0);
+    result = archive_read_next_header(c->reader, &entry);
+    if (result == ARCHIVE_EOF) {
+        c->member_ended = true;
+        return check_end(c, before);
+    }
+    /* A warning here is about a name or an attribute; the bytes are there. */
+    if (result < ARCHIVE_WARN)
+        return fail_reader(c);
+    c->opened = true;
+    describe(c, entry);
+    return 1;
+}
+
+/* A folder's files are layers of their own, opened when first read. */
+static int next_in_folder(struct container *c)
+{
+    const struct pipeline_source *s = c->folder;
+
+    if (c->next_index >= s->n_entries)
+        return 0;
+    c->member = (struct pipeline_member){
+        .name = s->entries[c->next_index].name,
+        .type = '-',
+        .has_bytes = true,
+        .size = (int64_t)s->entries[c->next_index].size,
+        .time = -1,
+    };
+    return 1;
+}
+
+static int next_plain(struct container *c)
+{
+    if (c->next_index > 0)
+        return 0;
+    c->member = (struct pipeline_member){
+        .name = c->member.name,
+        .type = '-',
+        .has_bytes = true,
+        .size = c->top->seek ? (int64_t)c->top->size : -1,
+        .time = -1,
+    };
+    return 1;
+}
+
+int pipeline_container_next(struct container *c)
+{
+    locale_t before = enter_locale();
+    int result = 0;
+
+    c->error = 0;
+    if (!c->ended && c->folder)
+        result = next_in_folder(c);
+    else if (!c->ended && c->reader)
+        result = next_entry(c);
+    else if (!c->ended)
+        result = next_plain(c);
+    leave_locale(before);
+    if (result == 0)
+        c->ended = true;
+    if (result <= 0)
+        return result;
+    c->member.index = c->next_index++;
+    c->offset = c->hole = c->pending_size = 0;
+    c->member_ended = false;
+    return 1;
+}
+
+/* The next block of an entry: sets hole and pending. */
+static int read_entry(struct container *c)
+{
+    const void *data = NULL;
+    la_int64_t at = 0;
+    size_t n = 0;
+    int result = archive_read_data_block(c->reader, &data, &n, &at);
+
+    if (result != ARCHIVE_OK && result != ARCHIVE_EOF)
+        return fail_reader(c);
+    if (result == ARCHIVE_EOF) {
+        n = 0;
+        c->member_ended = true;
+    }
+    if (at < (la_int64_t)c->offset && (n || at > 0))
+        return n ? fail(c, EBADMSG, "its parts overlap") : 0;
+    c->hole = at > (la_int64_t)c->offset ? (uint64_t)at - c->offset : 0;
+    c->pending = data;
+    c->pending_size = n;
+    return 0;
+}
+
+/* The next bytes of an entry. */
+static int read_member(struct container *c, const void **data, size_t *size)
+{
+    static const uint8_t zeros[ZEROS];
+    int result = 0;
+
+    *size = 0;
+    while (result == 0 && !c->hole && !c->pending_size && !c->member_ended)
+        result = read_entry(c);
+    if (result < 0)
+        return result;
+    if (c->hole) {
+        *data = zeros;
+        *size = c->hole < ZEROS ? (size_t)c->hole : ZEROS;
+        c->hole -= *size;
+    } else {
+        *data = c->pending;
+        *size = c->pending_size;
+        c->pending_size = 0;
+    }
+    c->offset += *size;
+    if (*size == 0 && c->member.size > 0 && c->offset < (uint64_t)c->member.size)
+        return fail(c, EBADMSG, "the member is shorter than its header says");
+    return 0;
+}
+
+/* A member as a layer: an entry of libarchive's, or the container's own top layer. */
+struct member_layer {
+    struct layer layer;
+    struct container *container;
+};
+
+static int entry_layer_read(struct layer *layer, const void **data, size_t *size)
+{
+    struct member_layer *m = (struct member_layer *)layer;
+    int result = read_member(m->container, data, size);
+
+    if (result < 0)
+        memcpy(layer->why, m->container->why, sizeof(layer->why));
+    return result;
+}
+
+static void member_layer_close(struct layer *layer)
+{
+    (void)layer;
+}
+
+static int plain_layer_read(struct layer *layer, const void **data, size_t *size)
+{
+    struct container *c = ((struct member_layer *)layer)->container;
+    int result = pipeline_layer_read(c->top, data, size);
+
+    if (result < 0)
+        memcpy(layer->why, c->top->why, sizeof(layer->why));
+    return result;
+}
+
+static int plain_layer_seek(struct layer *layer, uint64_t offset)
+{
+    struct container *c = ((struct member_layer *)layer)->container;
+    int result = pipeline_layer_seek(c->top, offset);
+
+    if (result < 0)
+        memcpy(layer->why, c->top->why, sizeof(layer->why));
+    return result;
+}
+
+static int open_file(struct container *c, struct layer **out)
+{
+    const char *slash = c->folder->path[strlen(c->folder->path) - 1] == '/' ? "" : "/";
+    char *path;
+    int result;
+
+    if (asprintf(&path, "%s%s%s", c->folder->path, slash, c->member.name) < 0)
+        return pipeline_fail(ENOMEM, "out of memory");
+    result = pipeline_layer_file_create(c->io, path, out);
+    free(path);
+    return result;
+}
+
+int pipeline_container_member(struct container *c, struct layer **out)
+{
+    struct member_layer *m;
+
+    if (c->folder)
+        return open_file(c, out);
+    m = calloc(1, sizeof(*m));
+    if (!m)
+        return pipeline_fail(ENOMEM, "out of memory");
+    m->container = c;
+    m->layer.close = member_layer_close;
+    m->layer.read = c->reader ? entry_layer_read : plain_layer_read;
+    if (!c->reader && c->top->seek) {
+        m->layer.seek = plain_layer_seek;
+        m->layer.size = c->top->size;
+    }
+    *out = &m->layer;
+    return 0;
+}
+
+bool pipeline_container_plain(const struct container *c)
+{
+    return !c->folder && !c->reader;
+}
+
+bool pipeline_container_random(const struct container *c)
+{
+    return c->folder || (!c->filter && (c->format == FORMAT_ZIP || c->format == FORMAT_ISO));
+}
+
+void pipeline_container_skip_to(struct container *c, uint64_t index)
+{
+    if (c->folder && index < c->folder->n_entries && index > c->next_index)
+        c->next_index = index;
+}

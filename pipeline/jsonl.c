@@ -1,0 +1,234 @@
+/*
+ * JSON lines: each line is an object, and one of its members is the text.
+ */
+#include "pipeline/content.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pipeline/internal.h"
+
+enum { FIRST_LINE_BYTES = 1 << 26 }; /* looked at to see whether a member is JSON lines */
+
+struct jsonl {
+    struct layer layer;
+    struct layer *below;
+    const char *field;
+    struct content_damage damage;
+    const uint8_t *run; /* what below gave last and was not looked at yet */
+    size_t run_size;
+    uint8_t *line; /* the beginning of a line that did not fit into one run */
+    size_t line_size, line_room;
+    uint64_t lines; /* begun so far; the present line's number, from 1 */
+    bool too_long;  /* the present line is, and its bytes are dropped */
+    bool ended;
+    json_t *object; /* of the present line, which owns the text given last */
+};
+
+static bool blank(const uint8_t *p, size_t n)
+{
+    while (n && (*p == ' ' || *p == '\t' || *p == '\r'))
+        p++, n--;
+    return n == 0;
+}
+
+/* Some programs put this mark before the first line of a text. */
+static size_t mark_bytes(const uint8_t *p, size_t n)
+{
+    return n >= 3 && !memcmp(p, "\xef\xbb\xbf", 3) ? 3 : 0;
+}
+
+/* The text of one line, owned by *object, or NULL with `why`. */
+static const char *parse(const char *field, const uint8_t *line, size_t size, json_t **object,
+                         size_t *length, char why[128])
+{
+    json_error_t error;
+    json_t *text;
+
+    *object = json_loadb((const char *)line, size, JSON_ALLOW_NUL, &error);
+    text = json_object_get(*object, field);
+    if (json_is_string(text)) {
+        *length = json_string_length(text);
+        return json_string_value(text);
+    }
+    if (!*object)
+        snprintf(why, 128, "is not JSON (%.80s)", error.text);
+    else if (!json_is_object(*object))
+        snprintf(why, 128, "is JSON, but not an object");
+    else if (!text)
+        snprintf(why, 128, "has no field '%.40s'", field);
+    else
+        snprintf(why, 128, "has a field '%.40s' that is not a text", field);
+    return NULL;
+}
+
+static int keep(struct jsonl *j, const uint8_t *data, size_t n)
+{
+    size_t room = j->line_room ? j->line_room : 4096;
+    uint8_t *line;
+
+    if (n > CONTENT_LINE_BYTES - j->line_size)
+        j->too_long = true;
+    if (j->too_long)
+        return 0;
+    while (room < j->line_size + n)
+        room *= 2;
+    line = room == j->line_room ? j->line : realloc(j->line, room);
+    if (!line)
+        return pipeline_fail(ENOMEM, "out of memory");
+    memcpy(line + j->line_size, data, n);
+    j->line = line;
+    j->line_room = room;
+    j->line_size += n;
+    return 0;
+}
+
+/* The next line without its end. 1: *line and *size are set and hold until the next call. 0: there
+ * are no more. */
+static int next_line(struct jsonl *j, const uint8_t **line, size_t *size)
+{
+    const uint8_t *end = NULL;
+    int result = 0;
+
+    if (j->ended)
+        return 0;
+    j->line_size = 0;
+    j->too_long = false;
+    j->lines++;
+    for (;;) {
+        if (j->run_size == 0) {
+            const void *data;
+
+            result = pipeline_layer_read(j->below, &data, &j->run_size);
+            if (result < 0) {
+                memcpy(j->layer.why, j->below->why, sizeof(j->layer.why));
+                return result;
+            }
+            j->run = data;
+            j->ended = j->run_size == 0;
+        }
+        end = j->ended ? NULL : memchr(j->run, '\n', j->run_size);
+        if (j->ended || end)
+            break;
+        result = keep(j, j->run, j->run_size);
+        j->run_size = 0;
+        if (result < 0)
+            return result;
+    }
+    *line = j->line;
+    *size = j->line_size;
+    if (end) {
+        size_t n = (size_t)(end - j->run);
+
+        *line = j->run;
+        *size = n;
+        if (j->line_size || j->too_long) {
+            result = keep(j, j->run, n);
+            *line = j->line;
+            *size = j->line_size;
+        }
+        j->run += n + 1;
+        j->run_size -= n + 1;
+    }
+    return result < 0 ? result : 1;
+}
+
+static int jsonl_read(struct layer *layer, const void **data, size_t *size)
+{
+    struct jsonl *j = (struct jsonl *)layer;
+    char why[128], told[160];
+    const uint8_t *line;
+    size_t n;
+    int result;
+
+    *size = 0;
+    while ((result = next_line(j, &line, &n)) > 0) {
+        size_t mark = j->lines == 1 && n ? mark_bytes(line, n) : 0;
+        const char *text = NULL;
+
+        if (!j->too_long && blank(line + mark, n - mark))
+            continue;
+        json_decref(j->object);
+        j->object = NULL;
+        if (j->too_long)
+            snprintf(why, sizeof(why), "is longer than %d MiB", CONTENT_LINE_BYTES >> 20);
+        else
+            text = parse(j->field, line + mark, n - mark, &j->object, size, why);
+        *data = text;
+        if (text && *size == 0)
+            continue;
+        if (text)
+            return 0;
+        *size = 0;
+        snprintf(told, sizeof(told), "line %llu %s", (unsigned long long)j->lines, why);
+        result = j->damage.tell(j->damage.user, j->lines, told);
+        if (result < 0) {
+            snprintf(layer->why, sizeof(layer->why), "%s", told);
+            return result;
+        }
+    }
+    return result;
+}
+
+static void jsonl_close(struct layer *layer)
+{
+    struct jsonl *j = (struct jsonl *)layer;
+
+    json_decref(j->object);
+    free(j->line);
+    pipeline_layer_destroy(&j->below);
+}
+
+int pipeline_content_jsonl_create(const char *field, struct layer *leaf,
+                                  const struct content_damage *damage, struct layer **out)
+{
+    struct jsonl *j = calloc(1, sizeof(*j));
+
+    if (!j)
+        return pipeline_fail(ENOMEM, "out of memory");
+    j->layer.read = jsonl_read;
+    j->layer.close = jsonl_close;
+    j->below = leaf;
+    j->field = field;
+    j->damage = *damage;
+    *out = &j->layer;
+    return 0;
+}
+
+static bool ends_with(const char *name, size_t length, const char *suffix)
+{
+    size_t n = strlen(suffix);
+
+    return length > n && !strncasecmp(name + length - n, suffix, n);
+}
+
+int pipeline_content_is_jsonl(const char *field, const char *name, struct layer *leaf)
+{
+    size_t length = pipeline_detect_bare_length(name), want = 1, n = 0, mark;
+    const uint8_t *head, *end = NULL;
+    char why[128];
+    json_t *object;
+    bool found;
+    int result;
+
+    if (ends_with(name, length, ".jsonl") || ends_with(name, length, ".ndjson"))
+        return 1;
+    do {
+        result = pipeline_layer_peek(leaf, want, &head, &n);
+        if (result < 0)
+            return result;
+        mark = mark_bytes(head, n);
+        if (n == 0 || (n > mark && head[mark] != '{'))
+            return 0;
+        end = memchr(head, '\n', n);
+        want = n < 4096 ? 4096 : 2 * n;
+    } while (!end && n >= want / 2 && n < FIRST_LINE_BYTES);
+    if (end)
+        n = (size_t)(end - head);
+    found = parse(field, head + mark, n - mark, &object, &(size_t){0}, why) != NULL;
+    json_decref(object);
+    return found;
+}
