@@ -65,12 +65,36 @@ static json_t *describe_sources(const struct train *t)
     return array;
 }
 
+/* The numbers of a cursor by name: one table for writing and reading. */
+static const struct {
+    const char *name;
+    size_t offset; /* of a uint64_t in struct pipeline_cursor */
+} cursor_numbers[] = {
+    {"epoch", offsetof(struct pipeline_cursor, epoch)},
+    {"block", offsetof(struct pipeline_cursor, block)},
+    {"window", offsetof(struct pipeline_cursor, window)},
+    {"source", offsetof(struct pipeline_cursor, at.source)},
+    {"member", offsetof(struct pipeline_cursor, at.member)},
+    {"inner", offsetof(struct pipeline_cursor, at.inner)},
+    {"offset", offsetof(struct pipeline_cursor, at.offset)},
+    {"header", offsetof(struct pipeline_cursor, at.hint.header)},
+    {"frame_in", offsetof(struct pipeline_cursor, at.hint.in)},
+    {"frame_out", offsetof(struct pipeline_cursor, at.hint.out)},
+    {"check", offsetof(struct pipeline_cursor, at.check)},
+    {"check_bytes", offsetof(struct pipeline_cursor, at.check_bytes)},
+};
+#define CURSOR_NUMBERS (sizeof cursor_numbers / sizeof *cursor_numbers)
+
 static json_t *describe_cursor(const struct pipeline_cursor *c)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "epoch", (json_int_t)c->epoch, "block",
-                     (json_int_t)c->block, "window", (json_int_t)c->window, "source",
-                     (json_int_t)c->at.source, "member", (json_int_t)c->at.member, "inner",
-                     (json_int_t)c->at.inner, "offset", (json_int_t)c->at.offset);
+    json_t *object = json_object();
+
+    for (size_t i = 0; i < CURSOR_NUMBERS; i++) {
+        const void *number = (const char *)c + cursor_numbers[i].offset;
+        json_object_set_new(object, cursor_numbers[i].name,
+                            json_integer((json_int_t)*(const uint64_t *)number));
+    }
+    return object;
 }
 
 static char *state_text(const struct train *t)
@@ -93,18 +117,16 @@ static char *state_text(const struct train *t)
 
 static int read_cursor(json_t *object, struct pipeline_cursor *c)
 {
-    json_int_t v[7];
+    struct pipeline_cursor read = {0};
 
-    if (json_unpack(object, "{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "epoch", &v[0], "block", &v[1],
-                    "window", &v[2], "source", &v[3], "member", &v[4], "inner", &v[5], "offset",
-                    &v[6]))
-        return -1;
-    for (int i = 0; i < 7; i++)
-        if (v[i] < 0)
+    for (size_t i = 0; i < CURSOR_NUMBERS; i++) {
+        json_t *value = json_object_get(object, cursor_numbers[i].name);
+        if (!json_is_integer(value) || json_integer_value(value) < 0)
             return -1;
-    *c = (struct pipeline_cursor){(uint64_t)v[0], (uint64_t)v[1], (uint64_t)v[2],
-                                  {(uint64_t)v[3], (uint64_t)v[4], (uint64_t)v[5],
-                                   (uint64_t)v[6]}};
+        *(uint64_t *)(void *)((char *)&read + cursor_numbers[i].offset) =
+            (uint64_t)json_integer_value(value);
+    }
+    *c = read;
     return 0;
 }
 

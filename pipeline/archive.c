@@ -45,6 +45,7 @@ struct pipeline_archive {
     uint64_t input; /* bytes of a folder's files that are done with */
     uint64_t given; /* bytes of all members that were given */
     bool member_ended, ended;
+    struct pipeline_hint hint;     /* of the source's own member */
     bool inside;                   /* it stands in an archive inside, or at its opening */
     char known[PIPELINE_MAX_NAME]; /* the present name, for messages */
 };
@@ -329,6 +330,31 @@ static int name_member(struct pipeline_archive *a, const struct container *c)
     return 0;
 }
 
+/* The newest beginnings of frames are soon forgotten: this is for when the header was just read. */
+static struct pipeline_hint member_hint(const struct container *c)
+{
+    struct pipeline_hint hint = {.header = c->header};
+
+    if (c->filter && c->filter->point) {
+        struct layer_point p = c->filter->point(c->filter, c->header);
+
+        hint.in = p.in;
+        hint.out = p.out;
+    }
+    return hint;
+}
+
+struct pipeline_hint pipeline_archive_hint(const struct pipeline_archive *a, uint64_t offset)
+{
+    const struct container *c = a->levels[0].container;
+    struct layer_point p;
+
+    if (!pipeline_archive_single(a) || !c->filter || !c->filter->point || a->leaf != a->raw)
+        return a->hint;
+    p = c->filter->point(c->filter, offset);
+    return (struct pipeline_hint){.in = p.in, .out = p.out};
+}
+
 /* The next thing that the top level gives. 1: the present member. 0: a level was left or entered.
  */
 static int advance(struct pipeline_archive *a)
@@ -363,6 +389,8 @@ static int advance(struct pipeline_archive *a)
     }
     level->failed = false;
     a->member = c->member;
+    if (a->top == 0)
+        a->hint = member_hint(c);
     if (a->top > 0) {
         a->member.index = index;
         a->member.inner = inner;
@@ -450,9 +478,11 @@ static int discard(struct pipeline_archive *a, uint64_t offset)
 
     if (result < 0)
         return result;
-    if (a->leaf && a->leaf->seek && offset <= a->leaf->size) {
-        result = pipeline_layer_seek(a->leaf, offset);
-        return result < 0 ? fail(a, -result, a->leaf->why) : 0;
+    if (a->leaf && (a->leaf->seek ? offset <= a->leaf->size : a->leaf->restart != NULL)) {
+        result = pipeline_layer_jump(a->leaf, offset);
+        if (result < 0)
+            return fail(a, -result, a->leaf->why);
+        return a->leaf->position == offset ? 0 : no_such_place(a, a->member.index, offset);
     }
     while (!a->leaf || a->leaf->position < offset) {
         const uint8_t *data;
@@ -504,12 +534,33 @@ int pipeline_archive_skip_to(struct pipeline_archive *a, uint64_t index)
     return 0;
 }
 
+/* A short cut to member `index`, where there is one. */
+static int take_hint(struct pipeline_archive *a, uint64_t index, const struct pipeline_hint *hint)
+{
+    struct container *c = a->levels[0].container;
+    int result;
+
+    if (!hint || a->top > 0 || index < c->next_index)
+        return 0;
+    if (pipeline_container_plain(c)) {
+        if (c->filter && c->filter->learn)
+            c->filter->learn(c->filter, (struct layer_point){hint->in, hint->out});
+        return 0;
+    }
+    leave_member(a);
+    result = pipeline_container_restart(c, index, hint);
+    return result < 0 ? fail_container(a, result, c) : 0;
+}
+
 int pipeline_archive_seek(struct pipeline_archive *a, uint64_t index, uint64_t inner,
-                          uint64_t offset, struct pipeline_member *member)
+                          uint64_t offset, const struct pipeline_hint *hint,
+                          struct pipeline_member *member)
 {
     struct pipeline_member m = {0};
-    int result = pipeline_archive_skip_to(a, index);
+    int result = take_hint(a, index, hint);
 
+    if (result == 0)
+        result = pipeline_archive_skip_to(a, index);
     if (result < 0)
         return result;
     do

@@ -52,6 +52,16 @@ struct pipeline_member {
     uint32_t mode;      /* permission bits; 0 if the header does not say */
 };
 
+/*
+ * Where decoding can begin to come to a place soon. All zero: at the front. It costs nothing to have
+ * and is only ever a short cut: the bytes are the same without it.
+ */
+struct pipeline_hint {
+    uint64_t header; /* tar: byte of the decoded source where the member's header begins */
+    uint64_t in;     /* zstd: byte of the source where a frame begins, and ... */
+    uint64_t out;    /* ... of the decoded source that comes out of it first */
+};
+
 /* What to do about a member that is an archive or compressed. */
 enum pipeline_enter {
     PIPELINE_ENTER_PASS, /* it is a member like others, its bytes as they are */
@@ -120,15 +130,25 @@ int pipeline_archive_next(struct pipeline_archive *archive, struct pipeline_memb
  */
 int pipeline_archive_read(struct pipeline_archive *archive, const uint8_t **data, size_t *size);
 
+/* The way to byte `offset` of the present member. */
+struct pipeline_hint pipeline_archive_hint(const struct pipeline_archive *archive, uint64_t offset);
+
 /*
  * Go to byte `offset` of member (index, inner), from wherever it stands: afterwards
- * pipeline_archive_read gives the bytes from there. Goes there directly where the source is a plain
- * file or a folder; passes over what is before it otherwise, starting again from the front if it
- * lies behind. *member may be NULL. Errors: -ESTALE if there is no such place, else as
+ * pipeline_archive_read gives the bytes from there.
+ *     a plain file, a folder     goes there directly
+ *     zip                        to the member by its directory, then decodes the member
+ *     tar, with a hint           to the member's header
+ *     xz (bare, or around a tar  decodes from the block on in which the place lies
+ *     with a hint)
+ *     zstd with a hint           decodes from the frame on that the hint names
+ *     all else                   decodes what is before it
+ * *hint is what pipeline_archive_hint gave for the same data, or NULL. *member may be NULL. Errors: -ESTALE if there is no such place, else as
  * pipeline_archive_next.
  */
 int pipeline_archive_seek(struct pipeline_archive *archive, uint64_t index, uint64_t inner,
-                          uint64_t offset, struct pipeline_member *member);
+                          uint64_t offset, const struct pipeline_hint *hint,
+                          struct pipeline_member *member);
 
 /* Goes where pipeline_archive_next gives member (index, 0). Errors: as pipeline_archive_seek. */
 int pipeline_archive_skip_to(struct pipeline_archive *archive, uint64_t index);

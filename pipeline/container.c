@@ -367,7 +367,7 @@ static int next_entry(struct container *c)
     int result;
 
     /* Done apart from the header, so that we know where the header begins. */
-    if (c->next_index > 0 && archive_read_data_skip(c->reader) < ARCHIVE_OK)
+    if (c->opened && archive_read_data_skip(c->reader) < ARCHIVE_OK)
         return fail_reader(c);
     before = (uint64_t)archive_filter_bytes(c->reader, 0);
     result = archive_read_next_header(c->reader, &entry);
@@ -379,6 +379,7 @@ static int next_entry(struct container *c)
     if (result < ARCHIVE_WARN)
         return fail_reader(c);
     c->opened = true;
+    c->header = c->origin + (uint64_t)archive_read_header_position(c->reader);
     describe(c, entry);
     return 1;
 }
@@ -516,6 +517,21 @@ static int plain_layer_read(struct layer *layer, const void **data, size_t *size
     return result;
 }
 
+static int plain_layer_restart(struct layer *layer, uint64_t offset)
+{
+    struct container *c = ((struct member_layer *)layer)->container;
+    int result = pipeline_layer_jump(c->top, offset);
+
+    if (result < 0)
+        memcpy(layer->why, c->top->why, sizeof(layer->why));
+    return result < 0 ? result : 1;
+}
+
+static uint64_t plain_layer_made(const struct layer *layer)
+{
+    return ((const struct member_layer *)layer)->container->top->position;
+}
+
 static int plain_layer_seek(struct layer *layer, uint64_t offset)
 {
     struct container *c = ((struct member_layer *)layer)->container;
@@ -551,6 +567,10 @@ int pipeline_container_member(struct container *c, struct layer **out)
     m->container = c;
     m->layer.close = member_layer_close;
     m->layer.read = c->reader ? entry_layer_read : plain_layer_read;
+    if (!c->reader) {
+        m->layer.restart = plain_layer_restart;
+        m->layer.made = plain_layer_made;
+    }
     if (!c->reader && c->top->seek) {
         m->layer.seek = plain_layer_seek;
         m->layer.size = c->top->size;
@@ -573,4 +593,28 @@ void pipeline_container_skip_to(struct container *c, uint64_t index)
 {
     if (c->folder && index < c->folder->n_entries && index > c->next_index)
         c->next_index = index;
+}
+
+int pipeline_container_restart(struct container *c, uint64_t index,
+                               const struct pipeline_hint *hint)
+{
+    int result;
+
+    if (!c->reader || c->format != FORMAT_TAR || !hint->header || index <= c->next_index)
+        return 0;
+    if (!c->base->seek || (c->filter && !c->filter->restart))
+        return 0;
+    if (c->filter && c->filter->learn)
+        c->filter->learn(c->filter, (struct layer_point){hint->in, hint->out});
+    archive_read_free(c->reader);
+    c->reader = NULL;
+    c->opened = false;
+    result = pipeline_layer_jump(c->top, hint->header);
+    if (result < 0)
+        return fail_layer(c, c->top);
+    c->origin = hint->header;
+    c->given_size = c->given_total = 0;
+    c->next_index = index;
+    result = open_reader(c);
+    return result < 0 ? result : 1;
 }

@@ -35,6 +35,8 @@ struct container {
     const void *given;      /* the last bytes given to reader ... */
     size_t given_size;      /* ... and their number */
     uint64_t given_total;   /* all bytes given to reader */
+    uint64_t origin;        /* byte of top where reader began ... */
+    uint64_t header;        /* ... and where the present member's header does */
     uint64_t offset;        /* bytes of the present member that were read */
     uint64_t hole;          /* zeros to give before `pending` */
     const uint8_t *pending; /* bytes of the present member behind a hole */
@@ -80,5 +82,10 @@ bool pipeline_container_random(const struct container *c);
 /* Makes pipeline_container_next give member `index` of a folder, if it lies ahead and there is one;
  * other containers have to be read. */
 void pipeline_container_skip_to(struct container *c, uint64_t index);
+
+/* Goes to member `index`, which lies ahead, by a hint. 1: pipeline_container_next gives it. 0: that is
+ * not possible here, and nothing has changed. Errors: as pipeline_container_next. */
+int pipeline_container_restart(struct container *c, uint64_t index,
+                               const struct pipeline_hint *hint);
 
 #endif

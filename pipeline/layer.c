@@ -129,6 +129,47 @@ int pipeline_layer_seek(struct layer *layer, uint64_t offset)
     return result;
 }
 
+int pipeline_layer_jump(struct layer *layer, uint64_t offset)
+{
+    int result = 0;
+
+    if (layer->seek)
+        return pipeline_layer_seek(layer, offset);
+    if (layer->error)
+        return layer->error;
+    if (layer->restart)
+        result = layer->restart(layer, offset);
+    else if (offset < layer->position)
+        return -ESPIPE;
+    if (result < 0) {
+        if (result != -ESPIPE)
+            layer->error = result;
+        return result;
+    }
+    if (result > 0) {
+        layer->head_at = layer->head_size;
+        layer->position = layer->made(layer);
+    }
+    while (layer->position < offset) {
+        const void *data;
+        size_t n, over;
+
+        result = pipeline_layer_read(layer, &data, &n);
+        if (result < 0 || n == 0)
+            return result;
+        over = layer->position > offset ? (size_t)(layer->position - offset) : 0;
+        layer->position -= over;
+        if (over && layer->head_at) {
+            layer->head_at -= over; /* it came out of the head, and is still there */
+        } else if (over) {
+            layer->head = (const uint8_t *)data + n - over;
+            layer->head_size = over;
+            layer->head_at = 0;
+        }
+    }
+    return 0;
+}
+
 uint64_t pipeline_layer_skip(struct layer *layer, uint64_t n)
 {
     uint64_t left;

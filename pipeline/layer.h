@@ -15,12 +15,26 @@
 #include "pipeline/detect.h"
 #include "pipeline/io.h"
 
+/* Where decoding can begin: byte `in` of the layer below gives byte `out` of this one. */
+struct layer_point {
+    uint64_t in, out;
+};
+
 struct layer {
     /* The next run of bytes, *size 0 at the end; 0 or -errno with `why` set. */
     int (*read)(struct layer *layer, const void **data, size_t *size);
     /* Go to a byte of this layer; NULL where that is impossible. */
     int (*seek)(struct layer *layer, uint64_t offset);
     void (*close)(struct layer *layer);
+    /* Decompressors that can begin in the middle have these, others NULL. restart goes to where
+     * decoding on reaches `offset` soonest. 1: it moved there, and made says where that is. 0: it is
+     * best to read on. Or -errno, as read. */
+    int (*restart)(struct layer *layer, uint64_t offset);
+    uint64_t (*made)(const struct layer *layer); /* the byte that the next `read` gives first */
+    /* The last beginning at or before `offset` that it came by; 0 and 0 if none. May be NULL. */
+    struct layer_point (*point)(const struct layer *layer, uint64_t offset);
+    /* Tells it of one, in order. NULL where point is. */
+    void (*learn)(struct layer *layer, struct layer_point point);
     uint64_t size;       /* bytes of the layer, if seek is there */
     uint64_t position;   /* bytes from the start to the next byte that pipeline_layer_read gives */
     const uint8_t *head; /* bytes that were looked at ... */
@@ -39,6 +53,13 @@ int pipeline_layer_file_create(struct pipeline_io *io, const char *path, struct 
 int pipeline_layer_filter_create(struct layer *below, enum detect_filter filter,
                                  struct layer **out);
 
+#ifdef PIPELINE_HAVE_ZSTD
+int pipeline_layer_zstd_create(struct layer *below, struct layer **out);
+#endif
+#ifdef PIPELINE_HAVE_LZMA
+int pipeline_layer_xz_create(struct layer *below, struct layer **out);
+#endif
+
 /* The first `want` bytes, or fewer if there are no more. Only before the first read. */
 int pipeline_layer_peek(struct layer *layer, size_t want, const uint8_t **data, size_t *size);
 
@@ -50,6 +71,11 @@ int pipeline_layer_hold(struct layer *layer, size_t most);
  * also when the end is read. */
 int pipeline_layer_read(struct layer *layer, const void **data, size_t *size);
 int pipeline_layer_seek(struct layer *layer, uint64_t offset);
+
+/* Goes to a byte by seeking, or by decoding from the nearest place on. It stands at the end, before
+ * `offset`, if there are not so many bytes. -ESPIPE, without having moved, if it lies behind and the
+ * layer cannot go back. */
+int pipeline_layer_jump(struct layer *layer, uint64_t offset);
 
 /* Passes over up to n bytes where that is cheaper than reading; returns how many. */
 uint64_t pipeline_layer_skip(struct layer *layer, uint64_t n);

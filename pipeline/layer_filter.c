@@ -1,5 +1,7 @@
 /*
- * Decompression, by libarchive's filters with its `raw` format on top.
+ * Decompression: zstd and xz by their own libraries where those are at hand (layer_zstd.c,
+ * layer_xz.c), which can begin in the middle; the rest by libarchive's filters with its `raw` format
+ * on top.
  */
 #include "pipeline/layer.h"
 
@@ -132,7 +134,7 @@ static void filter_close(struct layer *layer)
     archive_read_free(((struct filter_layer *)layer)->archive);
 }
 
-int pipeline_layer_filter_create(struct layer *below, enum detect_filter filter, struct layer **out)
+static int create_by_libarchive(struct layer *below, enum detect_filter filter, struct layer **out)
 {
     static const int codes[] = {
         [FILTER_GZIP] = ARCHIVE_FILTER_GZIP, [FILTER_BZIP2] = ARCHIVE_FILTER_BZIP2,
@@ -173,4 +175,17 @@ int pipeline_layer_filter_create(struct layer *below, enum detect_filter filter,
     }
     *out = &f->layer;
     return 0;
+}
+
+int pipeline_layer_filter_create(struct layer *below, enum detect_filter filter, struct layer **out)
+{
+#ifdef PIPELINE_HAVE_ZSTD
+    if (filter == FILTER_ZSTD)
+        return pipeline_layer_zstd_create(below, out);
+#endif
+#ifdef PIPELINE_HAVE_LZMA
+    if (filter == FILTER_XZ)
+        return pipeline_layer_xz_create(below, out);
+#endif
+    return create_by_libarchive(below, filter, out);
 }

@@ -32,7 +32,13 @@ struct pipeline_stream {
     struct pipeline_position at; /* of the next byte to come out of the archive */
     const uint8_t *rest;         /* bytes that came out and were not given yet; they end at `at` */
     size_t rest_size;
-    uint64_t input_before; /* bytes of the sources that are done with */
+    const uint8_t *given; /* the piece given last, until it is remembered ... */
+    size_t given_size;
+    uint64_t given_at;                  /* ... and its place in the member */
+    uint8_t last[PIPELINE_CHECK_BYTES]; /* the bytes before given_at, without a gap ... */
+    size_t n_last;                      /* ... so many of them */
+    uint64_t last_end;                  /* ... up to this place */
+    uint64_t input_before;              /* bytes of the sources that are done with */
     struct pipeline_stream_stats stats;
     struct damage *damage; /* (stats.damaged), sorted */
     char *lines[KEPT_LINES];
@@ -333,10 +339,29 @@ static size_t take_piece(struct pipeline_stream *s, const uint8_t **data)
     return n;
 }
 
+/* Takes the piece given last into `last`; its bytes are about to go. */
+static void remember_given(struct pipeline_stream *s)
+{
+    size_t n = s->given_size < PIPELINE_CHECK_BYTES ? s->given_size : PIPELINE_CHECK_BYTES;
+    size_t keep = PIPELINE_CHECK_BYTES - n;
+
+    if (s->given_size == 0)
+        return;
+    if (s->last_end != s->given_at)
+        s->n_last = 0; /* another member, or bytes between were left out */
+    keep = s->n_last < keep ? s->n_last : keep;
+    memmove(s->last, s->last + s->n_last - keep, keep);
+    memcpy(s->last + keep, s->given + s->given_size - n, n);
+    s->n_last = keep + n;
+    s->last_end = s->given_at + s->given_size;
+    s->given_size = 0;
+}
+
 int pipeline_stream_next(struct pipeline_stream *s, const uint8_t **data, size_t *size)
 {
     int result = 1;
 
+    remember_given(s);
     *size = s->rest_size ? take_piece(s, data) : 0;
     while (*size == 0 && result > 0) {
         result = step(s);
@@ -350,6 +375,9 @@ int pipeline_stream_next(struct pipeline_stream *s, const uint8_t **data, size_t
         *size = s->rest_size ? take_piece(s, data) : 0;
     }
     s->stats.bytes += *size;
+    s->given = *data;
+    s->given_size = *size;
+    s->given_at = s->at.offset - s->rest_size - *size;
     return 0;
 }
 
@@ -373,6 +401,7 @@ int pipeline_stream_read(struct pipeline_stream *s, void *to, size_t size, size_
 
             s->rest = data + n - over;
             s->rest_size += over;
+            s->given_size -= over;
             s->stats.bytes -= over;
             n -= over;
         }
@@ -383,12 +412,62 @@ int pipeline_stream_read(struct pipeline_stream *s, void *to, size_t size, size_
     return 0;
 }
 
-struct pipeline_position pipeline_stream_tell(const struct pipeline_stream *s)
+/* Without its lowest bit, so that it fits JSON's integers. */
+static uint64_t check_of(const uint8_t *bytes, size_t n)
+{
+    return XXH64(bytes, n, 0) >> 1;
+}
+
+struct pipeline_position pipeline_stream_tell(struct pipeline_stream *s)
 {
     struct pipeline_position at = s->at;
 
     at.offset -= s->rest_size;
+    remember_given(s);
+    if (s->archive && at.offset)
+        at.hint = pipeline_archive_hint(s->archive, at.offset);
+    if (s->n_last && s->last_end == at.offset) {
+        at.check_bytes = s->n_last;
+        at.check = check_of(s->last, s->n_last);
+    }
     return at;
+}
+
+/* The bytes before `to` must be those that were there. Stands there afterwards. */
+static int check_before(struct pipeline_stream *s, struct pipeline_position to)
+{
+    uint8_t *bytes = s->last;
+    size_t have = 0, n;
+    int result = 0;
+
+    while (result == 0 && have < to.check_bytes) {
+        const uint8_t *data;
+
+        result = pipeline_archive_read(s->archive, &data, &n);
+        if (result < 0 || n == 0)
+            break;
+        if (n > to.check_bytes - have) {
+            s->rest_size = n - (to.check_bytes - have);
+            n -= s->rest_size;
+            s->rest = data + n;
+        }
+        memcpy(bytes + have, data, n);
+        have += n;
+    }
+    if (result == 0 && (have < to.check_bytes || check_of(bytes, have) != to.check)) {
+        char path[PIPELINE_MAX_NAME];
+
+        result =
+            pipeline_fail(ESTALE,
+                          "%s: the bytes before byte %llu of member %llu are not those that were "
+                          "read there: the data has changed since the run stopped",
+                          pipeline_printable(s->sources->list[to.source].path, path, sizeof(path)),
+                          (unsigned long long)to.offset, (unsigned long long)to.member);
+    }
+    s->at.offset = to.offset + s->rest_size;
+    s->n_last = have;
+    s->last_end = to.offset;
+    return result;
 }
 
 int pipeline_stream_seek(struct pipeline_stream *s, struct pipeline_position to)
@@ -401,11 +480,13 @@ int pipeline_stream_seek(struct pipeline_stream *s, struct pipeline_position to)
         to.inner == here.inner && to.offset == here.offset)
         return 0;
     pipeline_archive_close(&s->archive);
-    s->rest_size = 0;
+    s->rest_size = s->given_size = s->n_last = 0;
     s->in_member = s->stumbled = false;
     s->went_around = 0;
     s->input_before = 0;
-    s->at = to;
+    s->at = (struct pipeline_position){to.source, to.member, to.inner, to.offset};
+    if (to.check_bytes > PIPELINE_CHECK_BYTES || to.check_bytes > to.offset)
+        return pipeline_fail(ESTALE, "the place to go on from is none");
     if (to.source > s->sources->n ||
         (to.source == s->sources->n && (to.member || to.inner || to.offset)))
         return pipeline_fail(ESTALE,
@@ -418,7 +499,10 @@ int pipeline_stream_seek(struct pipeline_stream *s, struct pipeline_position to)
         return 0;
     result = open_source(s);
     if (result == 0)
-        result = pipeline_archive_seek(s->archive, to.member, to.inner, to.offset, &m);
+        result = pipeline_archive_seek(s->archive, to.member, to.inner, to.offset - to.check_bytes,
+                                       &to.hint, &m);
+    if (result == 0 && to.check_bytes)
+        result = check_before(s, to);
     if (result < 0) {
         pipeline_archive_close(&s->archive);
         return result;
@@ -465,6 +549,7 @@ int pipeline_stream_probe(struct pipeline_stream *s)
     /* Not given after all; going back would lose what came out of a pipe. */
     s->rest = data;
     s->rest_size += n;
+    s->given_size = 0;
     s->stats.bytes -= n;
     return 0;
 }

@@ -76,7 +76,13 @@ struct pipeline_position {
     uint64_t member; /* pipeline_member.index; members that are not taken count too */
     uint64_t inner;  /* pipeline_member.inner */
     uint64_t offset; /* bytes from the start of the member's content */
+    struct pipeline_hint hint;
+    /* xxHash64 (seed 0) >> 1 of the last bytes of the content before it, and how many: so that data
+     * that was changed in the middle is noticed. 0 bytes: there were none. */
+    uint64_t check, check_bytes;
 };
+
+enum { PIPELINE_CHECK_BYTES = 4096 };
 
 /* What a stream has come across since it was made. */
 struct pipeline_stream_stats {
@@ -119,13 +125,14 @@ int pipeline_stream_next(struct pipeline_stream *stream, const uint8_t **data, s
 int pipeline_stream_read(struct pipeline_stream *stream, void *to, size_t size, size_t *got);
 
 /* The place of the next byte. */
-struct pipeline_position pipeline_stream_tell(const struct pipeline_stream *stream);
+struct pipeline_position pipeline_stream_tell(struct pipeline_stream *stream);
 
 /*
  * Goes to a place that pipeline_stream_tell gave for the same sources and choice; all zero is the
- * beginning. The bytes that follow are the very bytes that followed there. Plain files and folders
- * are entered directly; archives are decoded from their start, members before it passed over.
- * Errors: -ESTALE if there is no such place, else those of archive.h.
+ * beginning. The bytes that follow are the very bytes that followed there. How soon that is: see
+ * pipeline_archive_seek.
+ * Errors: -ESTALE if there is no such place or the bytes before it are others, else those of
+ * archive.h.
  */
 int pipeline_stream_seek(struct pipeline_stream *stream, struct pipeline_position position);
 
