@@ -53,8 +53,8 @@ struct pipeline_member {
 };
 
 /*
- * Where decoding can begin to come to a place soon. All zero: at the front. It costs nothing to have
- * and is only ever a short cut: the bytes are the same without it.
+ * Where decoding can begin to come to a place soon. All zero: at the front. It is only ever a short
+ * cut: the bytes are the same without it.
  */
 struct pipeline_hint {
     uint64_t header; /* tar: byte of the decoded source where the member's header begins */
@@ -143,8 +143,8 @@ struct pipeline_hint pipeline_archive_hint(const struct pipeline_archive *archiv
  *     with a hint)
  *     zstd with a hint           decodes from the frame on that the hint names
  *     all else                   decodes what is before it
- * *hint is what pipeline_archive_hint gave for the same data, or NULL. *member may be NULL. Errors: -ESTALE if there is no such place, else as
- * pipeline_archive_next.
+ * *hint is what pipeline_archive_hint gave for the same data, or NULL. *member may be NULL.
+ * Errors: -ESTALE if there is no such place, else as pipeline_archive_next.
  */
 int pipeline_archive_seek(struct pipeline_archive *archive, uint64_t index, uint64_t inner,
                           uint64_t offset, const struct pipeline_hint *hint,

@@ -83,8 +83,8 @@ bool pipeline_container_random(const struct container *c);
  * other containers have to be read. */
 void pipeline_container_skip_to(struct container *c, uint64_t index);
 
-/* Goes to member `index`, which lies ahead, by a hint. 1: pipeline_container_next gives it. 0: that is
- * not possible here, and nothing has changed. Errors: as pipeline_container_next. */
+/* Goes to member `index`, which lies ahead, by a hint. 1: pipeline_container_next gives it. 0: that
+ * is not possible here, and nothing has changed. Errors: as pipeline_container_next. */
 int pipeline_container_restart(struct container *c, uint64_t index,
                                const struct pipeline_hint *hint);
 

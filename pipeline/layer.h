@@ -27,8 +27,8 @@ struct layer {
     int (*seek)(struct layer *layer, uint64_t offset);
     void (*close)(struct layer *layer);
     /* Decompressors that can begin in the middle have these, others NULL. restart goes to where
-     * decoding on reaches `offset` soonest. 1: it moved there, and made says where that is. 0: it is
-     * best to read on. Or -errno, as read. */
+     * decoding on reaches `offset` soonest. 1: it moved there, and made says where that is. 0: it
+     * is best to read on. Or -errno, as read. */
     int (*restart)(struct layer *layer, uint64_t offset);
     uint64_t (*made)(const struct layer *layer); /* the byte that the next `read` gives first */
     /* The last beginning at or before `offset` that it came by; 0 and 0 if none. May be NULL. */
@@ -73,8 +73,8 @@ int pipeline_layer_read(struct layer *layer, const void **data, size_t *size);
 int pipeline_layer_seek(struct layer *layer, uint64_t offset);
 
 /* Goes to a byte by seeking, or by decoding from the nearest place on. It stands at the end, before
- * `offset`, if there are not so many bytes. -ESPIPE, without having moved, if it lies behind and the
- * layer cannot go back. */
+ * `offset`, if there are not so many bytes. -ESPIPE, without having moved, if it lies behind and
+ * the layer cannot go back. */
 int pipeline_layer_jump(struct layer *layer, uint64_t offset);
 
 /* Passes over up to n bytes where that is cheaper than reading; returns how many. */

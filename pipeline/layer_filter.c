@@ -1,7 +1,7 @@
 /*
  * Decompression: zstd and xz by their own libraries where those are at hand (layer_zstd.c,
- * layer_xz.c), which can begin in the middle; the rest by libarchive's filters with its `raw` format
- * on top.
+ * layer_xz.c), which can begin in the middle; the rest by libarchive's filters with its `raw`
+ * format on top.
  */
 #include "pipeline/layer.h"
 

@@ -1,6 +1,6 @@
 /*
- * Decompression of zstd, by libzstd itself: libarchive's filter does not say where frames begin, and
- * a frame's beginning is where decoding can start without what lies before it.
+ * Decompression of zstd, by libzstd itself: libarchive's filter does not say where frames begin,
+ * and a frame's beginning is where decoding can start without what lies before it.
  */
 #include "pipeline/layer.h"
 

@@ -56,8 +56,8 @@ static bool resumes(const char *path, struct pipeline_position at, const uint8_t
     return result == 0;
 }
 
-/* Places in the last half are reached although the file is damaged at a byte, its tenth part if it is
- * 0; without the hint, if one is needed, they are not. */
+/* Places in the last half are reached although the file is damaged at a byte, its tenth part if it
+ * is 0; without the hint, if one is needed, they are not. */
 static void check_seeks(const char *path, size_t damage, bool needs_hint)
 {
     size_t size, n;
