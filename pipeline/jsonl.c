@@ -149,7 +149,7 @@ static int jsonl_read(struct layer *layer, const void **data, size_t *size)
         size_t mark = j->lines == 1 && n ? mark_bytes(line, n) : 0;
         const char *text = NULL;
 
-        if (!j->too_long && blank(line + mark, n - mark))
+        if (!j->too_long && (n == mark || blank(line + mark, n - mark)))
             continue;
         json_decref(j->object);
         j->object = NULL;
