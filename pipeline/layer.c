@@ -137,6 +137,13 @@ int pipeline_layer_jump(struct layer *layer, uint64_t offset)
         return pipeline_layer_seek(layer, offset);
     if (layer->error)
         return layer->error;
+    if (offset >= layer->position &&
+        offset - layer->position <= layer->head_size - layer->head_at) {
+        /* It was peeked at: what it comes from stands behind it already. */
+        layer->head_at += (size_t)(offset - layer->position);
+        layer->position = offset;
+        return 0;
+    }
     if (layer->restart)
         result = layer->restart(layer, offset);
     else if (offset < layer->position)

@@ -92,6 +92,35 @@ static void check_seeks(const char *path, size_t damage, bool needs_hint)
     free(file);
 }
 
+/* Places among the bytes that were looked at to tell the format, and right behind them. */
+static void check_beginning(const char *path)
+{
+    static const size_t cuts[] = {1, 511, 4096, 4097, 9000, 32768, 65535, 65536, 65537, 131072};
+    size_t size;
+    struct opened o = open_data(&path, 1, NULL, NULL);
+    uint8_t *whole = read_all(o.stream, &size);
+    const uint8_t *data;
+
+    close_data(&o);
+    for (size_t i = 0; i < sizeof(cuts) / sizeof(cuts[0]); i++) {
+        struct pipeline_position at = position_at(path, cuts[i]);
+        size_t n;
+
+        if (!resumes(path, at, whole + cuts[i], size - cuts[i])) {
+            fprintf(stderr, "%s: place %zu was not reached: %s\n", path, cuts[i], pipeline_error());
+            exit(1);
+        }
+        /* Also where the stream has begun already. */
+        o = open_data(&path, 1, NULL, NULL);
+        CHECK_EQUAL(pipeline_stream_probe(o.stream), 0);
+        CHECK_EQUAL(pipeline_stream_seek(o.stream, at), 0);
+        CHECK_EQUAL(pipeline_stream_next(o.stream, &data, &n), 0);
+        CHECK(n > 0 && !memcmp(data, whole + cuts[i], n));
+        close_data(&o);
+    }
+    free(whole);
+}
+
 /* One byte shortly before the place is another now. */
 static void check_changed(void)
 {
@@ -129,8 +158,13 @@ int main(void)
     }
     write_noise("plain", 2000000, 1);
     run_or_skip("tar -cf r.tar r && bsdtar -cf r.zip --format=zip r && bsdtar -cf r.cpio "
-                "--format=cpio r && gzip -k r.tar");
+                "--format=cpio r && gzip -k r.tar && gzip -k plain && bzip2 -k plain");
     check_changed();
+    check_beginning("plain");
+    check_beginning("plain.gz");
+    check_beginning("plain.bz2");
+    check_beginning("r.tar.gz");
+    check_beginning("r.zip");
     check_seeks("r.tar", 512 + 3 * 50688, true); /* a header */
     check_seeks("r.zip", 0, false);
 #ifdef PIPELINE_HAVE_ZSTD
