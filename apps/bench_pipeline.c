@@ -21,28 +21,37 @@ static double processor_seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static int one_pass(struct pipeline_stream *stream, struct pass *p)
+/* From the archives to batches, through all that training reads through. Windows of the paper's
+ * length for text; the batch is small, so that it stays in the cache as a trainer's would. */
+static int one_pass(struct pipeline_mix *mix, const struct bench_options *o, struct pass *p)
 {
-    const struct pipeline_position start = {0};
+    enum { T = 8192, ROWS = 8 };
+    static uint8_t batch[ROWS * T];
+    const struct pipeline_loader_params params = {.mix = mix, .window_bytes = T,
+                                                  .shuffle_bytes = o->data.shuffle_bytes,
+                                                  .seed = o->seed, .once = true};
     const double began = app_seconds(), processor = processor_seconds();
-    const uint8_t *data;
-    size_t n = 1;
-    int status = pipeline_stream_seek(stream, start);
+    struct pipeline_loader *loader = NULL;
+    uint32_t lengths[ROWS];
+    int status = pipeline_loader_create(&params, &loader);
 
+    if (status == 0)
+        status = 1;
     p->bytes = 0;
-    while (status == 0 && n && !app_interrupted()) {
-        status = pipeline_stream_next(stream, &data, &n);
-        p->bytes += n;
+    while (status > 0 && !app_interrupted()) {
+        status = pipeline_loader_next(loader, ROWS, batch, lengths, NULL);
+        p->bytes = pipeline_loader_stats(loader).bytes;
         app_progress("%" PRIu64 " bytes", p->bytes);
     }
+    if (status < 0 && !app_interrupted())
+        status = app_fail_pipeline(status);
+    pipeline_loader_destroy(&loader);
     p->seconds = app_seconds() - began;
     p->processor = processor_seconds() - processor;
-    if (app_interrupted())
-        return APP_INTERRUPTED;
-    return status < 0 ? app_fail_pipeline(status) : APP_DONE;
+    return app_interrupted() ? APP_INTERRUPTED : status;
 }
 
-static int measure(const struct bench_options *o, struct pipeline_stream *stream, const char *how)
+static int measure(const struct bench_options *o, struct pipeline_mix *mix, const char *how)
 {
     double *seconds = calloc(o->steps, sizeof *seconds),
            *processor = calloc(o->steps, sizeof *processor);
@@ -50,7 +59,7 @@ static int measure(const struct bench_options *o, struct pipeline_stream *stream
     int status = seconds && processor ? APP_DONE : app_fail(APP_FAILED, "out of memory");
 
     for (uint64_t i = 0; i < o->warm_up + o->steps && status == APP_DONE; i++) {
-        status = one_pass(stream, &p);
+        status = one_pass(mix, o, &p);
         if (i >= o->warm_up && status == APP_DONE) {
             seconds[i - o->warm_up] = p.seconds;
             processor[i - o->warm_up] = p.processor;
@@ -63,13 +72,14 @@ static int measure(const struct bench_options *o, struct pipeline_stream *stream
         char speed[32], size[32];
         if (o->json)
             status = app_json(json_pack(
-                "{s:I, s:f, s:f, s:f, s:s, s:I}", "bytes", (json_int_t)p.bytes, "bytes_per_second",
-                (double)p.bytes / wall, "seconds", wall, "processor_seconds_per_gigabyte",
-                busy / (double)p.bytes * 1e9, "reading", how, "passes", (json_int_t)o->steps));
+                "{s:I, s:f, s:f, s:f, s:s, s:I, s:I}", "bytes", (json_int_t)p.bytes,
+                "bytes_per_second", (double)p.bytes / wall, "seconds", wall,
+                "processor_seconds_per_gigabyte", busy / (double)p.bytes * 1e9, "reading", how,
+                "passes", (json_int_t)o->steps, "lanes", (json_int_t)mix->n));
         else
-            printf("%s, %s/s, %.2f processor seconds a gigabyte, %s\n",
+            printf("%s, %s/s, %.2f processor seconds a gigabyte, %u at once, %s\n",
                    app_bytes((double)p.bytes, size), app_bytes((double)p.bytes / wall, speed),
-                   busy / (double)p.bytes * 1e9, how);
+                   busy / (double)p.bytes * 1e9, mix->n, how);
     }
     free(seconds);
     free(processor);
@@ -81,7 +91,7 @@ int bench_pipeline(const struct bench_options *o)
     const struct pipeline_io_params params = {.mode = o->data.io};
     struct pipeline_io *io = NULL;
     struct pipeline_sources *sources = NULL;
-    struct pipeline_stream *stream = NULL;
+    struct pipeline_mix *mix = NULL;
     int status = pipeline_io_create(&params, &io);
 
     if (!o->n_paths) {
@@ -91,14 +101,12 @@ int bench_pipeline(const struct bench_options *o)
     if (status == 0)
         status = pipeline_sources_create((const char *const *)o->paths, o->n_paths, &sources);
     if (status == 0)
-        status = pipeline_stream_create(io, sources, &o->data.choice, &stream);
-    if (status == 0)
-        status = pipeline_stream_probe(stream);
+        status = pipeline_mix_create(io, sources, &o->data.choice, o->data.at_once, &mix);
     if (status < 0)
         status = app_fail_pipeline(status);
     else
-        status = measure(o, stream, pipeline_io_name(io));
-    pipeline_stream_destroy(&stream);
+        status = measure(o, mix, pipeline_io_name(io));
+    pipeline_mix_destroy(&mix);
     pipeline_sources_destroy(&sources);
     pipeline_io_destroy(&io);
     return status;

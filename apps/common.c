@@ -237,6 +237,11 @@ const char app_data_help[] =
     "  --max-ratio X          refuse what unfolds to over 8 GiB and X times its size (1000)\n"
     "  --io auto|uring|threads how to read (auto)\n";
 
+const char app_mix_help[] =
+    "  --at-once N            read so many archives at the same time (4); it decides the order\n"
+    "  --shuffle SIZE         shuffle the windows of so many bytes together (2M)\n"
+    "  DATA=WEIGHT mixes: each DATA gives its share of the windows and starts over at its end.\n";
+
 /* Adds to a list of patterns; lists grow by doubling at powers of two. */
 static int add_pattern(const char *const **list, size_t *n, const char *pattern)
 {
@@ -277,6 +282,17 @@ int app_data_option(struct app_data_options *o, int key, const char *argument)
                             PIPELINE_MAX_NESTED);
         o->choice.nested = (uint32_t)number;
         return 1;
+    case APP_KEY_AT_ONCE:
+        if (app_number(argument, 1, PIPELINE_MAX_LANES, &number) < 0 || number != floor(number))
+            return app_fail(-1, "--at-once %s: it is a whole number from 1 to %d", argument,
+                            PIPELINE_MAX_LANES);
+        o->at_once = (uint32_t)number;
+        return 1;
+    case APP_KEY_SHUFFLE:
+        if (app_size(argument, &o->shuffle_bytes) < 0 || o->shuffle_bytes < 1 ||
+            o->shuffle_bytes > 1ull << 40)
+            return app_fail(-1, "--shuffle %s: it is a number of bytes from 1 to 1T", argument);
+        return 1;
     case APP_KEY_MAX_RATIO:
         if (app_number(argument, 1, HUGE_VAL, &o->choice.max_ratio) < 0)
             return app_fail(-1, "--max-ratio %s: it is a number from 1 up, or inf", argument);
@@ -307,10 +323,8 @@ void app_data_options_finish(struct app_data_options *options)
     *options = (struct app_data_options){0};
 }
 
-void app_report_damage(const struct pipeline_stream *stream)
+void app_report_damage(uint64_t n)
 {
-    uint64_t n = pipeline_stream_stats(stream).damaged;
-
     if (n)
         app_note("%llu damaged %s passed over", (unsigned long long)n,
                  n == 1 ? "member or part of one was" : "members or parts of them were");

@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "pipeline/stream.h"
+#include "pipeline/loader.h"
 
 /* Exit statuses. */
 enum app_status {
@@ -81,10 +81,14 @@ int app_json(json_t *object);
 struct app_data_options {
     struct pipeline_choice choice; /* its lists belong to these options */
     enum pipeline_io_mode io;
+    uint32_t at_once;       /* for pipeline_mix_create */
+    uint64_t shuffle_bytes; /* for pipeline_loader_create */
 };
 
 /* The values without any option. */
-#define APP_DATA_DEFAULTS {.choice = {.nested = 3, .max_ratio = 1000}}
+#define APP_DATA_DEFAULTS \
+    {.choice = {.nested = 3, .max_ratio = 1000}, .at_once = PIPELINE_AT_ONCE, \
+     .shuffle_bytes = PIPELINE_SHUFFLE_BYTES}
 
 /* Rows for a table of getopt_long, with keys of their own ... */
 enum {
@@ -96,6 +100,8 @@ enum {
     APP_KEY_NESTED,
     APP_KEY_MAX_RATIO,
     APP_KEY_JSONL_FIELD,
+    APP_KEY_AT_ONCE, /* programs that read through pipeline/loader.h: APP_MIX_OPTIONS */
+    APP_KEY_SHUFFLE,
 };
 #define APP_DATA_OPTIONS \
     {"include", required_argument, NULL, APP_KEY_INCLUDE}, \
@@ -107,8 +113,12 @@ enum {
         {"max-ratio", required_argument, NULL, APP_KEY_MAX_RATIO}, \
         {"jsonl-field", required_argument, NULL, APP_KEY_JSONL_FIELD}
 
+#define APP_MIX_OPTIONS \
+    {"at-once", required_argument, NULL, APP_KEY_AT_ONCE}, \
+        {"shuffle", required_argument, NULL, APP_KEY_SHUFFLE}
+
 /* ... and the text about them for --help. */
-extern const char app_data_help[];
+extern const char app_data_help[], app_mix_help[];
 
 /*
  * Takes one of these options; argument is borrowed for the life of the options. 1: taken. 0: key is
@@ -119,7 +129,7 @@ int app_data_option(struct app_data_options *options, int key, const char *argum
 /* Frees the lists. */
 void app_data_options_finish(struct app_data_options *options);
 
-/* Reports damaged members that were passed over, if there were any. */
-void app_report_damage(const struct pipeline_stream *stream);
+/* Reports that n damaged members or parts of them were passed over, if there were any. */
+void app_report_damage(uint64_t n);
 
 #endif

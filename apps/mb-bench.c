@@ -45,6 +45,7 @@ enum {
 
 static const struct option table[] = {
     APP_DATA_OPTIONS,
+    APP_MIX_OPTIONS,
     APP_DEVICE_OPTIONS,
     {"preset", required_argument, NULL, KEY_PRESET},
     {"set", required_argument, NULL, KEY_SET},
@@ -104,7 +105,8 @@ static int take_own(struct bench_options *o, int key, const char *value)
         puts("mb-bench " MEGABYTE_VERSION);
         return 2;
     case KEY_HELP:
-        printf("%s%s\n%s%s", usage, app_data_help, app_device_help, more_usage);
+        printf("%s%s%s\n%s%s", usage, app_data_help, app_mix_help, app_device_help,
+               more_usage);
         return 2;
     default:
         return -1; /* getopt has said what is wrong */

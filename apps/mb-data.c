@@ -119,7 +119,7 @@ static int run_cat(struct command *c)
     if (result < 0)
         return app_fail_pipeline(result);
     result = drain(stream, true, app_seconds());
-    app_report_damage(stream);
+    app_report_damage(pipeline_stream_stats(stream).damaged);
     pipeline_stream_destroy(&stream);
     return result;
 }

@@ -253,7 +253,7 @@ static int evaluate(struct command *c)
     c->began = app_seconds();
     status = megabyte_evaluate(c->evaluator, &params, &result);
     app_progress_end();
-    app_report_damage(c->stream);
+    app_report_damage(pipeline_stream_stats(c->stream).damaged);
     if (status == -EINTR || app_interrupted())
         return APP_INTERRUPTED;
     if (c->read_status < 0)

@@ -54,6 +54,7 @@ enum {
 
 static const struct option table[] = {
     APP_DATA_OPTIONS,
+    APP_MIX_OPTIONS,
     APP_DEVICE_OPTIONS,
     {"out", required_argument, NULL, KEY_OUT},
     {"preset", required_argument, NULL, KEY_PRESET},
@@ -196,7 +197,8 @@ static int take_option(struct train_options *o, int key, char *value, bool first
         puts("mb-train " MEGABYTE_VERSION);
         return 2;
     case KEY_HELP:
-        printf("%s%s\n%s%s", usage, app_data_help, app_device_help, more_usage);
+        printf("%s%s%s\n%s%s", usage, app_data_help, app_mix_help, app_device_help,
+               more_usage);
         return 2;
     default:
         return -1; /* getopt has said what is wrong */
@@ -304,9 +306,10 @@ static int open_data(struct train *t)
     if (status == 0)
         status = pipeline_sources_create(o->paths, o->n_paths, &t->sources);
     if (status == 0)
-        status = pipeline_stream_create(t->io, t->sources, &o->data.choice, &t->stream);
+        status = pipeline_mix_create(t->io, t->sources, &o->data.choice, o->data.at_once,
+                                     &t->mix);
     if (status == 0)
-        status = pipeline_stream_probe(t->stream);
+        status = pipeline_mix_probe(t->mix);
     if (status == 0 && o->n_val) {
         held.val_fraction = 0;
         status = pipeline_sources_create(o->val, o->n_val, &t->val_sources);
@@ -329,8 +332,9 @@ static int open_trainer(struct train *t)
     const struct megabyte_trainer_params params = {.seed = t->seed};
     const struct megabyte_config *c = &t->model->config;
     const uint32_t rows = c->micro_batch ? c->micro_batch : c->batch;
-    const struct pipeline_loader_params loader = {.stream = t->stream, .window_bytes = c->seq_len,
-                                                  .seed = t->seed, .start = t->cursor};
+    const struct pipeline_loader_params loader = {.mix = t->mix, .window_bytes = c->seq_len,
+                                                  .shuffle_bytes = t->options->data.shuffle_bytes,
+                                                  .seed = t->seed, .start = &t->cursor};
 
     if (megabyte_trainer_create(t->model, &params, &t->trainer) < 0 ||
         (t->val_stream && megabyte_evaluator_create(t->model, rows, &t->evaluator) < 0))
@@ -410,7 +414,7 @@ static int train(struct train *t)
         status = train_loop(t);
     }
     pipeline_loader_destroy(&t->loader); /* its worker uses the stream */
-    app_report_damage(t->stream);
+    app_report_damage(pipeline_mix_damaged(t->mix));
     return status == APP_DONE ? report(t) : status;
 }
 
@@ -424,7 +428,7 @@ static void finish(struct train *t)
     megabyte_trainer_destroy(&t->trainer);
     megabyte_model_destroy(&t->model);
     pipeline_stream_destroy(&t->val_stream);
-    pipeline_stream_destroy(&t->stream);
+    pipeline_mix_destroy(&t->mix);
     pipeline_sources_destroy(&t->val_sources);
     pipeline_sources_destroy(&t->sources);
     pipeline_io_destroy(&t->io);

@@ -45,7 +45,8 @@ struct train {
 
     struct pipeline_io *io;
     struct pipeline_sources *sources, *val_sources; /* val_sources: of --val, else NULL */
-    struct pipeline_stream *stream, *val_stream;    /* val_stream: NULL without validation */
+    struct pipeline_mix *mix;
+    struct pipeline_stream *val_stream; /* NULL without validation */
     struct pipeline_loader *loader;
     struct pipeline_identity *identities;           /* (sources->n) */
 

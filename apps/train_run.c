@@ -37,17 +37,28 @@ static json_t *patterns(const char *const *list, size_t n)
     return array;
 }
 
+static json_t *weights(const struct pipeline_mix *mix)
+{
+    json_t *array = json_array();
+
+    for (uint32_t i = 0; mix->mixed && i < mix->n; i++)
+        json_array_append_new(array, json_real(mix->lanes[i].weight));
+    return array;
+}
+
 /* Which bytes the run trains on, and in which order: what must be the same to resume. */
 static json_t *describe_choice(const struct train *t)
 {
     const struct pipeline_choice *c = &t->options->data.choice;
 
-    return json_pack("{s:o, s:o, s:f, s:b, s:I, s:I, s:s?}", "include",
+    return json_pack("{s:o, s:o, s:f, s:b, s:I, s:I, s:s?, s:I, s:o, s:I}", "include",
                      patterns(c->include, c->n_include), "exclude",
                      patterns(c->exclude, c->n_exclude), "val_fraction", c->val_fraction,
                      "skip_corrupt", c->on_corrupt == PIPELINE_CORRUPT_SKIP, "seq_len",
                      (json_int_t)t->model->config.seq_len, "nested", (json_int_t)c->nested,
-                     "jsonl_field", c->content.jsonl_field);
+                     "jsonl_field", c->content.jsonl_field, "at_once", (json_int_t)t->mix->n,
+                     "weights", weights(t->mix), "shuffle",
+                     (json_int_t)t->options->data.shuffle_bytes);
 }
 
 static json_t *describe_sources(const struct train *t)
@@ -65,36 +76,41 @@ static json_t *describe_sources(const struct train *t)
     return array;
 }
 
-/* The numbers of a cursor by name: one table for writing and reading. */
+/* The numbers of a lane's cursor by name: one table for writing and reading. */
 static const struct {
     const char *name;
-    size_t offset; /* of a uint64_t in struct pipeline_cursor */
+    size_t offset; /* of a uint64_t in struct pipeline_lane_cursor */
 } cursor_numbers[] = {
-    {"epoch", offsetof(struct pipeline_cursor, epoch)},
-    {"block", offsetof(struct pipeline_cursor, block)},
-    {"window", offsetof(struct pipeline_cursor, window)},
-    {"source", offsetof(struct pipeline_cursor, at.source)},
-    {"member", offsetof(struct pipeline_cursor, at.member)},
-    {"inner", offsetof(struct pipeline_cursor, at.inner)},
-    {"offset", offsetof(struct pipeline_cursor, at.offset)},
-    {"header", offsetof(struct pipeline_cursor, at.hint.header)},
-    {"frame_in", offsetof(struct pipeline_cursor, at.hint.in)},
-    {"frame_out", offsetof(struct pipeline_cursor, at.hint.out)},
-    {"check", offsetof(struct pipeline_cursor, at.check)},
-    {"check_bytes", offsetof(struct pipeline_cursor, at.check_bytes)},
+    {"epoch", offsetof(struct pipeline_lane_cursor, epoch)},
+    {"block", offsetof(struct pipeline_lane_cursor, block)},
+    {"window", offsetof(struct pipeline_lane_cursor, window)},
+    {"given", offsetof(struct pipeline_lane_cursor, given)},
+    {"source", offsetof(struct pipeline_lane_cursor, at.source)},
+    {"member", offsetof(struct pipeline_lane_cursor, at.member)},
+    {"inner", offsetof(struct pipeline_lane_cursor, at.inner)},
+    {"offset", offsetof(struct pipeline_lane_cursor, at.offset)},
+    {"header", offsetof(struct pipeline_lane_cursor, at.hint.header)},
+    {"frame_in", offsetof(struct pipeline_lane_cursor, at.hint.in)},
+    {"frame_out", offsetof(struct pipeline_lane_cursor, at.hint.out)},
+    {"check", offsetof(struct pipeline_lane_cursor, at.check)},
+    {"check_bytes", offsetof(struct pipeline_lane_cursor, at.check_bytes)},
 };
 #define CURSOR_NUMBERS (sizeof cursor_numbers / sizeof *cursor_numbers)
 
 static json_t *describe_cursor(const struct pipeline_cursor *c)
 {
-    json_t *object = json_object();
+    json_t *lanes = json_array();
 
-    for (size_t i = 0; i < CURSOR_NUMBERS; i++) {
-        const void *number = (const char *)c + cursor_numbers[i].offset;
-        json_object_set_new(object, cursor_numbers[i].name,
-                            json_integer((json_int_t)*(const uint64_t *)number));
+    for (uint32_t lane = 0; lane < c->n; lane++) {
+        json_t *object = json_object();
+        for (size_t i = 0; i < CURSOR_NUMBERS; i++) {
+            const void *number = (const char *)&c->lanes[lane] + cursor_numbers[i].offset;
+            json_object_set_new(object, cursor_numbers[i].name,
+                                json_integer((json_int_t)*(const uint64_t *)number));
+        }
+        json_array_append_new(lanes, object);
     }
-    return object;
+    return json_pack("{s:I, s:o}", "epoch", (json_int_t)c->epoch, "lanes", lanes);
 }
 
 static char *state_text(const struct train *t)
@@ -117,14 +133,22 @@ static char *state_text(const struct train *t)
 
 static int read_cursor(json_t *object, struct pipeline_cursor *c)
 {
+    json_t *epoch = json_object_get(object, "epoch"), *lanes = json_object_get(object, "lanes");
     struct pipeline_cursor read = {0};
 
-    for (size_t i = 0; i < CURSOR_NUMBERS; i++) {
-        json_t *value = json_object_get(object, cursor_numbers[i].name);
-        if (!json_is_integer(value) || json_integer_value(value) < 0)
-            return -1;
-        *(uint64_t *)(void *)((char *)&read + cursor_numbers[i].offset) =
-            (uint64_t)json_integer_value(value);
+    if (!json_is_integer(epoch) || json_integer_value(epoch) < 0 || !json_is_array(lanes) ||
+        json_array_size(lanes) > PIPELINE_MAX_LANES)
+        return -1;
+    read.epoch = (uint64_t)json_integer_value(epoch);
+    read.n = (uint32_t)json_array_size(lanes);
+    for (uint32_t lane = 0; lane < read.n; lane++) {
+        for (size_t i = 0; i < CURSOR_NUMBERS; i++) {
+            json_t *value = json_object_get(json_array_get(lanes, lane), cursor_numbers[i].name);
+            void *number = (char *)&read.lanes[lane] + cursor_numbers[i].offset;
+            if (!json_is_integer(value) || json_integer_value(value) < 0)
+                return -1;
+            *(uint64_t *)number = (uint64_t)json_integer_value(value);
+        }
     }
     *c = read;
     return 0;
@@ -163,16 +187,19 @@ static int resume_data(struct train *t, json_t *data)
 {
     json_t *choice = describe_choice(t), *saved = json_object_get(data, "choice");
     const bool same = json_equal(choice, saved);
+    const int status = check_sources(t, json_object_get(data, "sources"));
 
     json_decref(choice);
+    if (status != APP_DONE)
+        return status;
     if (!same)
         return app_fail(APP_FAILED, "the run in %s chose its data with other --include, --exclude, "
-                        "--val-fraction or --on-corrupt; give the same, or another --out",
-                        t->options->out);
+                        "--val-fraction, --on-corrupt, --nested, --jsonl-field, --at-once, "
+                        "--shuffle or =WEIGHT; give the same, or another --out", t->options->out);
     if (read_cursor(json_object_get(data, "cursor"), &t->cursor) < 0)
         return app_fail(APP_FAILED, "%s: the state of the checkpoint lacks its cursor",
                         t->options->out);
-    return check_sources(t, json_object_get(data, "sources"));
+    return APP_DONE;
 }
 
 static int resume_state(struct train *t, const char *text)

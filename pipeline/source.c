@@ -101,7 +101,7 @@ static void source_finish(struct pipeline_source *source)
 /* Adds one path that exists. */
 static int add_path(struct pipeline_sources *sources, const char *path, double weight)
 {
-    struct pipeline_source source = {.weight = weight};
+    struct pipeline_source source = {.weight = weight, .argument = sources->arguments};
     struct pipeline_source *list = grown(sources->list, sources->n, sizeof(source));
     struct stat st;
     int result = 0;
@@ -170,14 +170,10 @@ static int add_data(struct pipeline_sources *sources, const char *text)
         return add_named(sources, text, 1);
     if (!isfinite(weight) || weight <= 0)
         return pipeline_fail(EINVAL, "%s: a weight is a number above 0", shown(text));
-    if (weight != 1)
-        return pipeline_fail(ENOTSUP,
-                             "%s: mixing by weight is not built yet; name the data without "
-                             "=WEIGHT (or with =1)",
-                             shown(text));
     path = strndup(text, (size_t)(equals - text));
     result = path ? add_named(sources, path, weight) : out_of_memory();
     free(path);
+    sources->mixed = true;
     return result;
 }
 
@@ -188,8 +184,10 @@ int pipeline_sources_create(const char *const *data, size_t n, struct pipeline_s
 
     if (result == 0 && n == 0)
         result = pipeline_fail(ENOENT, "no data was named");
-    for (size_t i = 0; i < n && result == 0; i++)
+    for (size_t i = 0; i < n && result == 0; i++) {
         result = add_data(sources, data[i]);
+        sources->arguments++;
+    }
     if (result < 0)
         pipeline_sources_destroy(&sources);
     else

@@ -8,7 +8,8 @@
  *                 files' bytes are taken as they are (name archives one by one or by a glob)
  *     a glob      if no file has that very name and it holds one of * ? [: every match, in bytewise
  *                 order, as if each had been named
- *     X=WEIGHT    if no file has that very name: X, with the weight it has in a mixture
+ *     X=WEIGHT    if no file has that very name: X, with the weight it has in a mixture (mix.h);
+ *                 where data is read once and in order, weights play no part
  */
 #ifndef PIPELINE_SOURCE_H
 #define PIPELINE_SOURCE_H
@@ -28,7 +29,8 @@ struct pipeline_entry {
 /* One file or folder. Read only. */
 struct pipeline_source {
     char *path;
-    double weight; /* 1 unless the user gave one */
+    double weight;     /* 1 unless the user gave one */
+    uint32_t argument; /* of which DATA argument it is, 0, 1, 2 ... */
     bool folder;
     uint64_t size;                  /* bytes on disk; for a folder, of all its files */
     struct pipeline_entry *entries; /* (n_entries), a folder's files in order; else NULL */
@@ -39,13 +41,15 @@ struct pipeline_source {
 struct pipeline_sources {
     struct pipeline_source *list; /* (n) */
     size_t n;
+    uint32_t arguments; /* DATA arguments */
+    bool mixed;         /* one of them has a weight */
 };
 
 /*
  * data: n DATA arguments; borrowed for the call. Nothing is opened, folders are listed.
  * On success *out is the caller's; on failure nothing is kept.
  * Errors: -ENOENT (no such file, no match, an empty list), -EINVAL (a weight that is not a positive
- * number), -ENOTSUP (a weight other than 1: mixing is not built yet), and what the system says.
+ * number), and what the system says.
  * Thread-safety: the result does not change any more and may be shared.
  */
 int pipeline_sources_create(const char *const *data, size_t n, struct pipeline_sources **out);

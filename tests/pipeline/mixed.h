@@ -57,12 +57,15 @@ static inline size_t write_jsonl(const char *path, int lines, uint64_t seed)
     return total;
 }
 
+/* Bytes of text in e.jsonl.gz, once it was made. */
+static size_t jsonl_bytes;
+
 /* Makes mixed_data in the present folder; returns the bytes that a stream over it gives. */
 static inline size_t make_mixed(void)
 {
     static const size_t sizes[] = {0, 1, 511, 512, 513, 70000, 300000, 4096, 7, 0, 123456};
     const size_t members = 499096;
-    size_t lines, nested = 0;
+    size_t nested = 0;
     char path[64];
 
     run_or_skip("mkdir -p m/sub folder/sub/deep n");
@@ -77,7 +80,7 @@ static inline size_t make_mixed(void)
     run_or_skip(
         "tar -cf d.tar m && zstd -q d.tar -o a.tar.zst && bsdtar -cf b.zip --format=zip m && "
         "gzip -f c");
-    lines = write_jsonl("e.jsonl", 300, 9);
+    jsonl_bytes = write_jsonl("e.jsonl", 300, 9);
     for (size_t i = 0; i < 6; i++) {
         snprintf(path, sizeof(path), "n/%zu", i);
         write_noise(path, i * 10001, 20 + i);
@@ -87,7 +90,7 @@ static inline size_t make_mixed(void)
         "gzip -f e.jsonl && cd n && gzip 5 && tar -cf in.tar 0 1 2 && tar -cJf in.tar.xz 3 && "
         "bsdtar -cf in.zip --format=zip in.tar 4 && tar -cJf ../nested.tar.xz 5.gz in.zip "
         "in.tar.xz");
-    return 4 * members + 400001 + 333333 + lines + nested;
+    return 4 * members + 400001 + 333333 + jsonl_bytes + nested;
 }
 
 /* A stream with all that it needs. */

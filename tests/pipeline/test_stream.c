@@ -218,7 +218,12 @@ static void check_arguments(void)
     CHECK_EQUAL(pipeline_sources_create((const char *const[]){"d.tar=1"}, 1, &s), 0);
     CHECK(!strcmp(s->list[0].path, "d.tar"));
     pipeline_sources_destroy(&s);
-    CHECK_EQUAL(pipeline_sources_create((const char *const[]){"d.tar=0.7"}, 1, &s), -ENOTSUP);
+    CHECK_EQUAL(pipeline_sources_create((const char *const[]){"a.tar.zst", "[bd].*=0.7"}, 2, &s),
+                0);
+    CHECK(s->mixed && s->arguments == 2 && s->n == 3 && s->list[0].weight == 1);
+    CHECK(s->list[1].weight == 0.7 && s->list[2].argument == 1);
+    pipeline_sources_destroy(&s);
+    CHECK_EQUAL(pipeline_sources_create((const char *const[]){"d.tar=0"}, 1, &s), -EINVAL);
     CHECK_EQUAL(pipeline_sources_create((const char *const[]){"d.tar=-1"}, 1, &s), -EINVAL);
     CHECK_EQUAL(pipeline_sources_create((const char *const[]){"d.tar=nan"}, 1, &s), -EINVAL);
     CHECK_EQUAL(pipeline_sources_create((const char *const[]){"none"}, 1, &s), -ENOENT);
