@@ -92,12 +92,11 @@ int bench_pipeline(const struct bench_options *o)
     struct pipeline_io *io = NULL;
     struct pipeline_sources *sources = NULL;
     struct pipeline_mix *mix = NULL;
-    int status = pipeline_io_create(&params, &io);
+    int status;
 
-    if (!o->n_paths) {
-        pipeline_io_destroy(&io);
+    if (!o->n_paths)
         return app_fail(APP_USAGE, "pipeline wants DATA");
-    }
+    status = pipeline_io_create(&params, &io);
     if (status == 0)
         status = pipeline_sources_create((const char *const *)o->paths, o->n_paths, &sources);
     if (status == 0)

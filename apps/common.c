@@ -228,6 +228,11 @@ const char app_data_help[] =
     "  DATA is an archive (tar, cpio, zip, 7z, ar, iso) or any file, also under gzip, bzip2, xz,\n"
     "  lzma, zstd or lz4; a folder; or a glob.\n"
     "  --jsonl-field NAME     of JSON lines take the text under NAME, of other files all bytes\n"
+    "  --images SIZE          take PNG and JPEG only, as RGB of SIZE by SIZE pixels\n"
+    "  --image-patch N        ... in blocks of N by N pixels, 1: row by row (what fits the\n"
+    "                         model's patch_size, 3 N^2; without a model 1)\n"
+    "  --audio                take WAV and FLAC only, as 16-bit samples of one channel\n"
+    "  --audio-rate N         ... N of them a second (16000)\n"
     "  --nested N             open archives inside archives to this depth (3; 0: as they are)\n"
     "  --include GLOB         take only members whose name matches (* also matches /); repeatable\n"
     "  --exclude GLOB         take no member whose name matches; repeatable\n"
@@ -256,10 +261,21 @@ static int add_pattern(const char *const **list, size_t *n, const char *pattern)
     return 1;
 }
 
+static int take_whole(const char *option, const char *argument, uint32_t low, uint32_t high,
+                      uint32_t *out)
+{
+    double number;
+
+    if (app_number(argument, low, high, &number) < 0 || number != floor(number))
+        return app_fail(-1, "--%s %s: it is a whole number from %u to %u", option, argument, low,
+                        high);
+    *out = (uint32_t)number;
+    return 1;
+}
+
 int app_data_option(struct app_data_options *o, int key, const char *argument)
 {
     static const char *const modes[] = {"auto", "uring", "threads"};
-    double number;
 
     switch (key) {
     case APP_KEY_INCLUDE:
@@ -277,17 +293,9 @@ int app_data_option(struct app_data_options *o, int key, const char *argument)
             return app_fail(-1, "--val-fraction %s: it is a number from 0 to 1", argument);
         return 1;
     case APP_KEY_NESTED:
-        if (app_number(argument, 0, PIPELINE_MAX_NESTED, &number) < 0 || number != floor(number))
-            return app_fail(-1, "--nested %s: it is a whole number from 0 to %d", argument,
-                            PIPELINE_MAX_NESTED);
-        o->choice.nested = (uint32_t)number;
-        return 1;
+        return take_whole("nested", argument, 0, PIPELINE_MAX_NESTED, &o->choice.nested);
     case APP_KEY_AT_ONCE:
-        if (app_number(argument, 1, PIPELINE_MAX_LANES, &number) < 0 || number != floor(number))
-            return app_fail(-1, "--at-once %s: it is a whole number from 1 to %d", argument,
-                            PIPELINE_MAX_LANES);
-        o->at_once = (uint32_t)number;
-        return 1;
+        return take_whole("at-once", argument, 1, PIPELINE_MAX_LANES, &o->at_once);
     case APP_KEY_SHUFFLE:
         if (app_size(argument, &o->shuffle_bytes) < 0 || o->shuffle_bytes < 1 ||
             o->shuffle_bytes > 1ull << 40)
@@ -303,6 +311,18 @@ int app_data_option(struct app_data_options *o, int key, const char *argument)
                                 "--jsonl-field text");
         o->choice.content.jsonl_field = argument;
         return 1;
+    case APP_KEY_IMAGES:
+        return take_whole("images", argument, 1, PIPELINE_MAX_IMAGE_SIZE,
+                          &o->choice.content.image_size);
+    case APP_KEY_IMAGE_PATCH:
+        return take_whole("image-patch", argument, 1, PIPELINE_MAX_IMAGE_SIZE,
+                          &o->choice.content.image_patch);
+    case APP_KEY_AUDIO:
+        if (!o->choice.content.audio_rate)
+            o->choice.content.audio_rate = 16000;
+        return 1;
+    case APP_KEY_AUDIO_RATE:
+        return take_whole("audio-rate", argument, 1000, 384000, &o->choice.content.audio_rate);
     case APP_KEY_IO:
         for (int i = 0; i < 3; i++) {
             if (!strcmp(argument, modes[i])) {
@@ -314,6 +334,25 @@ int app_data_option(struct app_data_options *o, int key, const char *argument)
     default:
         return 0;
     }
+}
+
+void app_choose_scan(struct app_data_options *o, uint64_t patch_size)
+{
+    struct pipeline_content *c = &o->choice.content;
+
+    if (!c->image_size)
+        return;
+    for (uint32_t p = 2; p <= c->image_size && !c->image_patch; p++) {
+        if (3ull * p * p == patch_size && c->image_size % p == 0)
+            c->image_patch = p;
+    }
+    if (!c->image_patch)
+        c->image_patch = 1;
+    if (c->image_patch > 1)
+        app_note("images: %u by %u pixels, in patches of %u by %u", c->image_size, c->image_size,
+                 c->image_patch, c->image_patch);
+    else
+        app_note("images: %u by %u pixels, row by row", c->image_size, c->image_size);
 }
 
 void app_data_options_finish(struct app_data_options *options)

@@ -100,6 +100,10 @@ enum {
     APP_KEY_NESTED,
     APP_KEY_MAX_RATIO,
     APP_KEY_JSONL_FIELD,
+    APP_KEY_IMAGES,
+    APP_KEY_IMAGE_PATCH,
+    APP_KEY_AUDIO,
+    APP_KEY_AUDIO_RATE,
     APP_KEY_AT_ONCE, /* programs that read through pipeline/loader.h: APP_MIX_OPTIONS */
     APP_KEY_SHUFFLE,
 };
@@ -111,7 +115,11 @@ enum {
         {"io", required_argument, NULL, APP_KEY_IO}, \
         {"nested", required_argument, NULL, APP_KEY_NESTED}, \
         {"max-ratio", required_argument, NULL, APP_KEY_MAX_RATIO}, \
-        {"jsonl-field", required_argument, NULL, APP_KEY_JSONL_FIELD}
+        {"jsonl-field", required_argument, NULL, APP_KEY_JSONL_FIELD}, \
+        {"images", required_argument, NULL, APP_KEY_IMAGES}, \
+        {"image-patch", required_argument, NULL, APP_KEY_IMAGE_PATCH}, \
+        {"audio", no_argument, NULL, APP_KEY_AUDIO}, \
+        {"audio-rate", required_argument, NULL, APP_KEY_AUDIO_RATE}
 
 #define APP_MIX_OPTIONS \
     {"at-once", required_argument, NULL, APP_KEY_AT_ONCE}, \
@@ -125,6 +133,12 @@ extern const char app_data_help[], app_mix_help[];
  * none of them. -1: the argument is wrong, and a line was printed.
  */
 int app_data_option(struct app_data_options *options, int key, const char *argument);
+
+/*
+ * Fills in how images are read where --image-patch does not say: in patches of p by p pixels for a
+ * model whose patch_size is 3 p^2, and else in raster order; and tells.
+ */
+void app_choose_scan(struct app_data_options *options, uint64_t patch_size);
 
 /* Frees the lists. */
 void app_data_options_finish(struct app_data_options *options);

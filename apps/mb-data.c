@@ -160,7 +160,7 @@ static json_t *member_json(const struct pipeline_source *source, const struct pi
 static bool listed(const struct command *c, const struct pipeline_archive *a,
                    const struct pipeline_member *m)
 {
-    return pipeline_choice_takes(&c->data.choice, m) &&
+    return !m->other && pipeline_choice_takes(&c->data.choice, m) &&
            (pipeline_archive_single(a) ||
             pipeline_choice_on_side(&c->data.choice, pipeline_name_hash(m->name)));
 }

@@ -294,11 +294,13 @@ static int run(struct command *c, int argc, char **argv)
     else if (c->data.choice.side == PIPELINE_SIDE_ALL)
         c->data.choice.val_fraction = 0;
     c->checkpoint_path = argv[optind];
-    int status = open_data(c, argc - optind - 1, argv + optind + 1);
+    int status = app_device_open(&c->device_options, &c->device);
     if (status == APP_DONE)
-        status = app_device_open(&c->device_options, &c->device);
-    if (status == APP_DONE)
-        status = open_model(c);
+        status = open_model(c); /* before the data: it may say how images are read */
+    if (status == APP_DONE) {
+        app_choose_scan(&c->data, c->model->config.patch_size);
+        status = open_data(c, argc - optind - 1, argv + optind + 1);
+    }
     return status == APP_DONE ? evaluate(c) : status;
 }
 

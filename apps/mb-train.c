@@ -449,8 +449,10 @@ int main(int argc, char **argv)
         status = parsed == 2 ? APP_DONE : APP_USAGE;
     else if (options.dry_run)
         status = plan(&options);
-    else
+    else {
+        app_choose_scan(&options.data, options.config.patch_size);
         status = train(&t);
+    }
     if (status == APP_DONE && (fflush(stdout) || ferror(stdout)))
         status = app_fail(APP_FAILED, "standard output: %s", strerror(errno));
     finish(&t);

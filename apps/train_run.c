@@ -46,19 +46,52 @@ static json_t *weights(const struct pipeline_mix *mix)
     return array;
 }
 
-/* Which bytes the run trains on, and in which order: what must be the same to resume. */
+/* Which bytes the run trains on, and in which order: what must be the same to resume. The keys are
+ * the options' names. */
 static json_t *describe_choice(const struct train *t)
 {
     const struct pipeline_choice *c = &t->options->data.choice;
+    const bool skip = c->on_corrupt == PIPELINE_CORRUPT_SKIP;
+    json_t *object = json_pack(
+        "{s:o, s:o, s:f, s:s, s:I, s:s?}", "include", patterns(c->include, c->n_include),
+        "exclude", patterns(c->exclude, c->n_exclude), "val-fraction", c->val_fraction,
+        "on-corrupt", skip ? "skip" : "stop", "nested", (json_int_t)c->nested, "jsonl-field",
+        c->content.jsonl_field);
+    json_t *more = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "images", (json_int_t)c->content.image_size,
+        "image-patch", (json_int_t)c->content.image_patch, "audio-rate",
+        (json_int_t)c->content.audio_rate, "at-once", (json_int_t)t->mix->n, "shuffle",
+        (json_int_t)t->options->data.shuffle_bytes, "seq_len",
+        (json_int_t)t->model->config.seq_len, "weights", weights(t->mix));
 
-    return json_pack("{s:o, s:o, s:f, s:b, s:I, s:I, s:s?, s:I, s:o, s:I}", "include",
-                     patterns(c->include, c->n_include), "exclude",
-                     patterns(c->exclude, c->n_exclude), "val_fraction", c->val_fraction,
-                     "skip_corrupt", c->on_corrupt == PIPELINE_CORRUPT_SKIP, "seq_len",
-                     (json_int_t)t->model->config.seq_len, "nested", (json_int_t)c->nested,
-                     "jsonl_field", c->content.jsonl_field, "at_once", (json_int_t)t->mix->n,
-                     "weights", weights(t->mix), "shuffle",
-                     (json_int_t)t->options->data.shuffle_bytes);
+    json_object_update(object, more);
+    json_decref(more);
+    return object;
+}
+
+/* Says what is not as it was when the run began; false if nothing is. */
+static bool choice_differs(const struct train *t, json_t *choice, json_t *saved)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach(choice, key, value) {
+        json_t *before = json_object_get(saved, key);
+        char *now, *then;
+
+        if (json_equal(value, before))
+            continue;
+        now = json_dumps(value, JSON_ENCODE_ANY);
+        then = json_dumps(before, JSON_ENCODE_ANY);
+        app_fail(APP_FAILED, "%s: the run was begun with %s%s %s, and now it is %s: give the same, "
+                             "or another --out",
+                 t->options->out, strcmp(key, "weights") && strcmp(key, "seq_len") ? "--" : "", key,
+                 then ? then : "unset", now ? now : "unset");
+        free(now);
+        free(then);
+        return true;
+    }
+    return false;
 }
 
 static json_t *describe_sources(const struct train *t)
@@ -185,17 +218,17 @@ static int check_sources(const struct train *t, json_t *array)
 
 static int resume_data(struct train *t, json_t *data)
 {
-    json_t *choice = describe_choice(t), *saved = json_object_get(data, "choice");
-    const bool same = json_equal(choice, saved);
-    const int status = check_sources(t, json_object_get(data, "sources"));
+    json_t *choice;
+    int status = check_sources(t, json_object_get(data, "sources"));
 
+    if (status != APP_DONE)
+        return status;
+    choice = describe_choice(t);
+    if (choice_differs(t, choice, json_object_get(data, "choice")))
+        status = APP_FAILED;
     json_decref(choice);
     if (status != APP_DONE)
         return status;
-    if (!same)
-        return app_fail(APP_FAILED, "the run in %s chose its data with other --include, --exclude, "
-                        "--val-fraction, --on-corrupt, --nested, --jsonl-field, --at-once, "
-                        "--shuffle or =WEIGHT; give the same, or another --out", t->options->out);
     if (read_cursor(json_object_get(data, "cursor"), &t->cursor) < 0)
         return app_fail(APP_FAILED, "%s: the state of the checkpoint lacks its cursor",
                         t->options->out);

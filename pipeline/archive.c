@@ -189,9 +189,12 @@ int pipeline_archive_open(struct pipeline_io *io, const struct pipeline_source *
                           const struct pipeline_archive_params *params,
                           struct pipeline_archive **out)
 {
-    struct pipeline_archive *a = calloc(1, sizeof(*a));
-    int result;
+    struct pipeline_archive *a;
+    int result = params ? pipeline_content_check(&params->content) : 0;
 
+    if (result < 0)
+        return result;
+    a = calloc(1, sizeof(*a));
     if (!a)
         return pipeline_fail(ENOMEM, "out of memory");
     a->io = io;
@@ -274,6 +277,21 @@ static int is_container(struct pipeline_archive *a, bool *open, bool *whole)
     /* Their directory is at the end. */
     result = pipeline_layer_hold(a->leaf, HELD_BYTES);
     return result < 0 ? fail(a, -result, a->leaf->why) : 0;
+}
+
+/* Whether the present member is to be left out for what it is. */
+static int look_inside(struct pipeline_archive *a)
+{
+    int result;
+
+    a->member.other = false;
+    if (a->member.index < a->wanted)
+        return 0; /* it is only passed over */
+    result = pipeline_content_wants(&a->params.content, a->leaf);
+    if (result < 0)
+        return fail(a, -result, a->leaf->why);
+    a->member.other = result == 0;
+    return 0;
 }
 
 /* The present member becomes a level of its own. */
@@ -405,6 +423,8 @@ static int advance(struct pipeline_archive *a)
     if (result < 0 || !a->member.has_bytes)
         return result < 0 ? result : 1;
     result = is_container(a, &open, &whole);
+    if (result == 0 && !open)
+        result = look_inside(a);
     if (result < 0 || !open)
         return result < 0 ? result : 1;
     result = enter_level(a, whole);
@@ -428,7 +448,7 @@ static int open_content(struct pipeline_archive *a)
     const struct content_damage damage = {tell_damage, a};
     int result;
 
-    if (a->decoding || !a->leaf)
+    if (a->decoding || !a->leaf || a->member.other)
         return 0;
     result = pipeline_content_open(&a->params.content, a->member.name, a->leaf, &damage, &a->leaf);
     a->decoding = result == 0;
@@ -448,7 +468,7 @@ int pipeline_archive_read(struct pipeline_archive *a, const uint8_t **data, size
         return 0;
     }
     result = open_content(a);
-    if (result < 0 || !a->leaf)
+    if (result < 0 || !a->leaf || a->member.other)
         return result;
     result = pipeline_layer_read(a->leaf, &bytes, size);
     a->levels[a->top].failed = result < 0;

@@ -45,6 +45,7 @@ struct pipeline_member {
     char type;          /* '-' file, 'd' folder, 'l' symbolic link, 'h' hard link, 'o' other */
     bool has_bytes;     /* pipeline_archive_read will look for bytes */
     bool whole;         /* it is in an archive of which params.enter took all */
+    bool other;         /* its content is not of the kind asked for: it is to be left out */
     uint64_t index;     /* 0, 1, 2 ... counting the source's own members of every type */
     uint64_t inner;     /* of an archive inside: 0, 1, 2 ... counting its members at all depths */
     int64_t size;       /* bytes as they are in the member; -1 if the header does not say */
@@ -78,10 +79,26 @@ enum { PIPELINE_MAX_NESTED = 8 };
  *                  (.gz and the like may follow), or begins with a line that is a JSON object with
  *                  a text under the key. Empty lines are passed over. A line that is not an object
  *                  with a text under the key, or is longer than 256 MiB, is damage.
+ *     image_size   a member that is a PNG or JPEG becomes (S, S, 3) uint8, RGB: its centre square,
+ *                  each pixel the mean of the area that it covers. Members that are neither are
+ *                  left out. Transparent parts lie on white. The bytes come in raster order, or in
+ *                  the patch scan of the paper: blocks of
+ *                  (p, p, 3) in raster order, and so inside each. An image of more than 2^27
+ *                  pixels or 256 MiB is damage, as is one of which a part is missing.
+ *     audio_rate   a member that is a WAV or FLAC becomes 16-bit little-endian samples of one
+ *                  channel, the mean of its channels, at this rate; what has that form already
+ *                  comes out bit for bit. Members that are neither are left out. One of more than
+ *                  512 MiB inside an archive is damage, as is one that ends early.
+ * At most one of the three may be asked for.
  */
 struct pipeline_content {
     const char *jsonl_field; /* borrowed; NULL: none */
+    uint32_t image_size;     /* S, 1 to PIPELINE_MAX_IMAGE_SIZE; 0: none */
+    uint32_t image_patch;    /* p, a divisor of S; 0 or 1: raster scan */
+    uint32_t audio_rate;     /* samples a second, 1000 to 384000; 0: none */
 };
+
+enum { PIPELINE_MAX_IMAGE_SIZE = 4096 };
 
 /* How a source is read. Zeroed = nothing inside is opened, no limit. */
 struct pipeline_archive_params {
@@ -102,7 +119,8 @@ struct pipeline_archive;
 /*
  * Open a source and find out what it is. io and source must outlive the archive; *params is copied,
  * NULL is all zeros.
- * Errors: those of pipeline_file_open; -EBADMSG, -EPROTONOSUPPORT (see pipeline.h).
+ * Errors: those of pipeline_file_open; -EBADMSG, -EPROTONOSUPPORT (see pipeline.h); -EINVAL,
+ * -ENOTSUP (content that cannot be had, or that this build cannot decode).
  * Thread-safety: an archive belongs to one thread at a time.
  */
 int pipeline_archive_open(struct pipeline_io *io, const struct pipeline_source *source,
@@ -124,7 +142,7 @@ int pipeline_archive_next(struct pipeline_archive *archive, struct pipeline_memb
 
 /*
  * The next bytes of the present member's content; holes of sparse files are zeros. *size is 0 at
- * its end.
+ * its end, and at once if its content is `other`.
  * *data belongs to the archive and holds until the next call with it.
  * Errors: as pipeline_archive_next. Bytes that came before the damage was found have been given.
  */

@@ -1,10 +1,6 @@
 /*
- * What is inside a member: the bytes that training sees of it; not installed.
- *
- *     asked for     members                                              become
- *     nothing       all                                                  their bytes as they are
- *     jsonl_field   JSON lines: see struct pipeline_content              the texts, end to end
- *                   all others                                           their bytes as they are
+ * What is inside a member: the bytes that training sees of it; not installed. What may be asked
+ * for, and what becomes of it, is described at struct pipeline_content (archive.h).
  *
  * A decoder is one more layer on the member's own (layer.h), so that places in a stream count the
  * bytes that come out of it.
@@ -15,17 +11,24 @@
 #include "pipeline/archive.h"
 #include "pipeline/layer.h"
 
-/* Hears of a part that cannot be decoded; why says which and what. 0: it is passed over; else what
- * the layer's read returns. */
+/* Hears of a part that cannot be decoded, a line counted from 1 or 0 for the member; why says which
+ * and what. 0: it is passed over; else what the layer's read returns. */
 struct content_damage {
     int (*tell)(void *user, uint64_t part, const char *why);
     void *user;
 };
 
+/* Whether this may be asked for, here: 0, -EINVAL or -ENOTSUP. */
+int pipeline_content_check(const struct pipeline_content *wanted);
+
+/* Whether a member is of the kind asked for; looks at its first bytes. 1, 0, or what reading says.
+ */
+int pipeline_content_wants(const struct pipeline_content *wanted, struct layer *leaf);
+
 /*
- * A layer that gives the content of the member called `name`, whose bytes are `leaf`. It is `leaf`
- * itself where those are what is wanted; otherwise it owns leaf. *wanted, damage and leaf are
- * borrowed. On failure leaf is still the caller's.
+ * A layer that gives the content of the member called `name`, whose bytes are `leaf` and which is
+ * wanted. It is `leaf` itself where those are what is wanted; otherwise it owns leaf. *wanted,
+ * damage and leaf are borrowed. On failure leaf is still the caller's.
  */
 int pipeline_content_open(const struct pipeline_content *wanted, const char *name,
                           struct layer *leaf, const struct content_damage *damage,
@@ -42,5 +45,51 @@ int pipeline_content_is_jsonl(const char *field, const char *name, struct layer 
 enum { CONTENT_LINE_BYTES = 1 << 28 };
 int pipeline_content_jsonl_create(const char *field, struct layer *leaf,
                                   const struct content_damage *damage, struct layer **out);
+
+/* ---- image.c ---- */
+
+enum {
+    CONTENT_IMAGE_BYTES = 1 << 28,  /* of a member that is an image */
+    CONTENT_IMAGE_PIXELS = 1 << 27, /* three bytes each are held, six in a progressive JPEG */
+};
+
+#ifdef PIPELINE_HAVE_IMAGES
+
+/* An image decoded: (height, width, 3) uint8, RGB. rgb is the receiver's to free. */
+struct image {
+    uint8_t *rgb;
+    uint32_t width, height;
+};
+
+/* Decode a whole file. On failure nothing is kept, and why says what is wrong in words that follow
+ * "the image". Errors: -EBADMSG, -ENOMEM. */
+int pipeline_image_png(const uint8_t *file, size_t size, struct image *out, char why[256]);
+int pipeline_image_jpeg(const uint8_t *file, size_t size, struct image *out, char why[256]);
+
+/* Whether width by height is one that is decoded; if not, why says so. */
+bool pipeline_image_fits(uint64_t width, uint64_t height, char why[256]);
+
+/* The centre square of `from` as (S, S, 3) in scan order, to `to`. Errors: -ENOMEM. */
+int pipeline_image_square(const struct image *from, uint32_t S, uint32_t patch, uint8_t *to);
+
+bool pipeline_content_is_image(const uint8_t *head, size_t n);
+
+/* The image's bytes; owns leaf. */
+int pipeline_content_image_create(const struct pipeline_content *wanted, struct layer *leaf,
+                                  const struct content_damage *damage, struct layer **out);
+#endif
+
+/* ---- audio.c ---- */
+
+enum { CONTENT_AUDIO_BYTES = 1 << 29 }; /* held of a member that cannot seek */
+
+#ifdef PIPELINE_HAVE_AUDIO
+
+bool pipeline_content_is_audio(const uint8_t *head, size_t n);
+
+/* The samples; owns leaf. */
+int pipeline_content_audio_create(const struct pipeline_content *wanted, struct layer *leaf,
+                                  const struct content_damage *damage, struct layer **out);
+#endif
 
 #endif

@@ -9,6 +9,7 @@
 
 #include <xxhash.h>
 
+#include "pipeline/content.h"
 #include "pipeline/internal.h"
 
 enum { KEPT_LINES = 64 };
@@ -102,9 +103,13 @@ int pipeline_stream_create(struct pipeline_io *io, const struct pipeline_sources
                            const struct pipeline_choice *choice, struct pipeline_stream **out)
 {
     struct pipeline_stream *s;
+    int result;
 
     if (!(choice->val_fraction >= 0 && choice->val_fraction <= 1))
         return pipeline_fail(EINVAL, "the held-out fraction is a number from 0 to 1");
+    result = pipeline_content_check(&choice->content);
+    if (result < 0)
+        return result;
     s = calloc(1, sizeof(*s));
     if (!s)
         return pipeline_fail(ENOMEM, "out of memory");
@@ -257,6 +262,12 @@ static int get_past(struct pipeline_stream *s, int result)
     return result;
 }
 
+static bool is_taken(const struct pipeline_stream *s, const struct pipeline_member *m)
+{
+    return !m->other && pipeline_choice_takes(&s->choice, m) &&
+           (s->single || pipeline_choice_on_side(&s->choice, s->name_hash));
+}
+
 /* Enters the next member that is taken. 1, or 0 if the source has no more, or a failure. */
 static int enter_member(struct pipeline_stream *s)
 {
@@ -275,8 +286,7 @@ static int enter_member(struct pipeline_stream *s)
         return 1;
     s->name_hash = pipeline_name_hash(m.name);
     s->single = pipeline_archive_single(s->archive) && s->choice.side != PIPELINE_SIDE_ALL;
-    s->in_member = pipeline_choice_takes(&s->choice, &m) &&
-                   (s->single || pipeline_choice_on_side(&s->choice, s->name_hash));
+    s->in_member = is_taken(s, &m);
     s->stats.members += s->in_member;
     s->stats.left_out += !s->in_member;
     return 1;
@@ -509,9 +519,23 @@ int pipeline_stream_seek(struct pipeline_stream *s, struct pipeline_position to)
     }
     s->name_hash = pipeline_name_hash(m.name);
     s->single = pipeline_archive_single(s->archive) && s->choice.side != PIPELINE_SIDE_ALL;
-    s->in_member = m.has_bytes && pipeline_choice_takes(&s->choice, &m) &&
-                   (s->single || pipeline_choice_on_side(&s->choice, s->name_hash));
+    s->in_member = m.has_bytes && is_taken(s, &m);
     return 0;
+}
+
+static const char *chosen_by(const struct pipeline_choice *choice)
+{
+    bool names = choice->n_include || choice->n_exclude;
+
+    if (choice->content.image_size)
+        return names ? ": --images takes PNG and JPEG, and of these what --include and --exclude "
+                       "leave"
+                     : ": --images takes PNG and JPEG";
+    if (choice->content.audio_rate)
+        return names ? ": --audio takes WAV and FLAC, and of these what --include and --exclude "
+                       "leave"
+                     : ": --audio takes WAV and FLAC";
+    return " by --include and --exclude";
 }
 
 static int no_data(const struct pipeline_stream *s)
@@ -522,10 +546,8 @@ static int no_data(const struct pipeline_stream *s)
         return pipeline_fail(ENODATA, "the data holds no bytes: it has no file in it%s",
                              st->damaged ? " that could be read" : "");
     if (s->choice.side == PIPELINE_SIDE_ALL && st->members == 0)
-        return pipeline_fail(ENODATA,
-                             "none of the %llu files in the data is chosen by --include and "
-                             "--exclude",
-                             (unsigned long long)st->left_out);
+        return pipeline_fail(ENODATA, "none of the %llu files in the data is chosen%s",
+                             (unsigned long long)st->left_out, chosen_by(&s->choice));
     if (s->choice.side == PIPELINE_SIDE_ALL)
         return pipeline_fail(ENODATA, "the data holds no bytes: its %llu files are empty",
                              (unsigned long long)st->members);

@@ -152,7 +152,7 @@ again 'another' --set lr=0.02 data.tar
 again 'another' --preset small data.tar
 again 'seed 1, not 2' --seed 2 data.tar
 again 'include' --include '*1*' data.tar
-again 'include' --exclude 'zeros*' data.tar
+again 'exclude' --exclude 'zeros*' data.tar
 again 'val-fraction' --val-fraction 0.3 data.tar
 expect 1 'not the data' "$mb_train" $cpu --quiet --steps 20 --out run folder
 expect 1 '2' "$mb_train" $cpu --quiet --steps 20 --out run data.tar data.tar

@@ -29,7 +29,7 @@ train() {
 train 20 plain a.tar b.tar folder
 state plain 'len(lanes) == 3 and choice["weights"] == [] and choice["shuffle"] == 2 << 20'
 train 20 one --at-once 1 --shuffle 1K a.tar b.tar
-state one 'len(lanes) == 1 and choice["at_once"] == 1 and choice["shuffle"] == 1024'
+state one 'len(lanes) == 1 and choice["at-once"] == 1 and choice["shuffle"] == 1024'
 # 80 windows to 3 : 1, and a glob is one argument.
 train 20 mixed '[a].tar=3' b.tar
 state mixed '[lane["given"] for lane in lanes] == [60, 20] and choice["weights"] == [3, 1]'
@@ -38,12 +38,14 @@ state mixed3 '[lane["given"] for lane in lanes] == [10, 30, 40]'
 
 # Other wishes than the run began with.
 other() {
-    expect 1 'other.*--at-once.*give the same' "$mb_train" $cpu $tiny --quiet --steps 30 "$@"
+    pattern=$1
+    shift
+    expect 1 "begun with $pattern: give the same" "$mb_train" $cpu $tiny --quiet --steps 30 "$@"
 }
-other --out one --at-once 2 --shuffle 1K a.tar b.tar
-other --out one --at-once 1 a.tar b.tar
-other --out mixed a.tar=2 b.tar
-other --out mixed a.tar b.tar
+other '--at-once 1, and now it is 2' --out one --at-once 2 --shuffle 1K a.tar b.tar
+other '--shuffle 1024, and now it is 2097152' --out one --at-once 1 a.tar b.tar
+other 'weights .3.0, 1.0., and now it is .2.0, 1.0.' --out mixed a.tar=2 b.tar
+other 'weights .*' --out mixed a.tar b.tar
 train 30 one --at-once 1 --shuffle 1K a.tar b.tar
 train 30 mixed a.tar=3 b.tar
 

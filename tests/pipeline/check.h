@@ -4,6 +4,7 @@
 #ifndef TESTS_PIPELINE_CHECK_H
 #define TESTS_PIPELINE_CHECK_H
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -18,4 +18,16 @@ grep -q 'io_uring is refused.*seccomp.*threads' err || grep -q 'this build has n
 [ ! -s err ] || fail "asked for threads, nothing to say: $(cat err)"
 "$refuse" "$mb_data" cat --io uring r.tar.zst > got 2> err
 [ $? = 1 ] || fail "--io uring must fail where it is refused"
+# Where the sysctl says so, the line names it: a file of our own lies over it, for us alone.
+echo 2 > disabled
+if unshare -m true 2> /dev/null; then
+    unshare -m sh -c 'mount --bind disabled /proc/sys/kernel/io_uring_disabled && exec "$@"' sh \
+        "$refuse" "$mb_data" cat r.tar.zst > got 2> err
+    if ! grep -q '^mount' err; then
+        cmp random got || fail "other bytes with kernel.io_uring_disabled"
+        grep -q 'kernel.io_uring_disabled is 2.*threads' err ||
+            grep -q 'this build has no liburing' err || fail "the sysctl is not named: $(cat err)"
+        [ "$(wc -l < err)" = 1 ] || fail "not one line: $(cat err)"
+    fi
+fi
 finish
