@@ -53,6 +53,7 @@ int pipeline_layer_file_create(struct pipeline_io *io, const char *path, struct 
 int pipeline_layer_filter_create(struct layer *below, enum detect_filter filter,
                                  struct layer **out);
 
+int pipeline_layer_gzip_create(struct layer *below, struct layer **out);
 #ifdef PIPELINE_HAVE_ZSTD
 int pipeline_layer_zstd_create(struct layer *below, struct layer **out);
 #endif

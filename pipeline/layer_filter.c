@@ -1,7 +1,7 @@
 /*
- * Decompression: zstd and xz by their own libraries where those are at hand (layer_zstd.c,
- * layer_xz.c), which can begin in the middle; the rest by libarchive's filters with its `raw`
- * format on top.
+ * Decompression: gzip by zlib (layer_gzip.c), which checks what it gives; zstd and xz by their own
+ * libraries where those are at hand (layer_zstd.c, layer_xz.c), which can begin in the middle; the
+ * rest by libarchive's filters with its `raw` format on top.
  */
 #include "pipeline/layer.h"
 
@@ -137,9 +137,9 @@ static void filter_close(struct layer *layer)
 static int create_by_libarchive(struct layer *below, enum detect_filter filter, struct layer **out)
 {
     static const int codes[] = {
-        [FILTER_GZIP] = ARCHIVE_FILTER_GZIP, [FILTER_BZIP2] = ARCHIVE_FILTER_BZIP2,
-        [FILTER_XZ] = ARCHIVE_FILTER_XZ,     [FILTER_LZMA] = ARCHIVE_FILTER_LZMA,
-        [FILTER_ZSTD] = ARCHIVE_FILTER_ZSTD, [FILTER_LZ4] = ARCHIVE_FILTER_LZ4,
+        [FILTER_BZIP2] = ARCHIVE_FILTER_BZIP2, [FILTER_XZ] = ARCHIVE_FILTER_XZ,
+        [FILTER_LZMA] = ARCHIVE_FILTER_LZMA,   [FILTER_ZSTD] = ARCHIVE_FILTER_ZSTD,
+        [FILTER_LZ4] = ARCHIVE_FILTER_LZ4,
     };
     struct filter_layer *f = calloc(1, sizeof(*f));
     struct archive *archive = archive_read_new();
@@ -179,6 +179,8 @@ static int create_by_libarchive(struct layer *below, enum detect_filter filter, 
 
 int pipeline_layer_filter_create(struct layer *below, enum detect_filter filter, struct layer **out)
 {
+    if (filter == FILTER_GZIP)
+        return pipeline_layer_gzip_create(below, out);
 #ifdef PIPELINE_HAVE_ZSTD
     if (filter == FILTER_ZSTD)
         return pipeline_layer_zstd_create(below, out);

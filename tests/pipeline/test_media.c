@@ -14,7 +14,7 @@
 #include <sndfile.h>
 
 #include "pipeline/content.h"
-#include "tests/pipeline/mixed.h"
+#include "tests/pipeline/flips.h"
 
 enum { MAX_FILE = 1 << 22 };
 
@@ -697,6 +697,8 @@ static void check_damaged_audio(void)
     file[size / 2] ^= 0x10; /* each frame has a checksum */
     write_file("flip.flac", file, size);
     bad("flip.flac", audio(16000), "flip.flac");
+    write_audio("short.wav", SF_FORMAT_WAV | SF_FORMAT_PCM_16, 16000, 1, samples, 500);
+    write_audio("short.flac", SF_FORMAT_FLAC | SF_FORMAT_PCM_16, 16000, 1, samples, 500);
     write_audio("odd.wav", SF_FORMAT_WAV | SF_FORMAT_PCM_16, 1, 1, samples, 100);
     bad("odd.wav", audio(16000), "cannot become 16000");
     free(file);
@@ -746,6 +748,11 @@ int main(void)
     check_rates();
     check_damaged_audio();
     run_or_skip("tar -cf places.tar ok.png noise ok.jpg ok.flac ok.png s.flac ok.wav ok2.jpg");
+    flips_try("ok.png", images(16, 4), FLIPS_ENDS);
+    flips_try("ok.jpg", images(16, 4), FLIPS_ENDS);
+    flips_try("ok2.jpg", images(16, 4), FLIPS_ENDS);
+    flips_try("short.wav", audio(16000), FLIPS_ENDS);
+    flips_try("short.flac", audio(16000), FLIPS_ENDS);
     check_places(images(64, 8));
     check_places(audio(16000));
     check_places(audio(8000));
