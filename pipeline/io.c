@@ -79,24 +79,24 @@ static void say_why_not(int error, char *out, size_t size)
         snprintf(out, size, "%s", strerror(error));
 }
 
-static int engine_create(struct pipeline_io *io, enum pipeline_io_mode mode, uint32_t threads)
+static int engine_create(struct pipeline_io *io, const struct pipeline_io_params *p)
 {
     static atomic_flag said = ATOMIC_FLAG_INIT;
     char why[256];
     int result = -EOPNOTSUPP;
 
-    if (mode != PIPELINE_IO_THREADS) {
-        result = pipeline_engine_uring(io->depth, &io->engine);
+    if (p->mode != PIPELINE_IO_THREADS) {
+        result = pipeline_engine_uring(p->depth, p->delay_us, &io->engine);
         if (result == 0)
             return 0;
         say_why_not(-result, why, sizeof(why));
-        if (mode == PIPELINE_IO_URING)
+        if (p->mode == PIPELINE_IO_URING)
             return pipeline_fail(-result, "io_uring is refused (%s)", why);
         if (!atomic_flag_test_and_set(&said))
             pipeline_note("io_uring is refused (%s): reading with %u threads instead", why,
-                          threads);
+                          p->threads);
     }
-    result = pipeline_engine_threads(threads, &io->engine);
+    result = pipeline_engine_threads(p->threads, p->delay_us, &io->engine);
     if (result < 0)
         pipeline_fail(-result, "cannot start threads for reading: %s", strerror(-result));
     return result;
@@ -111,7 +111,8 @@ int pipeline_io_create(const struct pipeline_io_params *params, struct pipeline_
     p.block_bytes = p.block_bytes ? p.block_bytes : 256 * 1024;
     p.depth = p.depth ? p.depth : 8;
     p.threads = p.threads ? p.threads : 4;
-    if (p.block_bytes % 4096 || p.block_bytes > (64u << 20) || p.depth > 64 || p.threads > 64)
+    if (p.block_bytes % 4096 || p.block_bytes > (64u << 20) || p.depth > 64 || p.threads > 64 ||
+        p.delay_us > 1000000)
         return pipeline_fail(EINVAL,
                              "reading: block of %u bytes, depth %u, %u threads: a block is a "
                              "multiple of 4096 up to 64 MiB, the others are 1 to 64",
@@ -121,7 +122,7 @@ int pipeline_io_create(const struct pipeline_io_params *params, struct pipeline_
         return pipeline_fail(ENOMEM, "out of memory");
     io->block_bytes = p.block_bytes;
     io->depth = p.depth;
-    result = engine_create(io, p.mode, p.threads);
+    result = engine_create(io, &p);
     if (result < 0) {
         free(io);
         return result;

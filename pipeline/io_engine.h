@@ -36,8 +36,9 @@ struct engine {
     void (*destroy)(struct engine *engine);
 };
 
-/* Ask for `depth` requests in flight for each of several files. 0 or -errno of what refused it. */
-int pipeline_engine_uring(unsigned depth, struct engine **out);
-int pipeline_engine_threads(unsigned threads, struct engine **out);
+/* Ask for `depth` requests in flight for each of several files; each takes delay_us longer than it
+ * would. 0 or -errno of what refused it. */
+int pipeline_engine_uring(unsigned depth, uint32_t delay_us, struct engine **out);
+int pipeline_engine_threads(unsigned threads, uint32_t delay_us, struct engine **out);
 
 #endif

@@ -14,6 +14,7 @@ struct pool {
     struct request *first, **last;
     bool leaving;
     unsigned n_threads;
+    uint32_t delay_us;
     pthread_t threads[];
 };
 
@@ -50,6 +51,8 @@ static void *pool_thread(void *argument)
         if (!pool->first)
             pool->last = &pool->first;
         pthread_mutex_unlock(&pool->lock);
+        if (pool->delay_us)
+            usleep(pool->delay_us);
         read_whole(r);
         pthread_mutex_lock(&pool->lock);
         atomic_store(&r->state, REQUEST_DONE);
@@ -99,7 +102,7 @@ static void pool_destroy(struct engine *engine)
     free(pool);
 }
 
-int pipeline_engine_threads(unsigned threads, struct engine **out)
+int pipeline_engine_threads(unsigned threads, uint32_t delay_us, struct engine **out)
 {
     struct pool *pool = calloc(1, sizeof(*pool) + threads * sizeof(pool->threads[0]));
     int error = 0;
@@ -108,6 +111,7 @@ int pipeline_engine_threads(unsigned threads, struct engine **out)
         return -ENOMEM;
     pool->engine = (struct engine){"threads", pool_submit, pool_wait, pool_destroy};
     pool->last = &pool->first;
+    pool->delay_us = delay_us;
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->work, NULL);
     pthread_cond_init(&pool->done, NULL);

@@ -20,6 +20,7 @@ struct ring {
     pthread_cond_t arrived;
     bool reaping;
     unsigned in_flight, most;
+    struct __kernel_timespec delay; /* before each request; for tests */
 };
 
 /* With the lock held: give the kernel what was pushed. EAGAIN: it is short of memory for now. */
@@ -35,16 +36,26 @@ static int ring_flush(struct ring *ring)
     return result;
 }
 
+static struct io_uring_sqe *next_entry(struct ring *ring, unsigned room)
+{
+    while (io_uring_sq_space_left(&ring->uring) < room)
+        ring_flush(ring);
+    return io_uring_get_sqe(&ring->uring);
+}
+
 /* With the lock held: (re)start the part of the request that is still missing. readv instead of
  * read because kernels before 5.6 know only that. */
 static void ring_push(struct ring *ring, struct request *r)
 {
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+    struct io_uring_sqe *sqe;
 
-    while (!sqe) {
-        ring_flush(ring);
-        sqe = io_uring_get_sqe(&ring->uring);
+    if (ring->delay.tv_sec || ring->delay.tv_nsec) {
+        sqe = next_entry(ring, 2); /* both in one submission, or they are no chain */
+        io_uring_prep_timeout(sqe, &ring->delay, 0, IORING_TIMEOUT_ETIME_SUCCESS);
+        io_uring_sqe_set_data(sqe, NULL);
+        sqe->flags |= IOSQE_IO_LINK;
     }
+    sqe = next_entry(ring, 1);
     r->iov = (struct iovec){r->buffer + r->got, r->want - r->got};
     io_uring_prep_readv(sqe, r->fd, &r->iov, 1, r->offset + r->got);
     io_uring_sqe_set_data(sqe, r);
@@ -88,7 +99,8 @@ static void ring_reap(struct ring *ring)
 
         result = cqe->res;
         io_uring_cqe_seen(&ring->uring, cqe);
-        ring_complete(ring, r, result);
+        if (r) /* else a delay is over */
+            ring_complete(ring, r, result);
     }
     ring_flush(ring);
     ring->reaping = false;
@@ -150,7 +162,7 @@ static int ring_try(struct io_uring *uring)
     return result;
 }
 
-int pipeline_engine_uring(unsigned depth, struct engine **out)
+int pipeline_engine_uring(unsigned depth, uint32_t delay_us, struct engine **out)
 {
     struct ring *ring = calloc(1, sizeof(*ring));
     unsigned entries = depth < 8 ? 32 : depth * 4;
@@ -174,6 +186,7 @@ int pipeline_engine_uring(unsigned depth, struct engine **out)
     }
     ring->engine = (struct engine){"io_uring", ring_submit, ring_wait, ring_destroy};
     ring->most = entries;
+    ring->delay = (struct __kernel_timespec){delay_us / 1000000, delay_us % 1000000 * 1000};
     pthread_mutex_init(&ring->lock, NULL);
     pthread_cond_init(&ring->arrived, NULL);
     *out = &ring->engine;
@@ -182,9 +195,10 @@ int pipeline_engine_uring(unsigned depth, struct engine **out)
 
 #else
 
-int pipeline_engine_uring(unsigned depth, struct engine **out)
+int pipeline_engine_uring(unsigned depth, uint32_t delay_us, struct engine **out)
 {
     (void)depth;
+    (void)delay_us;
     (void)out;
     return -EOPNOTSUPP;
 }
