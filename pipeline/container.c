@@ -11,7 +11,10 @@
 
 #include "pipeline/internal.h"
 
-enum { ZEROS = 65536 };
+enum {
+    ZEROS = 65536,
+    HEADER_BYTES = 64 << 20, /* of one member, where it tells its own length */
+};
 
 /*
  * Member names must be the same bytes for every user, because the held-out split and the choice of
@@ -86,6 +89,11 @@ static la_ssize_t give(struct archive *reader, void *user, const void **data)
         c->given_size = n;
     }
     c->given_total += n;
+    if (c->header_limit && c->given_total > c->header_limit) {
+        archive_set_error(reader, EIO, "the header of a member is longer than %d MiB",
+                          HEADER_BYTES >> 20);
+        return -1;
+    }
     return (la_ssize_t)n;
 }
 
@@ -370,7 +378,11 @@ static int next_entry(struct container *c)
     if (c->opened && archive_read_data_skip(c->reader) < ARCHIVE_OK)
         return fail_reader(c);
     before = (uint64_t)archive_filter_bytes(c->reader, 0);
+    /* These tell the length of what libarchive then holds, a name say. */
+    if (c->format == FORMAT_TAR || c->format == FORMAT_CPIO || c->format == FORMAT_AR)
+        c->header_limit = c->given_total + HEADER_BYTES;
     result = archive_read_next_header(c->reader, &entry);
+    c->header_limit = 0;
     if (result == ARCHIVE_EOF) {
         c->member_ended = true;
         return check_end(c, before);

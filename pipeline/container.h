@@ -35,6 +35,7 @@ struct container {
     const void *given;      /* the last bytes given to reader ... */
     size_t given_size;      /* ... and their number */
     uint64_t given_total;   /* all bytes given to reader */
+    uint64_t header_limit;  /* given_total may not pass it while a header is read; 0: it may */
     uint64_t origin;        /* byte of top where reader began ... */
     uint64_t header;        /* ... and where the present member's header does */
     uint64_t offset;        /* bytes of the present member that were read */

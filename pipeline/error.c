@@ -1,5 +1,6 @@
 #include "pipeline/internal.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,6 +23,22 @@ void pipeline_log_to(pipeline_log_fn log, void *user)
     notes.user = user;
 }
 
+/* One line is promised, and libraries whose words are in it end some of theirs with a break. */
+static void write_line(char line[PIPELINE_MAX_LINE], const char *format, va_list args)
+{
+    char *to = line;
+
+    vsnprintf(line, PIPELINE_MAX_LINE, format, args);
+    for (const char *from = line; *from; from++) {
+        bool control = (unsigned char)*from < ' ' || *from == 0x7f;
+
+        if (control && (from[1] == ')' || from[1] == 0))
+            continue;
+        *to++ = control ? ' ' : *from;
+    }
+    *to = 0;
+}
+
 int pipeline_fail(int error, const char *format, ...)
 {
     /* Built aside, because an argument may be the present line itself. */
@@ -29,7 +46,7 @@ int pipeline_fail(int error, const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    vsnprintf(line, sizeof(line), format, args);
+    write_line(line, format, args);
     va_end(args);
     memcpy(last_error, line, sizeof(last_error));
     return -error;
@@ -43,7 +60,7 @@ void pipeline_note(const char *format, ...)
     if (!notes.log)
         return;
     va_start(args, format);
-    vsnprintf(line, sizeof(line), format, args);
+    write_line(line, format, args);
     va_end(args);
     notes.log(notes.user, line);
 }

@@ -1,6 +1,6 @@
 /*
- * Decompression of gzip, by zlib itself: libarchive's filter passes over the checksum and the length
- * behind the data, and so takes what was changed for what was there.
+ * Decompression of gzip, by zlib itself: libarchive's filter passes over the checksum and the
+ * length behind the data, and so takes what was changed for what was there.
  */
 #include "pipeline/layer.h"
 

@@ -53,6 +53,13 @@ if [ "$(id -u)" != 0 ]; then
     expect 1 'Permission denied' cat text
     chmod 644 text
 fi
+# A name that says it is 2 GiB long is not gathered in memory.
+{
+    printf '070701000000010000816400000000000000000000000100000000000000010000000000000000'
+    printf '00000000000000007fffffff00000000'
+    head -c 70000000 /dev/zero
+} | gzip -1 > name.cpio.gz
+expect 1 'header of a member is longer than 64 MiB' cat name.cpio.gz
 if command -v zip > /dev/null; then
     zip -q -P secret secret.zip text
     expect 1 "secret.zip: member 'text' at byte 0: it is encrypted" cat secret.zip

@@ -1,7 +1,7 @@
 /*
- * Random changes to a file: reading it ends, with what was there, with an error that names the file,
- * or with damage that was counted; never endlessly, and where a format has checksums, never with
- * less than was there and not a word.
+ * Random changes to a file: reading it ends, with what was there, with an error that names the
+ * file, or with damage that was counted; never endlessly, and where a format has checksums, never
+ * with less than was there and not a word.
  */
 #ifndef TESTS_PIPELINE_FLIPS_H
 #define TESTS_PIPELINE_FLIPS_H

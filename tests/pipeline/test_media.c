@@ -735,8 +735,36 @@ static void check_places(struct pipeline_choice choice)
     free(whole);
 }
 
-int main(void)
+/* Small files of each kind, for the corpus of tests/fuzz. */
+static void write_seeds(void)
 {
+    uint8_t *rgb = picture(9, 7);
+    float samples[64];
+
+    for (int i = 0; i < 64; i++)
+        samples[i] = (float)sin(0.3 * i) / 2;
+    write_png("rgb.png", PNG_FORMAT_RGB, rgb, 9, 7);
+    write_png("gray.png", PNG_FORMAT_GRAY, rgb, 9, 7);
+    write_png_as("palette.png", rgb, 5, 9, 7, 4, PNG_COLOR_TYPE_PALETTE, PNG_INTERLACE_ADAM7);
+    write_jpeg("rgb.jpg", rgb, 9, 7, 3, JCS_RGB, false);
+    write_jpeg("progressive.jpg", rgb, 9, 7, 3, JCS_RGB, true);
+    write_jpeg("cmyk.jpg", rgb, 5, 4, 4, JCS_CMYK, false);
+    write_audio("16.wav", SF_FORMAT_WAV | SF_FORMAT_PCM_16, 16000, 1, samples, 64);
+    write_audio("float.wav", SF_FORMAT_WAV | SF_FORMAT_FLOAT, 44100, 2, samples, 32);
+    write_audio("rf64.wav", SF_FORMAT_RF64 | SF_FORMAT_PCM_24, 16000, 1, samples, 64);
+    write_audio("16.flac", SF_FORMAT_FLAC | SF_FORMAT_PCM_16, 16000, 1, samples, 64);
+    write_audio("24.flac", SF_FORMAT_FLAC | SF_FORMAT_PCM_24, 8000, 2, samples, 32);
+    free(rgb);
+}
+
+/* With a folder as argument it only writes files there. */
+int main(int argc, char **argv)
+{
+    if (argc > 1) {
+        CHECK(chdir(argv[1]) == 0);
+        write_seeds();
+        return 0;
+    }
     enter_scratch();
     check_sizes();
     check_kinds_of_png();
