@@ -240,6 +240,7 @@ const char app_data_help[] =
     "  --on-corrupt stop|skip stop at a damaged member or line, or pass it over and count it\n"
     "                         (stop)\n"
     "  --max-ratio X          refuse what unfolds to over 8 GiB and X times its size (1000)\n"
+    "  --max-size SIZE        refuse what unfolds to more (no limit)\n"
     "  --io auto|uring|threads how to read (auto)\n";
 
 const char app_mix_help[] =
@@ -304,6 +305,10 @@ int app_data_option(struct app_data_options *o, int key, const char *argument)
     case APP_KEY_MAX_RATIO:
         if (app_number(argument, 1, HUGE_VAL, &o->choice.max_ratio) < 0)
             return app_fail(-1, "--max-ratio %s: it is a number from 1 up, or inf", argument);
+        return 1;
+    case APP_KEY_MAX_SIZE:
+        if (app_size(argument, &o->choice.max_bytes) < 0 || !o->choice.max_bytes)
+            return app_fail(-1, "--max-size %s: it is a number of bytes, as in 20G", argument);
         return 1;
     case APP_KEY_JSONL_FIELD:
         if (!*argument)

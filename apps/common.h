@@ -99,6 +99,7 @@ enum {
     APP_KEY_IO,
     APP_KEY_NESTED,
     APP_KEY_MAX_RATIO,
+    APP_KEY_MAX_SIZE,
     APP_KEY_JSONL_FIELD,
     APP_KEY_IMAGES,
     APP_KEY_IMAGE_PATCH,
@@ -115,6 +116,7 @@ enum {
         {"io", required_argument, NULL, APP_KEY_IO}, \
         {"nested", required_argument, NULL, APP_KEY_NESTED}, \
         {"max-ratio", required_argument, NULL, APP_KEY_MAX_RATIO}, \
+        {"max-size", required_argument, NULL, APP_KEY_MAX_SIZE}, \
         {"jsonl-field", required_argument, NULL, APP_KEY_JSONL_FIELD}, \
         {"images", required_argument, NULL, APP_KEY_IMAGES}, \
         {"image-patch", required_argument, NULL, APP_KEY_IMAGE_PATCH}, \

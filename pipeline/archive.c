@@ -235,6 +235,12 @@ static int check_bomb(struct pipeline_archive *a)
         if (c && c->filter && c->filter->position > out)
             out = c->filter->position;
     }
+    if (a->params.max_bytes && out > a->params.max_bytes) {
+        snprintf(why, sizeof(why),
+                 "it unfolds into more than %llu bytes, which --max-size does not allow",
+                 (unsigned long long)a->params.max_bytes);
+        return fail(a, EFBIG, why);
+    }
     if (!(a->params.max_ratio > 0) || out <= BOMB_FLOOR ||
         (double)out <= a->params.max_ratio * (double)(in + 1))
         return 0;
@@ -477,7 +483,7 @@ int pipeline_archive_read(struct pipeline_archive *a, const uint8_t **data, size
     a->member_ended = *size == 0;
     a->given += *size;
     *data = bytes;
-    return a->given > BOMB_FLOOR ? check_bomb(a) : 0;
+    return check_bomb(a);
 }
 
 static int no_such_place(struct pipeline_archive *a, uint64_t index, uint64_t offset)

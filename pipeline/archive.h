@@ -102,10 +102,11 @@ enum { PIPELINE_MAX_IMAGE_SIZE = 4096 };
 
 /* How a source is read. Zeroed = nothing inside is opened, no limit. */
 struct pipeline_archive_params {
-    uint32_t nested;  /* archives inside archives are opened down to this depth, at most
+    uint32_t nested;    /* archives inside archives are opened down to this depth, at most
                          PIPELINE_MAX_NESTED; 0: none */
-    double max_ratio; /* a source of which more than 8 GiB came out, and more than max_ratio bytes
+    double max_ratio;   /* a source of which more than 8 GiB came out, and more than max_ratio bytes
                          for each byte read, is refused with -EFBIG; 0: no limit */
+    uint64_t max_bytes; /* so is one of which more than so many bytes came out; 0: no limit */
     struct pipeline_content content;
     enum pipeline_enter (*enter)(void *user, const char *name); /* NULL: all are taken */
     /* A part of the present member, a line counted from 1, cannot be decoded, as pipeline_error()

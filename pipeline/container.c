@@ -616,6 +616,8 @@ int pipeline_container_restart(struct container *c, uint64_t index,
         return 0;
     if (!c->base->seek || (c->filter && !c->filter->restart))
         return 0;
+    if (c->top->seek && hint->header >= c->top->size)
+        return 0; /* a hint of other data: reading on will find that the place is not there */
     if (c->filter && c->filter->learn)
         c->filter->learn(c->filter, (struct layer_point){hint->in, hint->out});
     archive_read_free(c->reader);
@@ -624,6 +626,8 @@ int pipeline_container_restart(struct container *c, uint64_t index,
     result = pipeline_layer_jump(c->top, hint->header);
     if (result < 0)
         return fail_layer(c, c->top);
+    if (c->top->position != hint->header)
+        return fail(c, ESTALE, "it is shorter than the data that the run was started with");
     c->origin = hint->header;
     c->given_size = c->given_total = 0;
     c->next_index = index;

@@ -139,7 +139,8 @@ static void zstd_learn(struct layer *layer, struct layer_point point)
 {
     struct zstd_layer *z = (struct zstd_layer *)layer;
 
-    if (point.out)
+    /* One outside is of other data: without it decoding comes to an end, which says so. */
+    if (point.out && (!z->below->seek || point.in < z->below->size))
         add_point(z, point);
 }
 

@@ -81,6 +81,7 @@ struct pipeline_archive_params pipeline_choice_archive_params(const struct pipel
     return (struct pipeline_archive_params){
         .nested = choice->nested,
         .max_ratio = choice->max_ratio,
+        .max_bytes = choice->max_bytes,
         .content = choice->content,
         .enter = enter_by_choice,
         .user = (void *)choice,

@@ -51,8 +51,9 @@ struct pipeline_choice {
     double val_fraction; /* 0 to 1: the share that is held out; see enum pipeline_side */
     enum pipeline_side side;
     enum pipeline_on_corrupt on_corrupt;
-    uint32_t nested;  /* depth to which archives inside archives are opened ... */
-    double max_ratio; /* ... and the limit against bombs: see struct pipeline_archive_params */
+    uint32_t nested;    /* depth to which archives inside archives are opened ... */
+    double max_ratio;   /* ... and the limits against bombs: ... */
+    uint64_t max_bytes; /* ... see struct pipeline_archive_params */
     struct pipeline_content content;
 };
 

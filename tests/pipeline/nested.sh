@@ -130,6 +130,10 @@ tar -cf in-hole.tar hole.tar s/1
 "$mb_data" cat --on-corrupt skip hole.tar s/1 2> err > /dev/null || fail "behind a bomb: $(cat err)"
 grep -q '1 damaged' err || fail "a bomb is counted: $(cat err)"
 "$mb_data" cat --max-ratio inf hole.tar > /dev/null || fail "--max-ratio inf"
+"$mb_data" cat --max-size 1M hole.tar 2> err > /dev/null
+[ $? = 1 ] && grep -q 'hole.tar: .*more than 1048576 bytes.*--max-size' err ||
+    fail "--max-size: $(cat err)"
+"$mb_data" cat --max-size 10G --max-ratio inf hole.tar > /dev/null || fail "--max-size 10G"
 "$mb_data" cat --max-ratio 0 hole.tar 2> /dev/null
 [ $? = 2 ] || fail "--max-ratio 0 is wrong usage"
 finish
