@@ -88,7 +88,7 @@ static int measure(const struct bench_options *o, struct pipeline_mix *mix, cons
 
 int bench_pipeline(const struct bench_options *o)
 {
-    const struct pipeline_io_params params = {.mode = o->data.io};
+    const struct pipeline_io_params params = {.mode = o->data.io, .direct = o->data.direct};
     struct pipeline_io *io = NULL;
     struct pipeline_sources *sources = NULL;
     struct pipeline_mix *mix = NULL;

@@ -241,7 +241,8 @@ const char app_data_help[] =
     "                         (stop)\n"
     "  --max-ratio X          refuse what unfolds to over 8 GiB and X times its size (1000)\n"
     "  --max-size SIZE        refuse what unfolds to more (no limit)\n"
-    "  --io auto|uring|threads how to read (auto)\n";
+    "  --io auto|uring|threads how to read (auto)\n"
+    "  --direct               read past the page cache: for data larger than memory\n";
 
 const char app_mix_help[] =
     "  --at-once N            read so many archives at the same time (4); it decides the order\n"
@@ -328,6 +329,9 @@ int app_data_option(struct app_data_options *o, int key, const char *argument)
         return 1;
     case APP_KEY_AUDIO_RATE:
         return take_whole("audio-rate", argument, 1000, 384000, &o->choice.content.audio_rate);
+    case APP_KEY_DIRECT:
+        o->direct = true;
+        return 1;
     case APP_KEY_IO:
         for (int i = 0; i < 3; i++) {
             if (!strcmp(argument, modes[i])) {

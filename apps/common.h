@@ -81,6 +81,7 @@ int app_json(json_t *object);
 struct app_data_options {
     struct pipeline_choice choice; /* its lists belong to these options */
     enum pipeline_io_mode io;
+    bool direct;            /* for pipeline_io_create */
     uint32_t at_once;       /* for pipeline_mix_create */
     uint64_t shuffle_bytes; /* for pipeline_loader_create */
 };
@@ -97,6 +98,7 @@ enum {
     APP_KEY_ON_CORRUPT,
     APP_KEY_VAL_FRACTION,
     APP_KEY_IO,
+    APP_KEY_DIRECT,
     APP_KEY_NESTED,
     APP_KEY_MAX_RATIO,
     APP_KEY_MAX_SIZE,
@@ -114,6 +116,7 @@ enum {
         {"on-corrupt", required_argument, NULL, APP_KEY_ON_CORRUPT}, \
         {"val-fraction", required_argument, NULL, APP_KEY_VAL_FRACTION}, \
         {"io", required_argument, NULL, APP_KEY_IO}, \
+        {"direct", no_argument, NULL, APP_KEY_DIRECT}, \
         {"nested", required_argument, NULL, APP_KEY_NESTED}, \
         {"max-ratio", required_argument, NULL, APP_KEY_MAX_RATIO}, \
         {"max-size", required_argument, NULL, APP_KEY_MAX_SIZE}, \

@@ -400,7 +400,8 @@ int main(int argc, char **argv)
         result =
             pipeline_sources_create((const char *const *)argv + 1, (size_t)argc - 1, &c.sources);
         if (result == 0)
-            result = pipeline_io_create(&(struct pipeline_io_params){.mode = c.data.io}, &c.io);
+            result = pipeline_io_create(
+                &(struct pipeline_io_params){.mode = c.data.io, .direct = c.data.direct}, &c.io);
         app_cancels(c.io);
         status = result < 0 ? app_fail_pipeline(result) : run(&c);
     }

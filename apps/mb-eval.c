@@ -182,7 +182,7 @@ static bool show(void *user, uint64_t bytes, double nats)
 
 static int open_data(struct command *c, int n, char **paths)
 {
-    const struct pipeline_io_params params = {.mode = c->data.io};
+    const struct pipeline_io_params params = {.mode = c->data.io, .direct = c->data.direct};
     int status = pipeline_io_create(&params, &c->io);
 
     app_cancels(c->io);

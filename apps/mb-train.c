@@ -298,7 +298,7 @@ static int plan(const struct train_options *o)
 static int open_data(struct train *t)
 {
     const struct train_options *o = t->options;
-    const struct pipeline_io_params params = {.mode = o->data.io};
+    const struct pipeline_io_params params = {.mode = o->data.io, .direct = o->data.direct};
     struct pipeline_choice held = o->data.choice;
     int status = pipeline_io_create(&params, &t->io);
 

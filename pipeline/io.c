@@ -22,6 +22,7 @@ struct pipeline_io {
     struct engine *engine;
     uint32_t block_bytes, depth;
     _Atomic bool canceled;
+    bool direct;
     pthread_mutex_t lock;          /* guards the spare buffers */
     uint8_t *spare[SPARE_BUFFERS]; /* of closed files: opening many small files must not mmap */
     unsigned n_spare;
@@ -35,6 +36,7 @@ struct pipeline_file {
     uint64_t size, position;
     uint64_t next_block; /* the block after the last one handed out: are we reading in order? */
     uint32_t ahead;      /* blocks to have in flight beyond the wanted one */
+    bool direct;         /* it is read past the page cache */
     uint8_t *buffer;     /* depth * block_bytes, page-aligned */
     char *path;
     struct request slots[]; /* block b lives in slots[b % depth] */
@@ -122,6 +124,7 @@ int pipeline_io_create(const struct pipeline_io_params *params, struct pipeline_
         return pipeline_fail(ENOMEM, "out of memory");
     io->block_bytes = p.block_bytes;
     io->depth = p.depth;
+    io->direct = p.direct;
     result = engine_create(io, &p);
     if (result < 0) {
         free(io);
@@ -185,6 +188,20 @@ static void buffer_give(struct pipeline_io *io, uint8_t *buffer)
         munmap(buffer, (size_t)io->depth * io->block_bytes);
 }
 
+/* Past the page cache, if that was asked for and the file system can. */
+static void go_direct(struct pipeline_file *file)
+{
+    static atomic_flag said = ATOMIC_FLAG_INIT;
+    char shown[PIPELINE_MAX_NAME];
+
+    if (!file->io->direct || !file->by_request)
+        return;
+    file->direct = fcntl(file->fd, F_SETFL, O_DIRECT) == 0;
+    if (!file->direct && !atomic_flag_test_and_set(&said))
+        pipeline_note("%s: cannot be read past the page cache (%s): reading through it",
+                      pipeline_printable(file->path, shown, sizeof(shown)), strerror(errno));
+}
+
 /* `file` names the file as far as it got; close() takes apart what is there. */
 static int file_fill(struct pipeline_file *file, const char *path)
 {
@@ -207,6 +224,7 @@ static int file_fill(struct pipeline_file *file, const char *path)
     file->ahead = file->io->depth > 1;
     for (uint32_t i = 0; i < file->io->depth; i++)
         file->slots[i].buffer = file->buffer + (size_t)i * file->io->block_bytes;
+    go_direct(file);
     return 0;
 }
 
@@ -295,7 +313,8 @@ static unsigned ask_for(struct pipeline_file *file, uint64_t b, struct request *
     r->fd = file->fd;
     r->block = b;
     r->offset = b * block_bytes;
-    r->want = left < block_bytes ? (uint32_t)left : block_bytes;
+    r->need = left < block_bytes ? (uint32_t)left : block_bytes;
+    r->want = file->direct ? block_bytes : r->need;
     r->got = 0;
     r->error = 0;
     atomic_store(&r->state, REQUEST_BUSY);
@@ -345,7 +364,7 @@ int pipeline_file_read(struct pipeline_file *file, const void **data, size_t *si
         file->ahead = file->io->depth > 1;
     file->next_block = b + 1;
     r = fetch(file, b);
-    if (r->error || r->got < r->want) {
+    if (r->error || r->got < r->need) {
         char shown[PIPELINE_MAX_NAME];
 
         atomic_store(&r->state, REQUEST_FREE);
@@ -357,7 +376,7 @@ int pipeline_file_read(struct pipeline_file *file, const void **data, size_t *si
                              (unsigned long long)file->size);
     }
     *data = r->buffer + from;
-    *size = r->got - from;
+    *size = r->need - from; /* more may have come, if the file has grown */
     file->position += *size;
     return 0;
 }

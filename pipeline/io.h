@@ -28,6 +28,8 @@ struct pipeline_io_params {
     uint32_t block_bytes; /* bytes of one request, a multiple of 4096; 0 = 262144 */
     uint32_t depth;       /* requests in flight for one file, 1..64; 0 = 8 */
     uint32_t threads;     /* size of the pool, if threads are used, 1..64; 0 = 4 */
+    bool direct;          /* read regular files past the page cache, where the file system can: for
+                             data larger than memory on a fast disk */
     uint32_t delay_us;    /* for tests: each request takes so much longer, as on a slow disk; with
                              io_uring Linux 5.16 is needed; up to 1000000 */
 };

@@ -13,16 +13,20 @@
 enum request_state { REQUEST_FREE, REQUEST_BUSY, REQUEST_DONE };
 
 /*
- * One read of [offset, offset + want) into buffer. The file fills it in and submits it; the engine
- * owns it while it is BUSY, repeats short and interrupted reads, and makes it DONE with either
- * got == want, or got < want (the file ended there), or error (a positive errno).
+ * One read of [offset, offset + want) into buffer, of which the file has the first `need` bytes.
+ * The file fills it in and submits it; the engine owns it while it is BUSY, repeats short and
+ * interrupted reads, and makes it DONE with either got >= need, or got < need (the file ended
+ * there), or error (a positive errno). Where a file is read past the page cache, only whole blocks
+ * of READ_ALIGN may be asked for: want is more than need at its end.
  */
+enum { READ_ALIGN = 4096 };
+
 struct request {
     _Atomic int state;
     int fd;
     uint64_t block; /* which block of the file the buffer holds (or will) */
     uint64_t offset;
-    uint32_t want, got;
+    uint32_t want, need, got;
     int error;
     uint8_t *buffer;
     struct iovec iov;
@@ -40,5 +44,12 @@ struct engine {
  * would. 0 or -errno of what refused it. */
 int pipeline_engine_uring(unsigned depth, uint32_t delay_us, struct engine **out);
 int pipeline_engine_threads(unsigned threads, uint32_t delay_us, struct engine **out);
+
+/* Where a request goes on after a short read. */
+static inline void request_align(struct request *r)
+{
+    if (r->want != r->need)
+        r->got -= r->got % READ_ALIGN;
+}
 
 #endif

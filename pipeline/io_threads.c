@@ -20,7 +20,7 @@ struct pool {
 
 static void read_whole(struct request *r)
 {
-    while (r->got < r->want) {
+    while (r->got < r->need) {
         ssize_t n = pread(r->fd, r->buffer + r->got, r->want - r->got, (off_t)(r->offset + r->got));
 
         if (n < 0 && errno == EINTR)
@@ -30,6 +30,8 @@ static void read_whole(struct request *r)
         if (n <= 0)
             return;
         r->got += (uint32_t)n;
+        if (r->got < r->need)
+            request_align(r);
     }
 }
 

@@ -70,7 +70,8 @@ static void ring_complete(struct ring *ring, struct request *r, int result)
         r->got += (uint32_t)result;
     else if (result < 0 && result != -EAGAIN && result != -EINTR)
         r->error = -result;
-    if (result != 0 && !r->error && r->got < r->want) {
+    if (result != 0 && !r->error && r->got < r->need) {
+        request_align(r);
         ring_push(ring, r);
         return;
     }

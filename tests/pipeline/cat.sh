@@ -23,6 +23,7 @@ same() { # ARCHIVE: as bsdtar
     "$mb_data" cat "$1" > got || fail "cat $1"
     cmp got want || fail "cat $1 differs from bsdtar"
     "$mb_data" cat --io threads "$1" | cmp - want || fail "cat --io threads $1 differs"
+    "$mb_data" cat --direct "$1" 2> /dev/null | cmp - want || fail "cat --direct $1 differs"
 }
 
 tool bsdtar tar gzip bzip2 xz zstd lz4 cpio
@@ -119,4 +120,11 @@ for side in train val; do
     "$mb_data" cat --val-fraction 0.5 --side $side gnu.tar | wc -c
 done | { read -r a; read -r b; [ $((a + b)) = "$(bsdtar -xOf gnu.tar | wc -c)" ]; } || fail "sides"
 [ "$("$mb_data" ls gnu.tar | wc -l)" = "$(bsdtar -tf gnu.tar | wc -l)" ] || fail "ls counts"
+# Past the page cache files are read in whole blocks, whatever their size.
+head -c 600000 d/random > part
+for size in 1 4095 4096 4097 262143 262144 262145 600000; do
+    head -c $size part > few
+    "$mb_data" cat --direct few 2> /dev/null | cmp - few || fail "--direct: $size bytes"
+    "$mb_data" cat --direct --io threads few 2> /dev/null | cmp - few || fail "threads: $size"
+done
 finish
