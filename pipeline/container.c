@@ -195,6 +195,8 @@ static int open_format(struct container *c, const char *name)
         return result;
     if (c->format != FORMAT_PLAIN)
         return open_reader(c);
+    if (c->top->error && n < 512)
+        return fail_layer(c, c->top); /* what it is cannot be told from so few bytes */
     if (c->filter_kind != FILTER_NONE)
         return 0;
     promised = pipeline_detect_promise(head, n, name, &bad);

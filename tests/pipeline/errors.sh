@@ -24,6 +24,9 @@ expect 1 'No such file' cat missing
 expect 1 'none matches' cat 'missing*'
 expect 2 'weight' cat text=0
 expect 1 "cut.tar.gz: member 'text' at byte [0-9]*: the gzip data is damaged or cut" cat cut.tar.gz
+head -c 100 good.tar.gz > stub.tar.gz # less comes out than a tar's first header is long
+expect 1 'stub.tar.gz: at byte 0: the gzip data is damaged or cut' cat stub.tar.gz
+[ ! -s out ] || fail "a part of a tar's header is no data"
 expect 2 'ls, cat or stat'
 expect 2 'ls, cat or stat' dog text
 expect 2 'DATA' cat
