@@ -30,7 +30,8 @@ const char app_device_help[] =
     "where\n"
     "                         there is one and the processor otherwise (auto)\n"
     "  --list-devices         list them and end\n"
-    "  --precision NAME       auto or fp32 (auto: fp32)\n"
+    "  --precision NAME       auto, fp32, or bf16: matrix products of factors rounded to\n"
+    "                         bfloat16, all else in fp32 (auto: fp32)\n"
     "  --disable NAME         do without a kind of kernel: shared-tiles; repeatable\n";
 
 static void list_device(void *user, int index, const struct tensor_device_info *info)
@@ -46,10 +47,10 @@ static void list_device(void *user, int index, const struct tensor_device_info *
 
 static int set_precision(struct app_device_options *o, const char *name)
 {
-    if (!strcmp(name, "bf16") || !strcmp(name, "fp16"))
-        return app_fail(-1, "precision %s is not built yet; use fp32 or auto", name);
-    if (strcmp(name, "auto") && strcmp(name, "fp32"))
-        return app_fail(-1, "unknown precision '%s'; use auto or fp32", name);
+    if (!strcmp(name, "fp16"))
+        return app_fail(-1, "precision fp16 is not built yet; use bf16, fp32 or auto");
+    if (strcmp(name, "auto") && strcmp(name, "fp32") && strcmp(name, "bf16"))
+        return app_fail(-1, "unknown precision '%s'; use bf16, fp32 or auto", name);
     o->precision = name;
     return 1;
 }
@@ -82,10 +83,17 @@ static void note_device(void *user, const char *line)
     app_note("%s", line);
 }
 
+static enum tensor_precision precision_of(const struct app_device_options *o)
+{
+    return o->precision && !strcmp(o->precision, "bf16") ? TENSOR_PRECISION_BF16
+                                                         : TENSOR_PRECISION_FP32;
+}
+
 int app_device_open(const struct app_device_options *o, struct tensor_device **device)
 {
     const struct tensor_device_params params = {
-        .name = o->device, .disable = o->disable, .log = note_device};
+        .name = o->device, .precision = precision_of(o), .disable = o->disable,
+        .log = note_device};
     const int status = tensor_device_open(&params, device);
     char memory[32];
 
@@ -103,6 +111,5 @@ int app_device_open(const struct app_device_options *o, struct tensor_device **d
 
 const char *app_precision(const struct app_device_options *o)
 {
-    (void)o;
-    return "fp32";
+    return precision_of(o) == TENSOR_PRECISION_BF16 ? "bf16" : "fp32";
 }

@@ -47,7 +47,7 @@ int app_device_option(struct app_device_options *options, int key, const char *a
  * ends *device with tensor_device_close(). */
 int app_device_open(const struct app_device_options *options, struct tensor_device **device);
 
-/* What --precision amounts to on this device: "fp32". */
+/* What --precision amounts to: "fp32" or "bf16". */
 const char *app_precision(const struct app_device_options *options);
 
 #endif

@@ -153,9 +153,10 @@ static char *state_text(const struct train *t)
     char *text;
 
     snprintf(seed, sizeof seed, "%" PRIu64, t->seed);
-    state = json_pack("{s:I, s:I, s:I, s:s, s:f, s:f, s:I, s:{s:o, s:o, s:o}}", "step",
+    state = json_pack("{s:I, s:I, s:I, s:s, s:s, s:f, s:f, s:I, s:{s:o, s:o, s:o}}", "step",
                       (json_int_t)t->step, "bytes", (json_int_t)t->bytes, "steps",
-                      (json_int_t)t->steps, "seed", seed, "bits_per_byte", t->bits_per_byte,
+                      (json_int_t)t->steps, "seed", seed, "precision",
+                      app_precision(&t->options->device), "bits_per_byte", t->bits_per_byte,
                       "line_nats", t->line_nats, "line_bytes", (json_int_t)t->line_bytes, "data",
                       "cursor", describe_cursor(&t->cursor), "choice", describe_choice(t),
                       "sources", describe_sources(t));
@@ -256,6 +257,10 @@ static int resume_state(struct train *t, const char *text)
     t->bits_per_byte = json_number_value(json_object_get(state, "bits_per_byte"));
     t->line_nats = json_number_value(json_object_get(state, "line_nats"));
     t->line_bytes = (uint64_t)json_integer_value(json_object_get(state, "line_bytes"));
+    const char *precision = json_string_value(json_object_get(state, "precision"));
+    if (precision && strcmp(precision, app_precision(&o->device)))
+        app_note("%s: trained in %s up to step %" PRIu64 ", in %s from here on", o->out, precision,
+                 t->step, app_precision(&o->device));
     if (o->seed_given && o->seed != t->seed)
         status = app_fail(APP_FAILED, "the run in %s has seed %" PRIu64 ", not %" PRIu64
                           "; give the same, or another --out", o->out, t->seed, o->seed);

@@ -107,6 +107,7 @@ void tensor_graph_pass(struct tensor_graph *g, const struct tensor_kernel *kerne
 void tensor_graph_node(struct tensor_graph *g, const struct tensor_node *node);
 
 bool tensor_graph_training(const struct tensor_graph *g);
+enum tensor_precision tensor_graph_precision(const struct tensor_graph *g);
 struct tensor *tensor_graph_random(const struct tensor_graph *g);
 /* A number that no other call on this graph got: the random stream of one dropout. */
 uint32_t tensor_graph_stream(struct tensor_graph *g);

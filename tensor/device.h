@@ -25,8 +25,16 @@ enum tensor_feature {
                                       devices are faster without */
 };
 
+/* How matrix products of linear layers take their factors; sums, results, all other operations, and
+ * what is kept (weights, gradients, moments) are float32 in any case. */
+enum tensor_precision {
+    TENSOR_PRECISION_FP32, /* as they are */
+    TENSOR_PRECISION_BF16, /* rounded to bfloat16, to the nearest, ties to even */
+};
+
 struct tensor_device_params {
     const char *name;     /* see above; NULL: "auto" */
+    enum tensor_precision precision;
     uint32_t disable;     /* enum tensor_feature bits to leave unused */
     uint32_t enable;      /* bits to use although the device's own choice is not to (tests) */
     bool validation; /* vulkan: load VK_LAYER_KHRONOS_validation; its messages count as errors */
@@ -42,6 +50,7 @@ struct tensor_device_info {
     char driver[256];         /* driver and version; of the cpu: the matrix library */
     bool software;            /* a Vulkan implementation that computes on the processor */
     uint32_t features;        /* enum tensor_feature bits in use */
+    enum tensor_precision precision;
     uint32_t subgroup;        /* largest subgroup a kernel may get; 1 on the cpu */
     uint32_t workgroup;       /* largest workgroup size */
     uint32_t shared_bytes;    /* shared memory of a workgroup */

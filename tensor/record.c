@@ -194,6 +194,11 @@ bool tensor_graph_training(const struct tensor_graph *g)
     return g->params.training;
 }
 
+enum tensor_precision tensor_graph_precision(const struct tensor_graph *g)
+{
+    return g->device->info.precision;
+}
+
 struct tensor *tensor_graph_random(const struct tensor_graph *g)
 {
     return g->params.random;

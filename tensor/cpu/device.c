@@ -219,6 +219,15 @@ static uint64_t memory_bytes(void)
     return all;
 }
 
+static bool has_bf16(void)
+{
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx512bf16");
+#else
+    return true; /* oneDNN knows; it cannot be asked */
+#endif
+}
+
 int tensor_cpu_open(const struct tensor_device_params *params, struct tensor_device **device)
 {
     struct tensor_device *d = calloc(1, sizeof *d);
@@ -230,6 +239,7 @@ int tensor_cpu_open(const struct tensor_device_params *params, struct tensor_dev
     snprintf(info->kind, sizeof info->kind, "cpu");
     processor_name(info->name, sizeof info->name);
     tensor_cpu_matmul_library(info->driver, sizeof info->driver);
+    info->precision = params->precision;
     info->subgroup = 1;
     info->workgroup = 1;
     info->threads = 1;
@@ -238,6 +248,8 @@ int tensor_cpu_open(const struct tensor_device_params *params, struct tensor_dev
 #endif
     info->memory_bytes = memory_bytes();
     info->allocation_bytes = info->memory_bytes;
+    if (info->precision == TENSOR_PRECISION_BF16 && !has_bf16())
+        tensor_log(d, "%s has no products of bfloat16: fp32 is faster on it", info->name);
     *device = d;
     return 0;
 }

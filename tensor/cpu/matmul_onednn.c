@@ -4,6 +4,7 @@
  * graph asks for the same few hundred again and again. Bias, ReLU and accumulation ride along as
  * post-ops.
  */
+#include "tensor/cpu/bf16.h"
 #include "tensor/cpu/matmul.h"
 #include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@ struct entry {
     uint32_t m, n, k, flags;
     dnnl_primitive_t primitive;
     dnnl_memory_t a, b, bias, c;
+    dnnl_data_type_t type; /* of a and b */
     struct entry *next;
 };
 
@@ -21,6 +23,10 @@ static struct {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     struct entry *bucket[BUCKETS];
+    struct {
+        void *memory;
+        size_t size;
+    } factor[2]; /* a and b rounded, of the largest product so far */
 } dnn;
 
 /* A shape that oneDNN refuses is a bug of ours, and an op on the cpu has no way to fail. */
@@ -36,6 +42,11 @@ static void must(dnnl_status_t status, const char *call)
 struct shapes {
     dnnl_dims_t size[4], stride[4]; /* a, b, bias, c */
 };
+
+static dnnl_data_type_t type_of(const struct entry *e, int i)
+{
+    return i < 2 ? e->type : dnnl_f32; /* a, b; bias, c */
+}
 
 static struct shapes shapes_of(const struct matmul_params *p)
 {
@@ -69,39 +80,52 @@ static dnnl_primitive_attr_t attributes(uint32_t flags)
     return attr;
 }
 
+/* False: oneDNN has no such product on this processor, which may be so of bfloat16 only. */
 #if DNNL_VERSION_MAJOR >= 3
-static void make(struct entry *e, const struct shapes *s, dnnl_primitive_attr_t attr)
+static bool make(struct entry *e, const struct shapes *s, dnnl_primitive_attr_t attr)
 {
     dnnl_memory_desc_t md[4];
     dnnl_primitive_desc_t desc;
     for (int i = 0; i < 4; i++)
-        MUST(dnnl_memory_desc_create_with_strides(&md[i], 2, s->size[i], dnnl_f32, s->stride[i]));
-    MUST(dnnl_matmul_primitive_desc_create(&desc, dnn.engine, md[0], md[1],
-                                           e->flags & MATMUL_BIAS ? md[2] : NULL, md[3], attr));
-    MUST(dnnl_primitive_create(&e->primitive, desc));
-    MUST(dnnl_primitive_desc_destroy(desc));
+        MUST(dnnl_memory_desc_create_with_strides(&md[i], 2, s->size[i], type_of(e, i),
+                                                  s->stride[i]));
+    dnnl_status_t status = dnnl_matmul_primitive_desc_create(
+        &desc, dnn.engine, md[0], md[1], e->flags & MATMUL_BIAS ? md[2] : NULL, md[3], attr);
+    const bool there = status != dnnl_unimplemented || e->type == dnnl_f32;
+    if (there) {
+        must(status, "dnnl_matmul_primitive_desc_create");
+        MUST(dnnl_primitive_create(&e->primitive, desc));
+        MUST(dnnl_primitive_desc_destroy(desc));
+    }
     dnnl_memory_t *const memory[4] = {&e->a, &e->b, &e->bias, &e->c};
     for (int i = 0; i < 4; i++) {
-        MUST(dnnl_memory_create(memory[i], md[i], dnn.engine, DNNL_MEMORY_NONE));
+        if (there)
+            MUST(dnnl_memory_create(memory[i], md[i], dnn.engine, DNNL_MEMORY_NONE));
         MUST(dnnl_memory_desc_destroy(md[i]));
     }
+    return there;
 }
 #else
-static void make(struct entry *e, const struct shapes *s, dnnl_primitive_attr_t attr)
+static bool make(struct entry *e, const struct shapes *s, dnnl_primitive_attr_t attr)
 {
     dnnl_memory_desc_t md[4];
     dnnl_matmul_desc_t matmul;
     dnnl_primitive_desc_t desc;
     for (int i = 0; i < 4; i++)
-        MUST(dnnl_memory_desc_init_by_strides(&md[i], 2, s->size[i], dnnl_f32, s->stride[i]));
-    MUST(dnnl_matmul_desc_init(&matmul, &md[0], &md[1], e->flags & MATMUL_BIAS ? &md[2] : NULL,
-                               &md[3]));
-    MUST(dnnl_primitive_desc_create(&desc, &matmul, attr, dnn.engine, NULL));
+        MUST(dnnl_memory_desc_init_by_strides(&md[i], 2, s->size[i], type_of(e, i), s->stride[i]));
+    dnnl_status_t status = dnnl_matmul_desc_init(
+        &matmul, &md[0], &md[1], e->flags & MATMUL_BIAS ? &md[2] : NULL, &md[3]);
+    if (status == dnnl_success)
+        status = dnnl_primitive_desc_create(&desc, &matmul, attr, dnn.engine, NULL);
+    if (status == dnnl_unimplemented && e->type != dnnl_f32)
+        return false;
+    must(status, "dnnl_primitive_desc_create");
     MUST(dnnl_primitive_create(&e->primitive, desc));
     MUST(dnnl_primitive_desc_destroy(desc));
     dnnl_memory_t *const memory[4] = {&e->a, &e->b, &e->bias, &e->c};
     for (int i = 0; i < 4; i++)
         MUST(dnnl_memory_create(memory[i], &md[i], dnn.engine, DNNL_MEMORY_NONE));
+    return true;
 }
 #endif
 
@@ -123,17 +147,50 @@ static struct entry *find(const struct matmul_params *p)
     *e = (struct entry){.m = p->m, .n = p->n, .k = p->k, .flags = p->flags, .next = *place};
     const struct shapes shapes = shapes_of(p);
     dnnl_primitive_attr_t attr = attributes(p->flags);
-    make(e, &shapes, attr);
+    e->type = p->flags & MATMUL_BF16 ? dnnl_bf16 : dnnl_f32;
+    if (!make(e, &shapes, attr)) {
+        e->type = dnnl_f32; /* of the rounded factors: slower, and the same products */
+        make(e, &shapes, attr);
+    }
     MUST(dnnl_primitive_attr_destroy(attr));
     *place = e;
     return e;
 }
 
+/* A factor rounded to bfloat16, stored as one or as a float. */
+static void *rounded(const struct entry *e, const float *x, size_t count, int which)
+{
+    const size_t size = count * (e->type == dnnl_bf16 ? sizeof(uint16_t) : sizeof(float));
+    if (size > dnn.factor[which].size) {
+        free(dnn.factor[which].memory);
+        if (posix_memalign(&dnn.factor[which].memory, 2 << 20, size))
+            must(dnnl_out_of_memory, "posix_memalign");
+        dnn.factor[which].size = size;
+    }
+    uint16_t *halves = dnn.factor[which].memory;
+    float *floats = dnn.factor[which].memory;
+    if (e->type == dnnl_bf16) {
+#pragma omp parallel for simd schedule(static)
+        for (size_t i = 0; i < count; i++)
+            halves[i] = tensor_to_bf16(x[i]);
+    } else {
+#pragma omp parallel for simd schedule(static)
+        for (size_t i = 0; i < count; i++)
+            floats[i] = tensor_from_bf16(tensor_to_bf16(x[i]));
+    }
+    return dnn.factor[which].memory;
+}
+
 void tensor_cpu_matmul(const struct matmul_params *p)
 {
     struct entry *e = find(p);
-    MUST(dnnl_memory_set_data_handle(e->a, f32_at(p->a)));
-    MUST(dnnl_memory_set_data_handle(e->b, f32_at(p->b)));
+    void *a = f32_at(p->a), *b = f32_at(p->b);
+    if (p->flags & MATMUL_BF16) {
+        a = rounded(e, a, (size_t)p->m * p->k, 0);
+        b = rounded(e, b, (size_t)p->k * p->n, 1);
+    }
+    MUST(dnnl_memory_set_data_handle(e->a, a));
+    MUST(dnnl_memory_set_data_handle(e->b, b));
     MUST(dnnl_memory_set_data_handle(e->c, f32_at(p->c)));
     dnnl_exec_arg_t args[4] = {
         {DNNL_ARG_SRC, e->a}, {DNNL_ARG_WEIGHTS, e->b}, {DNNL_ARG_DST, e->c}};

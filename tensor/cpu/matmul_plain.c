@@ -2,6 +2,7 @@
  *
  * Built where oneDNN is missing; several times slower, right all the same.
  */
+#include "tensor/cpu/bf16.h"
 #include "tensor/cpu/matmul.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,9 +29,34 @@ static void add_row(const struct matmul_params *p, const float *a, const float *
     }
 }
 
+/* The factors rounded, in memory that stays; the cpu device runs one pass at a time. */
+static const float *rounded(const float *x, size_t count, int which)
+{
+    static float *kept[2];
+    static size_t room[2];
+    if (count > room[which]) {
+        free(kept[which]);
+        kept[which] = malloc(count * sizeof *kept[which]);
+        room[which] = count;
+    }
+    if (!kept[which]) {
+        fprintf(stderr, "tensor: no memory for a product of %zu elements\n", count);
+        abort(); /* an op on the cpu has no way to fail */
+    }
+    float *to = kept[which];
+#pragma omp parallel for simd schedule(static)
+    for (size_t i = 0; i < count; i++)
+        to[i] = tensor_from_bf16(tensor_to_bf16(x[i]));
+    return to;
+}
+
 void tensor_cpu_matmul(const struct matmul_params *p)
 {
     const float *a = f32_at(p->a), *b = f32_at(p->b), *bias = f32_at(p->bias);
+    if (p->flags & MATMUL_BF16) {
+        a = rounded(a, (size_t)p->m * p->k, 0);
+        b = rounded(b, (size_t)p->k * p->n, 1);
+    }
 #pragma omp parallel for schedule(static)
     for (uint32_t i = 0; i < p->m; i++) {
         float *c = f32_at(p->c) + (size_t)i * p->n;

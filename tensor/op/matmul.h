@@ -9,6 +9,7 @@
 #define MATMUL_ACCUMULATE  4u  /* c += instead of c = */
 #define MATMUL_BIAS        8u  /* add bias[column] */
 #define MATMUL_RELU        16u /* then max(0, …) */
+#define MATMUL_BF16        32u /* elements of a and b are rounded to bfloat16 first */
 
 /* Tiles of the variants: rows and columns of c that one invocation of matmul_direct and one
  * workgroup (of 256) of matmul_tiled take; the kernels are written for these. */

@@ -4,11 +4,13 @@
 #extension GL_EXT_buffer_reference_uvec2 : require
 #include "tensor/op/matmul.h"
 #include "tensor/op/four.glsl"
+#include "tensor/op/bf16.glsl"
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint TRANSPOSE = 0; /* MATMUL_TRANSPOSE_* of p.flags */
 layout(constant_id = 2) const uint WIDE = 0;      /* whether lines of a and b begin at multiples of
                                                      16 bytes, and k is a multiple of 4 */
+layout(constant_id = 3) const uint BF16 = 0;      /* MATMUL_BF16 of p.flags */
 layout(push_constant) uniform push { matmul_params p; };
 
 const bool wide = WIDE != 0u;
@@ -35,12 +37,18 @@ vec4 load_across(f32_ptr x, uint line, uint lines, uint k)
  * past the last repeat others, and nothing that comes of them is stored. */
 mat4 load_block(f32_ptr x, bool across, uint line, uint lines, uint k)
 {
+    mat4 block;
+
     if (across)
-        return transpose(mat4(
-            load_across(x, line, lines, k), load_across(x, line, lines, k + 1u),
-            load_across(x, line, lines, k + 2u), load_across(x, line, lines, k + 3u)));
-    return mat4(load_along(x, line, lines, k), load_along(x, line + 1u, lines, k),
-                load_along(x, line + 2u, lines, k), load_along(x, line + 3u, lines, k));
+        block = mat4(load_across(x, line, lines, k), load_across(x, line, lines, k + 1u),
+                     load_across(x, line, lines, k + 2u), load_across(x, line, lines, k + 3u));
+    else
+        block = mat4(load_along(x, line, lines, k), load_along(x, line + 1u, lines, k),
+                     load_along(x, line + 2u, lines, k), load_along(x, line + 3u, lines, k));
+    if (BF16 != 0u)
+        block = mat4(round_bf16(block[0]), round_bf16(block[1]), round_bf16(block[2]),
+                     round_bf16(block[3]));
+    return across ? transpose(block) : block;
 }
 
 void store(mat4 sum, uint first_row, uint first_column)

@@ -56,9 +56,9 @@ def command(mb_train, device, out, plan, archive):
     line += ["--steps", str(plan.steps), "--log-every", str(plan.log)]
     line += ["--save-every", str(plan.save), "--keep", "0"]
     line += ["--val-fraction", "0.3", "--val-every", str(plan.val), "--val-bytes", "600"]
-    # Both ways of reading two things at once: by size, and by weight.
+    # Both ways of reading two things at once, by size and by weight; and both precisions.
     return line + (["--shuffle", "4K", archive, "folder"] if device == "cpu"
-                   else [archive + "=2", "folder"])
+                   else ["--precision", "bf16", archive + "=2", "folder"])
 
 
 def lines_of(out):

@@ -41,6 +41,21 @@ assert scored[-1]["val_bits_per_byte"] == train["val_bits_per_byte"], train
 assert logged[-1]["bytes"] == train["bytes"], train
 EOF
 
+# ---- bf16: nearly the same, and told ----
+"$mb_train" $cpu $tiny $split --json --steps 25 --precision bf16 --out half data.tar.zst \
+    > half.json 2> notes || fail "mb-train --precision bf16: $(cat notes)"
+json half.json 'o["precision"] == "bf16"'
+python3 - << 'EOF' || fail "bf16 against fp32"
+import json
+half, whole = json.load(open("half.json")), json.load(open("train.json"))
+for key in ("train_bits_per_byte", "val_bits_per_byte"):
+    assert half[key] != whole[key] and abs(half[key] / whole[key] - 1) < 0.005, (half, whole)
+EOF
+"$mb_train" $cpu $tiny $split --steps 26 --out half data.tar.zst 2> notes || fail "back to fp32"
+grep -q 'trained in bf16 up to step 25, in fp32 from here on' notes || fail "no note: $(cat notes)"
+"$mb_eval" $cpu --quiet --json --precision bf16 run data.tar.zst > eval.json || fail "mb-eval bf16"
+json eval.json 'o["precision"] == "bf16" and 0 < o["bits_per_byte"] < 9'
+
 # ---- scoring ----
 "$mb_data" cat $split --side val data.tar.zst > held || fail "mb-data cat"
 size=$(wc -c < held)

@@ -118,10 +118,11 @@ static bool build_matmul(uint32_t i, struct check_kernel_case *c)
     static const uint32_t epilogues[] = {0, MATMUL_ACCUMULATE, MATMUL_BIAS,
                                          MATMUL_BIAS | MATMUL_RELU,
                                          MATMUL_RELU | MATMUL_ACCUMULATE};
-    const uint32_t orders = 4, size = i / orders / COUNT(epilogues);
+    const uint32_t orders = 4, bf16 = i % 2 ? MATMUL_BF16 : 0;
+    const uint32_t size = (i /= 2) / orders / COUNT(epilogues);
     if (size >= COUNT(sizes))
         return false;
-    const uint32_t flags = i % orders | epilogues[i / orders % COUNT(epilogues)];
+    const uint32_t flags = i % orders | epilogues[i / orders % COUNT(epilogues)] | bf16;
     const uint32_t m = sizes[size].m, n = sizes[size].n, k = sizes[size].k;
     const struct matmul_params p = {.m = m, .n = n, .k = k, .flags = flags};
     start(c, &p, sizeof p, "%u x %u x %u, flags %u", m, n, k, flags);

@@ -20,6 +20,16 @@
 #include <math.h>
 #include <stdlib.h>
 
+/* To 8 bits, the nearest, of two the even one. */
+static double factor(const struct matmul_params *p, double x)
+{
+    int exponent;
+    if (!(p->flags & MATMUL_BF16) || x == 0)
+        return x;
+    const double fraction = frexp(x, &exponent);
+    return ldexp(nearbyint(ldexp(fraction, 8)), exponent - 8);
+}
+
 void reference_matmul(const void *params, void *const *arg)
 {
     const struct matmul_params *p = params;
@@ -29,8 +39,8 @@ void reference_matmul(const void *params, void *const *arg)
         for (size_t j = 0; j < p->n; j++) {
             double sum = p->flags & MATMUL_ACCUMULATE ? c[i * p->n + j] : 0;
             for (size_t k = 0; k < p->k; k++)
-                sum += a[p->flags & MATMUL_TRANSPOSE_A ? k * p->m + i : i * p->k + k] *
-                       b[p->flags & MATMUL_TRANSPOSE_B ? j * p->k + k : k * p->n + j];
+                sum += factor(p, a[p->flags & MATMUL_TRANSPOSE_A ? k * p->m + i : i * p->k + k]) *
+                       factor(p, b[p->flags & MATMUL_TRANSPOSE_B ? j * p->k + k : k * p->n + j]);
             if (p->flags & MATMUL_BIAS)
                 sum += bias[j];
             c[i * p->n + j] = p->flags & MATMUL_RELU ? fmax(0, sum) : sum;
