@@ -40,6 +40,100 @@ static void add_times(struct times *all, struct tensor_graph *graph, double runs
     }
 }
 
+/* ---- what the device can do at most, as it shows in this run ---- */
+
+struct ceilings {
+    uint32_t size;       /* of a matrix product, rows and columns */
+    uint64_t copied;     /* bytes of a copy */
+    double flops, bytes; /* a second; bytes count what is read and what is written */
+};
+
+enum { CEILING_SIZE_MAX = 4096, CEILING_RUNS = 5 };
+
+/* The best of some runs of a product of n by n by n, or of a copy of n by n floats. */
+static int time_large(struct tensor_device *device, uint32_t n, bool copy, double *seconds)
+{
+    const struct tensor_graph_params params = {.name = "ceiling", .timing = true};
+    const uint32_t square[2] = {n, n};
+    struct tensor_arena *arena = NULL;
+    struct tensor_graph *graph = NULL;
+    int status = tensor_arena_create(device, TENSOR_DEVICE, "ceiling", &arena);
+
+    if (status < 0)
+        return status;
+    struct tensor *x = tensor_arena_take(arena, "x", TENSOR_F32, 2, square);
+    struct tensor *y = tensor_arena_take(arena, "y", TENSOR_F32, 2, square);
+    status = tensor_arena_commit(arena);
+    if (status == 0)
+        status = tensor_graph_create(device, &params, &graph);
+    if (status == 0) {
+        if (copy)
+            tensor_copy(graph, x, y);
+        else
+            tensor_linear(graph, x, y, NULL, false);
+        status = tensor_graph_finish(graph);
+    }
+    for (int i = 0; i < CEILING_RUNS && status == 0; i++) {
+        struct tensor_time time;
+        tensor_graph_times_reset(graph);
+        status = tensor_graph_run(graph);
+        if (status == 0)
+            status = tensor_device_wait(device);
+        if (status == 0 && tensor_graph_times(graph, &time, 1) &&
+            (i == 0 || time.seconds < *seconds))
+            *seconds = time.seconds;
+    }
+    tensor_graph_destroy(&graph);
+    tensor_arena_destroy(&arena);
+    return status;
+}
+
+/* As large as takes a while, so that beginnings and ends do not count: on a software device of
+ * Vulkan that is small, on a GPU 4096. */
+static int measure_ceilings(struct tensor_device *device, struct ceilings *c)
+{
+    const uint64_t room = tensor_device_info(device)->memory_bytes / 32;
+
+    for (int copy = 0; copy < 2; copy++) {
+        uint32_t n = 256;
+        double seconds = 0;
+        for (;; n *= 2) {
+            const int status = time_large(device, n, copy, &seconds);
+            if (status < 0)
+                return status;
+            if (n == CEILING_SIZE_MAX || 16ull * n * n > room || seconds > (copy ? 0.1 : 0.05))
+                break;
+        }
+        if (copy) {
+            c->copied = 4ull * n * n;
+            c->bytes = 2.0 * (double)c->copied / seconds;
+        } else {
+            c->size = n;
+            c->flops = 2.0 * n * n * n / seconds;
+        }
+        app_progress("measuring what the device can do");
+    }
+    return 0;
+}
+
+/* How near an operation comes to the ceiling that bounds it. */
+static double of_ceiling(const struct ceilings *c, const struct tensor_time *t)
+{
+    const double s = t->seconds > 0 ? t->seconds : 1e-12;
+    const double flops = t->flops / s / c->flops, bytes = t->bytes / s / c->bytes;
+
+    return flops > bytes ? flops : bytes;
+}
+
+static void print_ceilings(FILE *out, const struct ceilings *c)
+{
+    char size[32];
+
+    fprintf(out, "ceilings, measured in this run: %.1f GFLOP/s (a product of %u x %u x %u), %.1f "
+                 "GB/s (a copy of %s)\n", c->flops * 1e-9, c->size, c->size, c->size,
+            c->bytes * 1e-9, app_bytes((double)c->copied, size));
+}
+
 static int by_seconds(const void *a, const void *b)
 {
     const double x = ((const struct tensor_time *)a)->seconds;
@@ -48,30 +142,31 @@ static int by_seconds(const void *a, const void *b)
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-static void print_times(FILE *out, struct times *all)
+static void print_times(FILE *out, const struct times *all, const struct ceilings *c)
 {
-    fprintf(out, "%-28s %-22s %7s %10s %6s %9s %8s\n", "label", "kernel", "passes", "ms", "share",
-            "GFLOP/s", "GB/s");
+    fprintf(out, "%-28s %-22s %7s %10s %6s %9s %8s %8s\n", "label", "kernel", "passes", "ms",
+            "share", "GFLOP/s", "GB/s", "of peak");
     for (uint32_t i = 0; i < all->count; i++) {
         const struct tensor_time *t = &all->time[i];
         const double s = t->seconds > 0 ? t->seconds : 1e-12;
-        fprintf(out, "%-28s %-22s %7u %10.3f %5.1f%% %9.1f %8.1f\n", t->label, t->kernel, t->passes,
-                1e3 * t->seconds, 100 * t->seconds / all->seconds, t->flops / s * 1e-9,
-                t->bytes / s * 1e-9);
+        fprintf(out, "%-28s %-22s %7u %10.3f %5.1f%% %9.1f %8.1f %7.0f%%\n", t->label, t->kernel,
+                t->passes, 1e3 * t->seconds, 100 * t->seconds / all->seconds, t->flops / s * 1e-9,
+                t->bytes / s * 1e-9, 100 * of_ceiling(c, t));
     }
 }
 
-static json_t *json_times(const struct times *all)
+static json_t *json_times(const struct times *all, const struct ceilings *c)
 {
     json_t *list = json_array();
 
     for (uint32_t i = 0; i < all->count; i++) {
         const struct tensor_time *t = &all->time[i];
         const double s = t->seconds > 0 ? t->seconds : 1e-12;
-        json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:f, s:f, s:f}", "label", t->label,
-                                              "kernel", t->kernel, "passes", (int)t->passes,
-                                              "seconds", t->seconds, "flops_per_second",
-                                              t->flops / s, "bytes_per_second", t->bytes / s));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:f, s:f, s:f, s:f}", "label",
+                                              t->label, "kernel", t->kernel, "passes",
+                                              (int)t->passes, "seconds", t->seconds,
+                                              "flops_per_second", t->flops / s, "bytes_per_second",
+                                              t->bytes / s, "share_of_ceiling", of_ceiling(c, t)));
     }
     return list;
 }
@@ -130,25 +225,34 @@ static int run_steps(const struct bench_options *o, const struct megabyte_model 
     return status;
 }
 
+/* seconds: of a step; timed: of one whose operations were timed, which is a little slower. */
 static int report_step(const struct bench_options *o, const struct tensor_device_info *info,
-                       double seconds, struct times *times)
+                       double seconds, double timed, struct times *times,
+                       const struct ceilings *ceilings)
 {
     const struct megabyte_config *c = &o->config;
     const double bytes = (double)c->batch * c->seq_len / seconds;
-    const double flops = megabyte_config_flops(c);
+    const double flops = megabyte_config_flops(c), outside = timed - times->seconds;
     char speed[32];
 
     qsort(times->time, times->count, sizeof *times->time, by_seconds);
     if (o->json)
         return app_json(json_pack(
-            "{s:f, s:f, s:f, s:f, s:s, s:s, s:s, s:s, s:I, s:I, s:o}", "bytes_per_second", bytes,
+            "{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:s, s:s, s:I, s:I, s:o}",
+            "model_flops_utilization", 3 * flops * bytes / ceilings->flops,
+            "ceiling_flops_per_second", ceilings->flops, "ceiling_bytes_per_second",
+            ceilings->bytes, "outside_share", outside / timed, "bytes_per_second", bytes,
             "flops_per_byte", flops, "flops_per_second", 3 * flops * bytes, "seconds_per_step",
             seconds, "device", info->name, "driver", info->driver, "precision",
             app_precision(&o->device), "preset", c->preset, "batch", (json_int_t)c->batch, "steps",
-            (json_int_t)o->steps, "ops", json_times(times)));
-    print_times(stdout, times);
-    printf("\n%s, %s: %.4f s a step, %s/s, %.1f GFLOP/s (3 x %.4g FLOPs a byte)\n", c->preset,
-           info->name, seconds, app_bytes(bytes, speed), 3 * flops * bytes * 1e-9, flops);
+            (json_int_t)o->steps, "ops", json_times(times, ceilings)));
+    print_times(stdout, times, ceilings);
+    printf("%-28s %-22s %7s %10.3f\n\n", "outside of operations", "", "", 1e3 * outside);
+    print_ceilings(stdout, ceilings);
+    printf("%s, %s, %s: %.4f s a step, %s/s, %.1f GFLOP/s (3 x %.4g FLOPs a byte), %.0f%% of the "
+           "ceiling\n", c->preset, info->name, app_precision(&o->device), seconds,
+           app_bytes(bytes, speed), 3 * flops * bytes * 1e-9, flops,
+           100 * 3 * flops * bytes / ceilings->flops);
     return APP_DONE;
 }
 
@@ -157,6 +261,7 @@ int bench_step(const struct bench_options *o)
     struct tensor_device *device = NULL;
     struct megabyte_model *model = NULL;
     struct times times = {.count = 0};
+    struct ceilings ceilings = {.size = 0};
     double *seconds = calloc(o->steps, sizeof *seconds), *timed = calloc(o->steps, sizeof *timed);
     int status = seconds && timed ? app_device_open(&o->device, &device) : APP_FAILED;
 
@@ -170,10 +275,13 @@ int bench_step(const struct bench_options *o)
             result = run_steps(o, model, false, seconds, NULL);
         if (result == 0)
             result = run_steps(o, model, true, timed, &times);
+        if (result == 0)
+            result = measure_ceilings(device, &ceilings);
         app_progress_end();
         status = result < 0 ? APP_FAILED
                             : report_step(o, tensor_device_info(device),
-                                          bench_median(seconds, o->steps), &times);
+                                          bench_median(seconds, o->steps),
+                                          bench_median(timed, o->steps), &times, &ceilings);
         megabyte_model_destroy(&model);
         if (result < 0)
             status = fail_here(&device);
@@ -222,6 +330,7 @@ int bench_op(const struct bench_options *o)
     struct tensor_arena *arena = NULL;
     struct tensor_graph *graph = NULL;
     struct times times = {.count = 0};
+    struct ceilings ceilings = {.size = 0};
     int status = app_device_open(&o->device, &device);
 
     if (status != APP_DONE)
@@ -236,16 +345,26 @@ int bench_op(const struct bench_options *o)
         if (result == 0)
             result = tensor_device_wait(device);
     }
+    if (result == 0)
+        result = measure_ceilings(device, &ceilings);
+    app_progress_end();
     if (result == 0) {
         const struct tensor_device_info *info = tensor_device_info(device);
         add_times(&times, graph, (double)o->steps);
         if (o->json)
-            status = app_json(json_pack("{s:s, s:s, s:s, s:I, s:I, s:o}", "device", info->name,
+            status = app_json(json_pack("{s:f, s:f, s:s, s:s, s:s, s:I, s:I, s:o}",
+                                        "ceiling_flops_per_second", ceilings.flops,
+                                        "ceiling_bytes_per_second", ceilings.bytes, "device",
+                                        info->name,
                                         "driver", info->driver, "precision",
                                         app_precision(&o->device), "size", (json_int_t)o->size,
-                                        "steps", (json_int_t)o->steps, "ops", json_times(&times)));
-        else
-            print_times(stdout, &times);
+                                        "steps", (json_int_t)o->steps, "ops",
+                                        json_times(&times, &ceilings)));
+        else {
+            print_times(stdout, &times, &ceilings);
+            putchar('\n');
+            print_ceilings(stdout, &ceilings);
+        }
     }
     tensor_graph_destroy(&graph);
     tensor_arena_destroy(&arena);
