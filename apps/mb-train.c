@@ -44,6 +44,7 @@ static const char more_usage[] =
     "  --version              print the version\n"
     "  --help                 print this\n"
     "\n"
+    "Ctrl-C (SIGINT, SIGTERM) saves and ends, twice ends at once; SIGUSR1 saves and goes on.\n"
     "Exit status: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted after a checkpoint.\n";
 
 enum {
@@ -444,6 +445,7 @@ int main(int argc, char **argv)
 
     app_calm_threads(argv);
     app_start("mb-train");
+    train_listen();
     const int parsed = parse(argc, argv, &options);
     if (parsed != 1)
         status = parsed == 2 ? APP_DONE : APP_USAGE;

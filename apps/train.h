@@ -81,6 +81,9 @@ void train_run_close(struct train *t);
 
 /* ---- train_loop.c ---- */
 
+/* From now on SIGUSR1 makes the training loop save a checkpoint behind the step at hand. */
+void train_listen(void);
+
 /* Trains from where the run stands to its end. Returns an exit status. */
 int train_loop(struct train *t);
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -228,6 +229,21 @@ static int one_step(struct train *t, struct meter *m, uint8_t *bytes, uint32_t *
     return APP_DONE;
 }
 
+static volatile sig_atomic_t save_wanted;
+
+static void on_save_signal(int number)
+{
+    (void)number;
+    save_wanted = 1;
+}
+
+void train_listen(void)
+{
+    const struct sigaction action = {.sa_handler = on_save_signal, .sa_flags = SA_RESTART};
+
+    sigaction(SIGUSR1, &action, NULL);
+}
+
 /* What follows a step: lines, validation, checkpoint. */
 static int after_step(struct train *t, struct meter *m)
 {
@@ -244,6 +260,13 @@ static int after_step(struct train *t, struct meter *m)
         status = train_validate(t);
     if (status == APP_DONE && (last || (o->save_every && t->step % o->save_every == 0)))
         status = train_run_save(t);
+    if (status == APP_DONE && save_wanted) {
+        save_wanted = 0;
+        if (t->saved != t->step)
+            status = train_run_save(t);
+        if (status == APP_DONE)
+            app_note("saved after step %" PRIu64 ", as SIGUSR1 asked", t->step);
+    }
     return status;
 }
 

@@ -41,6 +41,28 @@ assert scored[-1]["val_bits_per_byte"] == train["val_bits_per_byte"], train
 assert logged[-1]["bytes"] == train["bytes"], train
 EOF
 
+# ---- signals: save now and go on; save and end ----
+"$mb_train" $cpu $tiny --steps 1000000 --save-every 0 --out signals data.tar.zst 2> notes &
+trained=$!
+tries=0
+until grep -q '| .* bpb' notes; do # a first step is done
+    tries=$((tries + 1))
+    [ $tries -lt 300 ] || fail "no step: $(cat notes)"
+    sleep 0.1
+done
+kill -USR1 $trained
+until grep -q 'as SIGUSR1 asked' notes; do
+    tries=$((tries + 1))
+    [ $tries -lt 600 ] || fail "SIGUSR1 saved nothing: $(cat notes)"
+    sleep 0.1
+done
+saved=$(cat signals/latest)
+[ -s "signals/$saved/state.json" ] || fail "SIGUSR1: no checkpoint"
+kill -INT $trained
+wait $trained
+[ $? = 130 ] || fail "SIGINT: $(cat notes)"
+[ "$(cat signals/latest)" != "$saved" ] || fail "it did not go on after SIGUSR1"
+
 # ---- bf16: nearly the same, and told ----
 "$mb_train" $cpu $tiny $split --json --steps 25 --precision bf16 --out half data.tar.zst \
     > half.json 2> notes || fail "mb-train --precision bf16: $(cat notes)"
