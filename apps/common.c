@@ -246,7 +246,8 @@ const char app_data_help[] =
 
 const char app_mix_help[] =
     "  --at-once N            read so many archives at the same time (4); it decides the order\n"
-    "  --shuffle SIZE         shuffle the windows of so many bytes together (2M)\n"
+    "  --shuffle SIZE         shuffle the windows of so many bytes together (mb-train\n"
+    "                         64M, mb-bench 2M)\n"
     "  DATA=WEIGHT mixes: each DATA gives its share of the windows and starts over at its end.\n";
 
 /* Adds to a list of patterns; lists grow by doubling at powers of two. */

@@ -16,7 +16,7 @@ static const char usage[] =
     "  op         a matrix product with its gradients, and a copy\n"
     "  step       training steps of a model on random bytes, and the time of each operation\n"
     "  generate   bytes one after the other from a model with first weights\n"
-    "  pipeline   decoding DATA as training would\n"
+    "  pipeline   DATA from archives to batches (training shuffles more of it: --shuffle 64M)\n"
     "\n"
     "Measurement:\n"
     "  --preset NAME          the model (tiny)\n"

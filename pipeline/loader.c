@@ -9,7 +9,7 @@
 
 #include "pipeline/internal.h"
 
-enum { BLOCKS = 3, FIRST_WINDOWS = 64 };
+enum { BLOCKS = 3, FIRST_BYTES = 4 << 20 };
 
 /* A block of windows, or the end of them (n_windows == 0). */
 struct block {
@@ -91,10 +91,10 @@ uint32_t pipeline_shuffle(uint64_t seed, uint64_t epoch, uint64_t block, uint32_
 /* Windows that block number `block` of an epoch holds, if there are enough bytes. */
 static uint32_t windows_of(const struct pipeline_loader *l, uint64_t epoch, uint64_t block)
 {
-    uint64_t n = l->block_windows;
+    uint64_t n = l->block_windows, first = FIRST_BYTES / l->params.window_bytes + 64;
 
-    if (epoch == 0 && block < 26 && ((uint64_t)FIRST_WINDOWS << block) < n)
-        n = (uint64_t)FIRST_WINDOWS << block;
+    if (epoch == 0 && block < 32 && first << block < n)
+        n = first << block;
     return (uint32_t)n;
 }
 

@@ -7,8 +7,8 @@
  *
  * Shuffling: windows are gathered in blocks, and the windows of one block are given in a random
  * order that is a pure function of (seed, lane, epoch, number of the block). All lanes' blocks
- * together are shuffle_bytes; the first blocks of epoch 0 are smaller (64 windows, doubling), so
- * that training starts at once.
+ * together are shuffle_bytes; the first blocks of epoch 0 are smaller (64 windows and 4 MiB,
+ * doubling), so that training starts soon.
  *
  * Whose turn it is: the lane with the smallest (windows given + 1) / weight, the lowest of equals.
  * Without weights the windows of this epoch count, a lane that has come to its end waits for the
@@ -31,7 +31,7 @@
 #include "pipeline/mix.h"
 
 /* Without a wish. So little stays in a processor's cache on its way, which decides how fast several
- * archives are read at once (docs/performance.md). */
+ * archives are read at once; training wants far more (docs/performance.md). */
 enum { PIPELINE_SHUFFLE_BYTES = 2 << 20 };
 
 /* Where a lane stands. */

@@ -27,7 +27,7 @@ train() {
 }
 
 train 20 plain a.tar b.tar folder
-state plain 'len(lanes) == 3 and choice["weights"] == [] and choice["shuffle"] == 2 << 20'
+state plain 'len(lanes) == 3 and choice["weights"] == [] and choice["shuffle"] == 64 << 20'
 train 20 one --at-once 1 --shuffle 1K a.tar b.tar
 state one 'len(lanes) == 1 and choice["at-once"] == 1 and choice["shuffle"] == 1024'
 # 80 windows to 3 : 1, and a glob is one argument.
@@ -43,7 +43,7 @@ other() {
     expect 1 "begun with $pattern: give the same" "$mb_train" $cpu $tiny --quiet --steps 30 "$@"
 }
 other '--at-once 1, and now it is 2' --out one --at-once 2 --shuffle 1K a.tar b.tar
-other '--shuffle 1024, and now it is 2097152' --out one --at-once 1 a.tar b.tar
+other '--shuffle 1024, and now it is 67108864' --out one --at-once 1 a.tar b.tar
 other 'weights .3.0, 1.0., and now it is .2.0, 1.0.' --out mixed a.tar=2 b.tar
 other 'weights .*' --out mixed a.tar b.tar
 train 30 one --at-once 1 --shuffle 1K a.tar b.tar
