@@ -207,7 +207,7 @@ static bool ends_with(const char *name, size_t length, const char *suffix)
 
 int pipeline_content_is_jsonl(const char *field, const char *name, struct layer *leaf)
 {
-    size_t length = pipeline_detect_bare_length(name), want = 1, n = 0, mark;
+    size_t length = pipeline_detect_bare_length(name), asked, want = 1, n = 0, mark;
     const uint8_t *head, *end = NULL;
     char why[128];
     json_t *object;
@@ -217,7 +217,8 @@ int pipeline_content_is_jsonl(const char *field, const char *name, struct layer 
     if (ends_with(name, length, ".jsonl") || ends_with(name, length, ".ndjson"))
         return 1;
     do {
-        result = pipeline_layer_peek(leaf, want, &head, &n);
+        asked = want;
+        result = pipeline_layer_peek(leaf, asked, &head, &n);
         if (result < 0)
             return result;
         mark = mark_bytes(head, n);
@@ -225,7 +226,7 @@ int pipeline_content_is_jsonl(const char *field, const char *name, struct layer 
             return 0;
         end = memchr(head, '\n', n);
         want = n < 4096 ? 4096 : 2 * n;
-    } while (!end && n >= want / 2 && n < FIRST_LINE_BYTES);
+    } while (!end && n >= asked && n < FIRST_LINE_BYTES);
     if (end)
         n = (size_t)(end - head);
     found = parse(field, head + mark, n - mark, &object, &(size_t){0}, why) != NULL;

@@ -98,6 +98,15 @@ same pretty.json --jsonl-field text pretty.json
 printf '{"title":"other"}\n' > other.json && same other.json --jsonl-field text other.json
 printf '\357\273\277{"text":"mark"}\n' > mark.jsonl && printf mark > want
 same want --jsonl-field text mark.jsonl
+# One line without an end, of any length, is told apart by its content.
+for size in 1 2030 2048 3000 4080 4096 9000 70000; do
+    head -c $size /dev/zero | tr '\0' x > want
+    { printf '{"text":"'; cat want; printf '"}'; } > one-line
+    timeout 60 "$mb_data" cat --jsonl-field text one-line > got && cmp want got ||
+        fail "a line of $size bytes without an end"
+    timeout 60 "$mb_data" cat --jsonl-field other one-line > got && cmp one-line got ||
+        fail "$size bytes that are no JSON lines"
+done
 : > empty.jsonl && same empty.jsonl --jsonl-field text empty.jsonl
 tar -cf j.tar a.jsonl.zst s/5 by-content && cat texts s/5 texts > want
 same want --jsonl-field text j.tar

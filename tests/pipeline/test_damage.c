@@ -44,8 +44,9 @@ int main(int argc, char **argv)
     struct pipeline_choice choice = mixed_choice;
 
     enter_scratch();
-    run_or_skip("mkdir m && seq 1 150 > m/a && head -c 700 /dev/urandom > m/b && : > m/c && "
-                "seq 1 40 > m/d && seq 9 90 > s");
+    run_or_skip(
+        "mkdir m && seq 1 150 > m/a && seq 1 9999 | gzip -n | tail -c 700 > m/b && : > m/c && "
+        "seq 1 40 > m/d && seq 9 90 > s && touch -d @1 m/* m");
     choice.max_ratio = 1000;
     for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
         if (argc > 1 && strcmp(argv[1], formats[i].name))

@@ -26,8 +26,8 @@ static struct run start(const struct pipeline_loader_params *params)
     struct pipeline_loader_params p = *params;
     /* Threads of every number read in turn with io_uring: the bytes are the same. */
     static uint32_t runs;
-    const struct pipeline_io_params io = {
-        .mode = runs % 2 ? PIPELINE_IO_THREADS : PIPELINE_IO_AUTO, .threads = 1 + runs % 5};
+    const struct pipeline_io_params io = {.mode = runs % 2 ? PIPELINE_IO_THREADS : PIPELINE_IO_AUTO,
+                                          .threads = 1 + runs % 5};
     struct run r = {.data = open_data(data, n_data, NULL, &io)};
 
     runs++;
