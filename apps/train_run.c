@@ -81,12 +81,18 @@ static bool choice_differs(const struct train *t, json_t *choice, json_t *saved)
 
         if (json_equal(value, before))
             continue;
+        if (!before) {
+            app_fail(APP_FAILED, "%s: its checkpoint was made by another version of mb-train, "
+                                 "which kept the place in the data otherwise; take another --out",
+                     t->options->out);
+            return true;
+        }
         now = json_dumps(value, JSON_ENCODE_ANY);
         then = json_dumps(before, JSON_ENCODE_ANY);
         app_fail(APP_FAILED, "%s: the run was begun with %s%s %s, and now it is %s: give the same, "
                              "or another --out",
                  t->options->out, strcmp(key, "weights") && strcmp(key, "seq_len") ? "--" : "", key,
-                 then ? then : "unset", now ? now : "unset");
+                 then ? then : "?", now ? now : "?");
         free(now);
         free(then);
         return true;

@@ -82,9 +82,9 @@ enum { PIPELINE_MAX_NESTED = 8 };
  *     image_size   a member that is a PNG or JPEG becomes (S, S, 3) uint8, RGB: its centre square,
  *                  each pixel the mean of the area that it covers. Members that are neither are
  *                  left out. Transparent parts lie on white. The bytes come in raster order, or in
- *                  the patch scan of the paper: blocks of
- *                  (p, p, 3) in raster order, and so inside each. An image of more than 2^27
- *                  pixels or 256 MiB is damage, as is one of which a part is missing.
+ *                  the patch scan of the paper: blocks of (p, p, 3) in raster order, and so inside
+ *                  each. An image of more than 2^27 pixels or 256 MiB is damage, as is one of
+ *                  which a part is missing.
  *     audio_rate   a member that is a WAV or FLAC becomes 16-bit little-endian samples of one
  *                  channel, the mean of its channels, at this rate; what has that form already
  *                  comes out bit for bit. Members that are neither are left out. One of more than

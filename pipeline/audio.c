@@ -34,11 +34,6 @@ struct audio_layer {
     bool opened, ended;
 };
 
-static uint32_t le32(const uint8_t *p)
-{
-    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
 static bool is_wav(const uint8_t *head, size_t n)
 {
     return n >= 12 && (!memcmp(head, "RIFF", 4) || !memcmp(head, "RF64", 4)) &&
@@ -114,7 +109,7 @@ static sf_count_t file_read(void *to, sf_count_t want, void *user)
 /* The decoder takes a file that was cut for a shorter one. */
 static bool is_cut(const struct audio_layer *au, const uint8_t *head, size_t n)
 {
-    uint32_t stated = n >= 12 ? le32(head + 4) : 0;
+    uint32_t stated = n >= 12 ? pipeline_little32(head + 4) : 0;
 
     return is_wav(head, n) && !memcmp(head, "RIFF", 4) && stated != UINT32_MAX &&
            (uint64_t)stated + 8 > au->below->size;
@@ -143,7 +138,8 @@ static int open_audio(struct audio_layer *au, char why[256])
     result = pipeline_layer_peek(au->below, 12, &head, &n);
     if (result == 0 && is_cut(au, head, n)) {
         snprintf(why, 256, "ends early: it has %llu bytes of %llu",
-                 (unsigned long long)au->below->size, (unsigned long long)le32(head + 4) + 8);
+                 (unsigned long long)au->below->size,
+                 (unsigned long long)pipeline_little32(head + 4) + 8);
         return -EBADMSG;
     }
     result = result == 0 ? pipeline_layer_seek(au->below, 0) : result;

@@ -178,16 +178,11 @@ static int check_iso_size(struct container *c, const uint8_t *head)
     return fail(c, EBADMSG, "the iso9660 image is shorter than it says: it was cut short");
 }
 
-static uint32_t le32(const uint8_t *p)
-{
-    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
 /* The first header of a 7z says where the directory is, and libarchive does not look at its
  * checksum: with a length of 0 there the archive would be an empty one. */
 static bool first_7z_header_holds(const uint8_t *head, size_t n)
 {
-    return n >= 32 && crc32(0, head + 12, 20) == le32(head + 8);
+    return n >= 32 && crc32(0, head + 12, 20) == pipeline_little32(head + 8);
 }
 
 /* Opens what the first bytes of the top layer say, once the layers are there. */

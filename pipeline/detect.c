@@ -3,10 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
-static uint32_t little32(const uint8_t *p)
-{
-    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
+#include "pipeline/internal.h"
 
 /* The old .lzma has no magic number. Take only what the tools that wrote it write: the default
  * properties, a dictionary of 2^n or 2^n + 2^(n-1), a size below 1 TiB or "unknown". */
@@ -16,15 +13,15 @@ static bool is_lzma(const uint8_t *h, size_t n)
 
     if (n < 14 || h[0] != 0x5d || h[13] != 0)
         return false;
-    dictionary = little32(h + 1);
-    high = little32(h + 9);
+    dictionary = pipeline_little32(h + 1);
+    high = pipeline_little32(h + 9);
     if (dictionary < 4096 || (dictionary & (dictionary - 1) && dictionary % 3))
         return false;
     if (dictionary % 3 == 0)
         dictionary /= 3;
     if (dictionary & (dictionary - 1))
         return false;
-    return high < 256 || (high == 0xffffffff && little32(h + 5) == 0xffffffff);
+    return high < 256 || (high == 0xffffffff && pipeline_little32(h + 5) == 0xffffffff);
 }
 
 enum detect_filter pipeline_detect_filter(const uint8_t *h, size_t n)
@@ -43,7 +40,7 @@ enum detect_filter pipeline_detect_filter(const uint8_t *h, size_t n)
         return FILTER_LZMA;
     /* Frames to be skipped may stand before either of these; they carry their own length. */
     for (size_t at = 0; at + 4 <= n;) {
-        uint32_t magic = little32(h + at);
+        uint32_t magic = pipeline_little32(h + at);
 
         if (magic == 0xfd2fb528)
             return FILTER_ZSTD;
@@ -51,9 +48,9 @@ enum detect_filter pipeline_detect_filter(const uint8_t *h, size_t n)
             return FILTER_LZ4;
         if ((magic & 0xfffffff0) != 0x184d2a50)
             break;
-        if (at + 8 > n || little32(h + at + 4) > n - at - 8)
+        if (at + 8 > n || pipeline_little32(h + at + 4) > n - at - 8)
             return FILTER_ZSTD;
-        at += 8 + little32(h + at + 4);
+        at += 8 + pipeline_little32(h + at + 4);
     }
     return FILTER_NONE;
 }

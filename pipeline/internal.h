@@ -5,6 +5,7 @@
 #define PIPELINE_INTERNAL_H
 
 #include <stdarg.h>
+#include <stdint.h>
 #include <stddef.h>
 
 #include "pipeline/pipeline.h"
@@ -17,5 +18,11 @@ int pipeline_fail(int error, const char *format, ...) __attribute__((format(prin
 
 /* Hands a line to the log callback, if there is one. */
 void pipeline_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Four bytes as a number, the lowest first. */
+static inline uint32_t pipeline_little32(const uint8_t *p)
+{
+    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
 
 #endif

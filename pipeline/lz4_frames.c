@@ -1,11 +1,8 @@
 #include "pipeline/lz4_frames.h"
 
-enum { AT_MAGIC, AT_SKIP_SIZE, AT_DESCRIPTOR, AT_BLOCK, AT_GARBAGE };
+#include "pipeline/internal.h"
 
-static uint32_t little32(const uint8_t *p)
-{
-    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
+enum { AT_MAGIC, AT_SKIP_SIZE, AT_DESCRIPTOR, AT_BLOCK, AT_GARBAGE };
 
 static void on_magic(struct lz4_frames *f, uint32_t magic)
 {
@@ -50,12 +47,12 @@ static bool on_field(struct lz4_frames *f)
     if (f->have < 4)
         return false;
     if (f->state == AT_MAGIC) {
-        on_magic(f, little32(f->field));
+        on_magic(f, pipeline_little32(f->field));
     } else if (f->state == AT_SKIP_SIZE) {
-        f->pass = little32(f->field);
+        f->pass = pipeline_little32(f->field);
         f->state = AT_MAGIC;
     } else {
-        on_block(f, little32(f->field));
+        on_block(f, pipeline_little32(f->field));
     }
     return true;
 }
