@@ -27,25 +27,37 @@ static void hex(uint64_t value, char text[DIGITS + 1])
     snprintf(text, DIGITS + 1, "%016" PRIx64, value);
 }
 
+static int no_memory(void)
+{
+    return megabyte_fail(ENOMEM, "no memory for %s", MEGABYTE_STATE_NAME);
+}
+
+/* NULL: no memory. */
 static json_t *files_object(const struct megabyte_checkpoint_state *s)
 {
     json_t *files = json_object();
+    int result = 0;
     for (int i = 0; i < 2; i++) {
         char digits[DIGITS + 1];
         if (!s->has[i])
             continue;
         hex(s->digest[i].xxh64, digits);
-        json_object_set_new(
+        result |= json_object_set_new(
             files, megabyte_checkpoint_names[i],
             json_pack("{s:I, s:s}", "size", (json_int_t)s->digest[i].size, "xxh64", digits));
     }
-    return files;
+    if (result == 0)
+        return files;
+    json_decref(files);
+    return NULL;
 }
 
 int megabyte_checkpoint_state_text(const struct megabyte_checkpoint_state *s, char **text)
 {
     json_error_t error;
     json_t *state = json_loads(s->state, JSON_REJECT_DUPLICATES, &error);
+    if (!state && json_error_code(&error) == json_error_out_of_memory)
+        return no_memory();
     if (!json_is_object(state)) {
         json_decref(state);
         return megabyte_fail(EINVAL, "the state to save is no JSON object%s%s", state ? "" : ": ",
@@ -59,7 +71,7 @@ int megabyte_checkpoint_state_text(const struct megabyte_checkpoint_state *s, ch
     char *whole = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
     json_decref(root);
     if (!whole)
-        return megabyte_fail(ENOMEM, "no memory for %s", MEGABYTE_STATE_NAME);
+        return no_memory();
     char digits[DIGITS + 1];
     hex(XXH64(whole, strlen(whole), 0), digits);
     memcpy(whole + strlen(OPENING), digits, DIGITS);
@@ -130,30 +142,36 @@ static int read_fields(const json_t *root, struct megabyte_checkpoint_state *s)
     if (!s->has[MEGABYTE_CHECKPOINT_MODEL])
         return damaged("no digest of a model");
     s->state = json_dumps(state, JSON_COMPACT);
-    return s->state ? 0 : megabyte_fail(ENOMEM, "no memory for %s", MEGABYTE_STATE_NAME);
+    return s->state ? 0 : no_memory();
+}
+
+int megabyte_checkpoint_state_parse(char *text, size_t size, struct megabyte_checkpoint_state *s)
+{
+    json_error_t error;
+    *s = (struct megabyte_checkpoint_state){0};
+    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+    if (!root && json_error_code(&error) == json_error_out_of_memory)
+        return no_memory();
+    if (!root)
+        return damaged(error.text);
+    int result = json_is_object(root) ? check_version(root) : damaged("no JSON object");
+    if (result == 0 && !digest_fits(text, size))
+        result = damaged("its text does not fit its digest");
+    if (result == 0)
+        result = read_fields(root, s);
+    json_decref(root);
+    return result;
 }
 
 int megabyte_checkpoint_state_read(int folder, struct megabyte_checkpoint_state *s)
 {
     char *text = NULL;
     size_t size = 0;
-    json_error_t error;
     int result = megabyte_file_read(folder, MEGABYTE_STATE_NAME, TEXT_LIMIT, &text, &size);
     if (result == -ENOENT)
         return megabyte_fail(EBADMSG, "%s is missing", MEGABYTE_STATE_NAME);
-    if (result < 0)
-        return result;
-    *s = (struct megabyte_checkpoint_state){0};
-    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
-    if (!json_is_object(root))
-        result = damaged(root ? "no JSON object" : error.text);
     if (result == 0)
-        result = check_version(root);
-    if (result == 0 && !digest_fits(text, size))
-        result = damaged("its text does not fit its digest");
-    if (result == 0)
-        result = read_fields(root, s);
-    json_decref(root);
+        result = megabyte_checkpoint_state_parse(text, size, s);
     free(text);
     return result;
 }

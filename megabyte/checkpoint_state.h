@@ -27,8 +27,12 @@ struct megabyte_checkpoint_state {
 /* The text of state.json, the caller's to free(). -EINVAL: s->state is no JSON object; -ENOMEM. */
 int megabyte_checkpoint_state_text(const struct megabyte_checkpoint_state *s, char **text);
 
-/* Reads and verifies state.json of a folder. Errors: -EBADMSG, also where it is missing,
- * -ENOTSUP a newer version, -ENOMEM … */
+/* Verifies the text of a state.json, in which the digits of its digest become zeros. On failure
+ * there is nothing to finish. Errors: -EBADMSG, -ENOTSUP a newer version, -ENOMEM. */
+int megabyte_checkpoint_state_parse(char *text, size_t size, struct megabyte_checkpoint_state *s);
+
+/* The same for the file in a folder. Errors: those, -EBADMSG also where it is missing, others as
+ * the system says. */
 int megabyte_checkpoint_state_read(int folder, struct megabyte_checkpoint_state *s);
 
 void megabyte_checkpoint_state_finish(struct megabyte_checkpoint_state *s);

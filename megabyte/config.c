@@ -238,7 +238,9 @@ static int parse(const char *text, bool whole, struct megabyte_config *config)
     json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, &error);
     struct megabyte_config parsed = *config;
     int status = 0;
-    if (!object)
+    if (!object && json_error_code(&error) == json_error_out_of_memory)
+        status = megabyte_fail(ENOMEM, "no host memory for the settings");
+    else if (!object)
         status = megabyte_fail(EINVAL, "settings: not a JSON object: line %d: %s", error.line,
                                error.text);
     else if (!json_is_object(object))

@@ -1,7 +1,7 @@
 /* safetensors_write.c - the writing half of safetensors.h. */
 #include "tensor/safetensors.h"
 #include "tensor/backend.h"
-#include "tensor/safetensors_format.h"
+#include "tensor/safetensors_parse.h"
 
 #include <errno.h>
 #include <fcntl.h>
