@@ -14,9 +14,10 @@ struct megabyte_generator {
     /* Inputs that graphs read when they run. */
     struct tensor *patch_bytes;   /* (P) the patch before the one at hand */
     struct tensor *byte;          /* (1) the byte before the one at hand */
-    struct tensor *slot; /* (1) number of the patch at hand: its place in the global cache */
+    struct tensor *slot;          /* (1, 2) 0, number of the patch at hand: the global cache */
     struct tensor *previous;      /* (1) number of the patch before it: its place among positions */
-    struct tensor *place;         /* (1) position within the patch */
+    struct tensor *place;         /* (1) position within the patch … */
+    struct tensor *local_slot;    /* (1, 2) … and 0 before it: the local cache */
     struct tensor *projected;     /* (P, E) what the global model says of the patch at hand */
     struct tensor *logits;        /* (V) */
 
@@ -41,7 +42,8 @@ static int take_tensors(struct megabyte_generator *t)
     const uint32_t one = 1;
     t->patch_bytes = tensor_arena_take(t->shared, "patch", TENSOR_U8, 1, &t->patch);
     t->byte = tensor_arena_take(t->shared, "byte", TENSOR_U8, 1, &one);
-    t->slot = tensor_arena_take(t->shared, "slot", TENSOR_U32, 1, &one);
+    t->slot = tensor_arena_take(t->shared, "slot", TENSOR_U32, 2, (uint32_t[]){1, 2});
+    t->local_slot = tensor_arena_take(t->shared, "slot", TENSOR_U32, 2, (uint32_t[]){1, 2});
     t->previous = tensor_arena_take(t->shared, "previous", TENSOR_U32, 1, &one);
     t->place = tensor_arena_take(t->shared, "place", TENSOR_U32, 1, &one);
     t->logits =
@@ -81,7 +83,7 @@ static int record_local(struct megabyte_generator *t, uint32_t p)
         return status;
     struct tensor_graph *g = t->local[p];
     struct tensor *h = megabyte_local_next(g, &t->model->local, &t->local_cache, t->projected,
-                                           t->byte, t->place, p);
+                                           t->byte, t->place, t->local_slot, p);
     tensor_copy(g, t->logits, megabyte_head(g, &t->model->local, h));
     return tensor_graph_finish(g);
 }
@@ -158,7 +160,7 @@ static int run(struct megabyte_generator *t, struct tensor_graph *graph)
 /* The global model's step for patch k, of which all bytes before are in the window. */
 static int run_patch(struct megabyte_generator *t, uint32_t k)
 {
-    *(uint32_t *)tensor_host(t->slot) = k;
+    ((uint32_t *)tensor_host(t->slot))[1] = k;
     if (k == 0)
         return run(t, t->first);
     *(uint32_t *)tensor_host(t->previous) = k - 1;
@@ -194,7 +196,7 @@ static int catch_up(struct megabyte_generator *t)
     t->patch_ready = true;
     const uint32_t begin = t->length / t->patch * t->patch, at = t->length - begin;
     for (; t->done <= at; t->done++) {
-        *(uint32_t *)tensor_host(t->place) = t->done;
+        *(uint32_t *)tensor_host(t->place) = ((uint32_t *)tensor_host(t->local_slot))[1] = t->done;
         if (t->done)
             *(uint8_t *)tensor_host(t->byte) = t->window[begin + t->done - 1];
         if ((status = run(t, t->local[t->done])) < 0)

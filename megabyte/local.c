@@ -40,12 +40,13 @@ struct tensor *megabyte_local(struct tensor_graph *g, const struct megabyte_loca
 
 struct tensor *megabyte_local_next(struct tensor_graph *g, const struct megabyte_local *l,
                                    const struct nn_cache *cache, struct tensor *projected,
-                                   struct tensor *byte, struct tensor *position, uint32_t p)
+                                   struct tensor *byte, struct tensor *position,
+                                   struct tensor *place, uint32_t p)
 {
     struct tensor *h = p ? tensor_embedding(g, byte, l->embedding->weight) : l->pad->weight;
     h = tensor_add_rows_at(g, h, l->position->weight, position, 1);
     h = tensor_add(g, tensor_row(g, projected, p), h);
-    return nn_transformer_cached(g, &l->transformer, cache, position, h);
+    return nn_transformer_cached(g, &l->transformer, cache, place, h);
 }
 
 struct tensor *megabyte_head(struct tensor_graph *g, const struct megabyte_local *l,

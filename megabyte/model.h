@@ -79,7 +79,8 @@ struct tensor *megabyte_local(struct tensor_graph *g, const struct megabyte_loca
 /* One position p of one patch: projected (P, E), byte (1) at p - 1, unused for p = 0 → (1, E). */
 struct tensor *megabyte_local_next(struct tensor_graph *g, const struct megabyte_local *l,
                                    const struct nn_cache *cache, struct tensor *projected,
-                                   struct tensor *byte, struct tensor *position, uint32_t p);
+                                   struct tensor *byte, struct tensor *position,
+                                   struct tensor *place, uint32_t p);
 /* Equation 6: (R, E) → logits (R, V). */
 struct tensor *megabyte_head(struct tensor_graph *g, const struct megabyte_local *l,
                              struct tensor *h);

@@ -97,7 +97,7 @@ void nn_cache_finish(struct nn_cache *cache)
 }
 
 struct tensor *nn_transformer_cached(struct tensor_graph *g, const struct nn_transformer *t,
-                                     const struct nn_cache *cache, struct tensor *position,
+                                     const struct nn_cache *cache, struct tensor *place,
                                      struct tensor *x)
 {
     for (uint32_t i = 0; i < t->config.layers; i++) {
@@ -105,7 +105,7 @@ struct tensor *nn_transformer_cached(struct tensor_graph *g, const struct nn_tra
         tensor_graph_push(g, "attention");
         struct tensor *h = nn_layer_norm(g, &b->attention_norm, x);
         h = nn_linear(g, &b->qkv, h, false);
-        h = tensor_attention_cached(g, h, cache->layers[i], position, t->config.heads);
+        h = tensor_attention_cached(g, h, cache->layers[i], place, t->config.heads);
         h = nn_linear(g, &b->out, h, false);
         x = tensor_residual(g, x, h, 0);
         tensor_graph_pop(g);

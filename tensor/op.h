@@ -65,13 +65,13 @@ struct tensor *tensor_layer_norm(struct tensor_graph *g, struct tensor *x, struc
 struct tensor *tensor_attention(struct tensor_graph *g, struct tensor *qkv, uint32_t positions,
                                 uint32_t heads, float dropout);
 
-/* The same for sequences that grow, without a gradient: N sequences of which `cache` (N, L, 2·C)
- * keeps the k and v rows of the first `position[0]` positions. Appends the n new rows of qkv (N·n,
- * 3·C) to the cache at position[0] … and attends over all so far → (N·n, C). position (1) U32, read
- * at run time; position[0] + n <= L is the caller's duty. */
+/* The same for sequences that grow, without a gradient. `cache` (M, L, 2·C) keeps k and v rows of
+ * sequences of up to L positions; place (N, 2) U32, read at run time, says of each of N sequences
+ * which of the M it is and how many positions it has so far. Appends the n new rows of each, qkv
+ * (N·n, 3·C), to the cache and attends over all so far → (N·n, C). That no two of the N are the
+ * same, and that positions so far + n <= L, is the caller's duty. */
 struct tensor *tensor_attention_cached(struct tensor_graph *g, struct tensor *qkv,
-                                       struct tensor *cache, struct tensor *position,
-                                       uint32_t heads);
+                                       struct tensor *cache, struct tensor *place, uint32_t heads);
 
 /* Loss of each row in nats: log(sum_v exp(logits[r, v])) - logits[r, target[r]].
  * logits (R, V = 256), target (R) U8, lengths (N) U32 → (R). Rows are N sequences of R/N; row i of

@@ -75,7 +75,7 @@ static void attend_block(const struct attention_params *p, const struct block *b
 static void attention_cpu(const void *params)
 {
     const struct attention_params *p = params;
-    const uint32_t first = p->flags & ATTENTION_POSITION ? u32_at(p->position)[0] : 0;
+    const uint32_t *place = p->flags & ATTENTION_PLACE ? u32_at(p->place) : NULL;
     const uint32_t blocks = (p->queries + ATTENTION_TILE - 1) / ATTENTION_TILE;
     const size_t width = (size_t)p->heads * p->head_dim;
 #pragma omp parallel for collapse(3) schedule(dynamic, 4)
@@ -84,12 +84,14 @@ static void attention_cpu(const void *params)
             for (uint32_t i = 0; i < blocks; i++) {
                 const uint32_t begin = i * ATTENTION_TILE, left = p->queries - begin;
                 const size_t row = (size_t)n * p->queries + begin, column = (size_t)h * p->head_dim;
-                const size_t key = (size_t)n * p->key_rows * p->stride_k + column;
+                const size_t key_row = (size_t)(place ? place[2 * n] : n) * p->key_rows;
+                const size_t key = key_row * p->stride_k + column;
                 attend_block(p, &(struct block){
                     .q = f32_at(p->q) + row * p->stride_q + column, .k = f32_at(p->k) + key,
                     .v = f32_at(p->v) + key, .y = f32_at(p->y) + row * width + column,
                     .lse = p->flags & ATTENTION_LSE ? f32_at(p->lse) + row * p->heads + h : NULL,
-                    .first = first + begin, .count = left < ATTENTION_TILE ? left : ATTENTION_TILE,
+                    .first = (place ? place[2 * n + 1] : 0) + begin,
+                    .count = left < ATTENTION_TILE ? left : ATTENTION_TILE,
                     .row = (n * p->heads + h) * p->queries + begin, .width = width});
             }
 }
@@ -119,10 +121,11 @@ const struct tensor_kernel *const tensor_kernel_attention = &attention;
 static void append_cpu(const void *params)
 {
     const struct attention_append_params *p = params;
-    const size_t columns = p->columns, first = u32_at(p->position)[0];
+    const size_t columns = p->columns;
     for (uint32_t n = 0; n < p->sequences; n++)
         for (uint32_t i = 0; i < p->fresh; i++)
-            memcpy(f32_at(p->cache) + (n * (size_t)p->capacity + first + i) * 2 * columns,
+            memcpy(f32_at(p->cache) + ((size_t)u32_at(p->place)[2 * n] * p->capacity +
+                                       u32_at(p->place)[2 * n + 1] + i) * 2 * columns,
                    f32_at(p->qkv) + (n * (size_t)p->fresh + i) * 3 * columns + columns,
                    2 * columns * sizeof(float));
 }
@@ -189,28 +192,27 @@ struct tensor *tensor_attention(struct tensor_graph *g, struct tensor *qkv, uint
 }
 
 struct tensor *tensor_attention_cached(struct tensor_graph *g, struct tensor *qkv,
-                                       struct tensor *cache, struct tensor *position,
-                                       uint32_t heads)
+                                       struct tensor *cache, struct tensor *place, uint32_t heads)
 {
-    const uint32_t columns = tensor_columns(qkv) / 3, sequences = cache->shape[0];
+    const uint32_t columns = tensor_columns(qkv) / 3, sequences = (uint32_t)(place->count / 2);
     const uint32_t fresh = tensor_rows(qkv) / sequences;
     if (!check_heads(g, qkv, heads) ||
         !tensor_check(g, cache->rank == 3 && cache->shape[2] == 2 * columns && fresh &&
                       tensor_rows(qkv) % sequences == 0 && fresh <= cache->shape[1],
-                      "attention_cached", "qkv (N·n, 3·C), cache (N, L, 2·C)", qkv, cache))
+                      "attention_cached", "qkv (N·n, 3·C), cache (M, L, 2·C)", qkv, cache))
         return qkv;
     const struct attention_append_params a = {
         .sequences = sequences, .fresh = fresh, .capacity = cache->shape[1], .columns = columns};
-    tensor_graph_pass(g, &append, &a, (struct tensor *[]){qkv, position, cache}, 0);
+    tensor_graph_pass(g, &append, &a, (struct tensor *[]){qkv, place, cache}, 0);
     struct tensor *y = tensor_graph_matrix(g, tensor_rows(qkv), columns);
     const struct attention_params p = {
         .sequences = sequences, .queries = fresh, .key_rows = cache->shape[1],
         .stride_q = 3 * columns, .stride_k = 2 * columns, .heads = heads,
-        .head_dim = columns / heads, .flags = ATTENTION_POSITION,
+        .head_dim = columns / heads, .flags = ATTENTION_PLACE,
         .scale = 1 / sqrtf((float)(columns / heads)), .drop_scale = 1};
     const uint64_t half = cache->count - columns;
     tensor_graph_pass(g, &attention, &p, (struct tensor *[]){
         qkv, cache, tensor_graph_view(g, cache, columns, 1, (uint32_t[]){(uint32_t)half}), NULL,
-        position, y, NULL}, 4.0 * tensor_rows(qkv) * columns * cache->shape[1]);
+        place, y, NULL}, 4.0 * tensor_rows(qkv) * columns * cache->shape[1]);
     return y;
 }

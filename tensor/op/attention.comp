@@ -32,9 +32,11 @@ void main()
         y[c] = vec4(0.0);
     }
 
-    uint keys = i + 1u;
-    if ((p.flags & ATTENTION_POSITION) != 0u)
-        keys += p.position.at[0];
+    uint keys = i + 1u, key_row = n * p.key_rows;
+    if ((p.flags & ATTENTION_PLACE) != 0u) {
+        key_row = p.place.at[2u * n] * p.key_rows;
+        keys += p.place.at[2u * n + 1u];
+    }
     uvec2 seed = uvec2(0u);
     uint draw = 0u;
     if (drops) {
@@ -45,7 +47,7 @@ void main()
     uvec4 word = uvec4(0u);
     float highest = -3.0e38, sum = 0.0;
     for (uint j = 0u; j < keys; j++) {
-        const uint at = (n * p.key_rows + j) * p.stride_k + h * HEAD;
+        const uint at = (key_row + j) * p.stride_k + h * HEAD;
         float score = 0.0;
         [[unroll]] for (uint c = 0u; c < FOURS; c++)
             score += dot(q[c], load_four(p.k, at + 4u * c, HEAD - 4u * c, wide));

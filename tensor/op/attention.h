@@ -4,20 +4,20 @@
 
 #include "tensor/op/share.h"
 
-/* Query row i of sequence n, head h, sees key rows 0 … first + i, with first = position[0] if the
- * address is given (flags), else 0.
+/* Query row i of sequence n, head h, sees key rows 0 … first + i of sequence s of the keys. If
+ * place is given (flags), s = place[2n] and first = place[2n + 1]; else s = n and first = 0.
  *     y_i = sum_j drop(exp(scale q_i·k_j - lse_i)) v_j,   lse_i = log sum_j exp(scale q_i·k_j)
  * Column of head h: h·head_dim. Dropout: probability (i, j) is dropped when word j mod 4 of
  * tensor_random((j / 4, (n·heads + h)·queries + i, stream, random[2]), …) is below threshold;
  * threshold 0 means no dropout, and random is then not read. */
-#define ATTENTION_POSITION 1u /* position is given */
-#define ATTENTION_LSE      2u /* lse is wanted */
+#define ATTENTION_PLACE 1u /* place is given */
+#define ATTENTION_LSE   2u /* lse is wanted */
 struct attention_params {
     f32_ptr q;        /* row (n·queries + i) at stride_q elements */
-    f32_ptr k;        /* row (n·key_rows + j) at stride_k elements */
+    f32_ptr k;        /* row (s·key_rows + j) at stride_k elements */
     f32_ptr v;        /* as k */
     u32_ptr random;   /* (3) */
-    u32_ptr position; /* (1) */
+    u32_ptr place;    /* (sequences, 2) */
     f32_ptr y;        /* (sequences·queries, heads·head_dim) */
     f32_ptr lse;      /* (sequences·queries, heads) */
     u32 sequences;
@@ -66,12 +66,12 @@ struct attention_grad_params {
     f32 drop_scale;
 };
 
-/* Copies the k and v columns of qkv row (n·fresh + i) to cache row (n·capacity + position[0] +
- * i). */
+/* Copies the k and v columns of qkv row (n·fresh + i) to cache row (place[2n]·capacity +
+ * place[2n + 1] + i). */
 struct attention_append_params {
-    f32_ptr qkv;      /* (sequences·fresh, 3·columns) */
-    u32_ptr position; /* (1) */
-    f32_ptr cache;    /* (sequences·capacity, 2·columns) */
+    f32_ptr qkv;   /* (sequences·fresh, 3·columns) */
+    u32_ptr place; /* (sequences, 2) */
+    f32_ptr cache; /* (any·capacity, 2·columns) */
     u32 sequences;
     u32 fresh;
     u32 capacity;

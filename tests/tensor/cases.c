@@ -63,6 +63,18 @@ static struct check_arg *input_bytes(struct check_kernel_case *c, uint64_t count
                                            .high = high});
 }
 
+/* For each of n sequences which of n it is in the cache, the last being the first, and how many
+ * positions it has: at most `most`. */
+static void places(struct check_kernel_case *c, uint32_t n, uint32_t most)
+{
+    static uint32_t place[8][2];
+    for (uint32_t i = 0; i < n; i++) {
+        place[i][0] = n - 1 - i;
+        place[i][1] = most > i ? most - i : 0;
+    }
+    input_u32(c, 2ull * n, 0, 0)->values = place;
+}
+
 static void random_input(struct check_kernel_case *c, bool given)
 {
     input_u32(c, given ? 3 : 0, 0, UINT32_MAX);
@@ -353,7 +365,7 @@ static bool build_attention(uint32_t i, struct check_kernel_case *c)
         .stride_q = columns * (i % 4 == 2 ? 1 : 3), .stride_k = columns * (cached ? 2 : 3),
         .heads = heads[i / 4].heads, .head_dim = dim, .stream = i,
         .threshold = i % 4 == 1 ? 0x40000000u : i % 4 == 2 ? 0x19999999u : 0,
-        .flags = (i % 4 < 2 ? ATTENTION_LSE : 0) | (cached ? ATTENTION_POSITION : 0),
+        .flags = (i % 4 < 2 ? ATTENTION_LSE : 0) | (cached ? ATTENTION_PLACE : 0),
         .scale = scale_of(dim), .drop_scale = i % 4 == 1 ? 4.0f / 3 : i % 4 == 2 ? 1 / 0.9f : 1};
     start(c, &p, sizeof p, "%u x %u x %u heads of %u%s%s",
           n, s, p.heads, dim, p.threshold ? ", dropout" : "",
@@ -362,7 +374,7 @@ static bool build_attention(uint32_t i, struct check_kernel_case *c)
     input(c, (uint64_t)n * p.key_rows * p.stride_k);
     input(c, (uint64_t)n * p.key_rows * p.stride_k);
     random_input(c, p.threshold);
-    input_u32(c, cached ? 1 : 0, first, first);
+    places(c, cached ? n : 0, first);
     output(c, (uint64_t)n * s * columns);
     output(c, p.flags & ATTENTION_LSE ? (uint64_t)n * s * p.heads : 0);
     return true;
@@ -417,7 +429,7 @@ static bool build_attention_append(uint32_t i, struct check_kernel_case *c)
     start(c, &p, sizeof p, "%u x %u rows of %u at %u of %u",
           p.sequences, p.fresh, p.columns, first, p.capacity);
     input(c, 3ull * p.sequences * p.fresh * p.columns);
-    input_u32(c, 1, first, first);
+    places(c, p.sequences, first);
     updated(c, 2ull * p.sequences * p.capacity * p.columns);
     return true;
 }

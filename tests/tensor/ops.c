@@ -380,8 +380,11 @@ static bool build_attention_cached(uint32_t i, struct check_op_case *c)
     memcpy(c->number, s, sizeof sizes[0]);
     constant(c, SHAPE(s[0] * s[1], 3 * columns));
     constant(c, SHAPE(s[0], s[5], 2 * columns));
-    struct check_arg *position = argument(c, TENSOR_U32, SHAPE(1));
-    position->low = position->high = s[4];
+    /* As in the cache, and each with as many positions. */
+    static uint32_t place[4][2];
+    for (uint32_t n = 0; n < s[0]; n++)
+        memcpy(place[n], (const uint32_t[]){n, s[4]}, sizeof place[n]);
+    argument(c, TENSOR_U32, SHAPE(s[0], 2))->values = place;
     return true;
 }
 
@@ -400,7 +403,7 @@ static void evaluate_attention_cached(const struct check_op_case *c, void *const
     const struct attention_params p = {
         .sequences = c->number[0], .queries = c->number[1], .key_rows = c->number[5],
         .stride_q = 3 * columns, .stride_k = 2 * columns, .heads = c->number[2],
-        .head_dim = c->number[3], .flags = ATTENTION_POSITION,
+        .head_dim = c->number[3], .flags = ATTENTION_PLACE,
         .scale = 1 / sqrtf((float)c->number[3]), .drop_scale = 1};
     double *cache = in[1];
     reference_attention_append(&a, (void *const[]){in[0], in[2], cache});

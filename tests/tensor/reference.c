@@ -238,10 +238,12 @@ static double dot(const double *a, const double *b, size_t n)
 static void attend(const struct attention_params *p, void *const *arg, uint32_t n, uint32_t h,
                    uint32_t i)
 {
-    const uint32_t first = p->flags & ATTENTION_POSITION ? *(const uint32_t *)arg[4] : 0;
+    const uint32_t *place = p->flags & ATTENTION_PLACE ? (const uint32_t *)arg[4] + 2 * n : NULL;
+    const uint32_t first = place ? place[1] : 0;
     const uint32_t keys = first + i + 1, row = n * p->queries + i;
     const double *q = (const double *)arg[0] + (size_t)row * p->stride_q + h * p->head_dim;
-    const size_t begin = (size_t)n * p->key_rows * p->stride_k + h * p->head_dim;
+    const size_t key_row = (size_t)(place ? place[0] : n) * p->key_rows;
+    const size_t begin = key_row * p->stride_k + h * p->head_dim;
     const double *k = (const double *)arg[1] + begin, *v = (const double *)arg[2] + begin;
     double *y = (double *)arg[5] + ((size_t)row * p->heads + h) * p->head_dim, sum = 0;
     double *weight = check_allocate(keys * sizeof *weight);
@@ -335,13 +337,15 @@ void reference_attention_append(const void *params, void *const *arg)
 {
     const struct attention_append_params *p = params;
     const double *qkv = arg[0];
-    const uint32_t *position = arg[1];
+    const uint32_t *place = arg[1];
     double *cache = arg[2];
     for (size_t n = 0; n < p->sequences; n++)
-        for (size_t i = 0; i < p->fresh; i++)
+        for (size_t i = 0; i < p->fresh; i++) {
+            const size_t row = (size_t)place[2 * n] * p->capacity + place[2 * n + 1] + i;
             for (size_t c = 0; c < 2 * (size_t)p->columns; c++)
-                cache[(n * p->capacity + *position + i) * 2 * p->columns + c] =
+                cache[row * 2 * p->columns + c] =
                     qkv[(n * p->fresh + i) * 3 * p->columns + p->columns + c];
+        }
 }
 
 void reference_cross_entropy(const void *params, void *const *arg)
