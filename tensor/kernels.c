@@ -7,7 +7,8 @@
         K(add_rows) K(residual) K(residual_grad) K(layer_norm) K(layer_norm_grad)                  \
             K(layer_norm_grad_gain) K(attention) K(attention_append) K(attention_grad_dot)         \
                 K(attention_grad_query) K(attention_grad_key) K(cross_entropy)                     \
-                    K(cross_entropy_grad) K(sum) K(sum_grad) K(fill) K(copy) K(adamw)
+                    K(cross_entropy_grad) K(sum) K(sum_grad) K(fill) K(copy) K(adamw)             \
+                        K(take_row) K(append_row)
 
 #define DECLARE(name) extern const struct tensor_kernel *const tensor_kernel_##name;
 KERNELS(DECLARE)

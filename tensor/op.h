@@ -94,6 +94,18 @@ void tensor_fill(struct tensor_graph *g, struct tensor *x, float value);
  * TENSOR_HOST tensor. */
 void tensor_copy(struct tensor_graph *g, struct tensor *to, struct tensor *from);
 
+/* to = row row[0] mod n of `from`; without a gradient. from (n, ...), to as large as one row, of
+ * one type; row (1) U32, read at run time. So a graph that is run again and again without waiting
+ * for it finds its next input in memory that the host has filled before. */
+void tensor_take_row(struct tensor_graph *g, struct tensor *to, struct tensor *from,
+                     struct tensor *row);
+
+/* Row row[0] mod n of `to` = from, and then row[0] goes up by 1: the next run of the graph finds
+ * and leaves the next row. to (n, ...), F32 or U32, from as large as one row and small: one
+ * invocation copies it. Without a gradient. */
+void tensor_append_row(struct tensor_graph *g, struct tensor *to, struct tensor *from,
+                       struct tensor *row);
+
 /* What tensor_adamw reads at run time: a (8) F32 tensor, in this order. */
 enum tensor_adamw_setting {
     TENSOR_ADAMW_RATE,       /* learning rate of this step */

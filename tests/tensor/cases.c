@@ -8,6 +8,7 @@
 #include "tensor/op/layer_norm.h"
 #include "tensor/op/matmul.h"
 #include "tensor/op/residual.h"
+#include "tensor/op/row.h"
 #include "tensor/op/shift.h"
 #include "tensor/op/sum.h"
 #include "tensor/op/sum_rows.h"
@@ -544,6 +545,37 @@ static bool build_adamw(uint32_t i, struct check_kernel_case *c)
     return true;
 }
 
+/* Rows that begin anywhere in a word, numbers beyond the rows. */
+static bool build_take_row(uint32_t i, struct check_kernel_case *c)
+{
+    static const uint32_t bytes[] = {1, 3, 4, 7, 64, 1001, 70002};
+    static const uint32_t numbers[] = {0, 1, 2, 3, 5, 4294967295u};
+    if (i / COUNT(numbers) >= COUNT(bytes))
+        return false;
+    const struct take_row_params p = {.bytes = bytes[i / COUNT(numbers)], .rows = 4};
+    const uint32_t row = numbers[i % COUNT(numbers)];
+    start(c, &p, sizeof p, "row %u of %u x %u bytes", row, p.rows, p.bytes);
+    input_bytes(c, (uint64_t)p.rows * p.bytes, 255);
+    input_u32(c, 1, row, row);
+    argument(c, &(struct check_arg){.type = TENSOR_U8, .count = p.bytes, .output = true});
+    return true;
+}
+
+static bool build_append_row(uint32_t i, struct check_kernel_case *c)
+{
+    static const uint32_t numbers[] = {0, 2, 7, 4294967295u};
+    static const uint32_t words[] = {1, 5};
+    if (i / COUNT(numbers) >= COUNT(words))
+        return false;
+    const struct append_row_params p = {.count = words[i / COUNT(numbers)], .rows = 3};
+    const uint32_t row = numbers[i % COUNT(numbers)];
+    start(c, &p, sizeof p, "row %u of %u x %u", row, p.rows, p.count);
+    input(c, p.count);
+    input_u32(c, 1, row, row)->output = true;
+    updated(c, (uint64_t)p.rows * p.count);
+    return true;
+}
+
 const struct check_kernel check_kernels[] = {
     {"matmul", reference_matmul, build_matmul, 5e-6},
     {"relu_grad", reference_relu_grad, build_relu_grad, 0},
@@ -571,5 +603,7 @@ const struct check_kernel check_kernels[] = {
     {"fill", reference_fill, build_fill, 0},
     {"copy", reference_copy, build_copy, 0},
     {"adamw", reference_adamw, build_adamw, 2e-6},
+    {"take_row", reference_take_row, build_take_row, 0},
+    {"append_row", reference_append_row, build_append_row, 0},
     {0},
 };

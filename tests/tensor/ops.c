@@ -103,6 +103,57 @@ static void evaluate_row(const struct check_op_case *c, void *const *in, const u
     memcpy(result, (double *)in[0] + c->number[2] * c->count, c->count * sizeof *result);
 }
 
+/* ---- tensor_take_row, tensor_append_row: row number 5 of 3, which is the last ---- */
+
+static bool build_rows(uint32_t i, struct check_op_case *c)
+{
+    static const uint32_t number[] = {5};
+    start(c, 7, "row 5 of 3 x 7");
+    constant(c, SHAPE(3, 7));
+    constant(c, SHAPE(7));
+    argument(c, TENSOR_U32, SHAPE(1))->values = number;
+    c->result = 2;
+    return i == 0;
+}
+
+static struct tensor *record_take_row(struct tensor_graph *g, const struct check_op_case *c,
+                                      struct tensor **in)
+{
+    tensor_take_row(g, in[1], in[0], in[2]);
+    return in[1];
+}
+
+static void evaluate_take_row(const struct check_op_case *c, void *const *in,
+                              const uint32_t *random, double *result)
+{
+    memcpy(result, (double *)in[0] + 14, c->count * sizeof *result);
+}
+
+static bool build_append_row(uint32_t i, struct check_op_case *c)
+{
+    const bool more = build_rows(i, c);
+    c->count = 21;
+    c->result = 1;
+    return more;
+}
+
+/* Appends twice: the second is row 6, the first. */
+static struct tensor *record_append_row(struct tensor_graph *g, const struct check_op_case *c,
+                                        struct tensor **in)
+{
+    tensor_append_row(g, in[0], in[1], in[2]);
+    tensor_append_row(g, in[0], in[1], in[2]);
+    return in[0];
+}
+
+static void evaluate_append_row(const struct check_op_case *c, void *const *in,
+                                const uint32_t *random, double *result)
+{
+    memcpy(result, in[1], 7 * sizeof *result);
+    memcpy(result + 7, (double *)in[0] + 7, 7 * sizeof *result);
+    memcpy(result + 14, in[1], 7 * sizeof *result);
+}
+
 /* ---- tensor_linear: rows, inputs, outputs, bias, relu ---- */
 
 static bool build_linear(uint32_t i, struct check_op_case *c)
@@ -574,6 +625,8 @@ static void evaluate_adamw(const struct check_op_case *c, void *const *in, const
 const struct check_op check_ops[] = {
     {"tensor_reshape", build_reshape, record_reshape, evaluate_reshape, 0},
     {"tensor_row", build_row, record_row, evaluate_row, 0},
+    {"tensor_take_row", build_rows, record_take_row, evaluate_take_row, 0},
+    {"tensor_append_row", build_append_row, record_append_row, evaluate_append_row, 0},
     {"tensor_linear", build_linear, record_linear, evaluate_linear, 1e-5},
     {"tensor_embedding", build_embedding, record_embedding, evaluate_embedding, 1e-6},
     {"tensor_shift", build_shift, record_shift, evaluate_shift, 1e-5},

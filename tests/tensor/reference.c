@@ -11,6 +11,7 @@
 #include "tensor/op/layer_norm.h"
 #include "tensor/op/matmul.h"
 #include "tensor/op/residual.h"
+#include "tensor/op/row.h"
 #include "tensor/op/shift.h"
 #include "tensor/op/sum.h"
 #include "tensor/op/sum_rows.h"
@@ -434,4 +435,21 @@ void reference_adamw(const void *params, void *const *arg)
         w[i] -= rate * (m[i] * set[TENSOR_ADAMW_CORRECT1]) /
                 (sqrt(v[i] * set[TENSOR_ADAMW_CORRECT2]) + set[TENSOR_ADAMW_EPSILON]);
     }
+}
+
+void reference_take_row(const void *params, void *const *arg)
+{
+    const struct take_row_params *p = params;
+    const size_t row = *(const uint32_t *)arg[1] % p->rows;
+    for (size_t i = 0; i < p->bytes; i++)
+        ((uint8_t *)arg[2])[i] = ((const uint8_t *)arg[0])[row * p->bytes + i];
+}
+
+void reference_append_row(const void *params, void *const *arg)
+{
+    const struct append_row_params *p = params;
+    uint32_t *row = arg[1];
+    for (size_t i = 0; i < p->count; i++)
+        ((double *)arg[2])[*row % p->rows * p->count + i] = ((const double *)arg[0])[i];
+    *row += 1;
 }
