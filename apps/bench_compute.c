@@ -195,23 +195,22 @@ static int run_steps(const struct bench_options *o, const struct megabyte_model 
 {
     const struct megabyte_config *c = &model->config;
     const struct megabyte_trainer_params params = {.seed = o->seed, .timing = timing};
-    const size_t count = (size_t)c->batch * c->seq_len;
-    uint8_t *bytes = malloc(count);
-    uint32_t *lengths = malloc(c->batch * sizeof *lengths);
     struct megabyte_trainer *trainer = NULL;
     struct megabyte_trainer_result result;
-    int status = bytes && lengths ? megabyte_trainer_create(model, &params, &trainer)
-                                  : megabyte_fail(12, "out of memory");
+    int status = megabyte_trainer_create(model, &params, &trainer);
 
-    for (uint32_t b = 0; status == 0 && b < c->batch; b++)
-        lengths[b] = c->seq_len;
     for (uint64_t i = 0; i < o->warm_up + o->steps && status == 0; i++) {
         if (timing && i == o->warm_up)
             for (unsigned j = 0; j < 3; j++)
                 tensor_graph_times_reset(megabyte_trainer_graph(trainer, j));
-        random_bytes(bytes, count, o->seed + i);
+        const struct megabyte_batch batch = megabyte_trainer_batch(trainer);
+        random_bytes(batch.bytes, (size_t)c->batch * c->seq_len, o->seed + i);
+        for (uint32_t b = 0; b < c->batch; b++)
+            batch.lengths[b] = c->seq_len;
         const double began = app_seconds();
-        status = megabyte_trainer_step(trainer, i + 1, 1e-4, bytes, lengths, &result);
+        status = megabyte_trainer_submit(trainer, i + 1, 1e-4);
+        if (status == 0)
+            status = megabyte_trainer_collect(trainer, &result);
         if (i >= o->warm_up)
             seconds[i - o->warm_up] = app_seconds() - began;
         app_progress("%s step %" PRIu64 " of %" PRIu64, timing ? "timed" : "measured", i + 1,
@@ -220,8 +219,6 @@ static int run_steps(const struct bench_options *o, const struct megabyte_model 
     for (unsigned j = 0; timing && status == 0 && j < 3; j++)
         add_times(times, megabyte_trainer_graph(trainer, j), (double)o->steps);
     megabyte_trainer_destroy(&trainer);
-    free(bytes);
-    free(lengths);
     return status;
 }
 

@@ -21,7 +21,14 @@ struct meter {
     uint64_t began_bytes, began_step;
     uint64_t line_began_bytes;
     double grad_norm, rate;
-    double waited; /* for data, when the line began */
+    double waited, busy; /* for data, and the device, when the line began */
+};
+
+/* A batch that was read into the trainer's memory. */
+struct next_batch {
+    bool there;
+    int rows;                     /* what the loader returned */
+    struct pipeline_cursor after; /* behind it */
 };
 
 /* ---- validation ---- */
@@ -159,19 +166,22 @@ static int log_line(struct train *t, struct meter *m)
     const double now = app_seconds(), seconds = now - m->line_began;
     const double speed = seconds > 0 ? (double)(t->bytes - m->line_began_bytes) / seconds : 0;
     const double waited = pipeline_loader_stats(t->loader).waited;
+    const double busy = tensor_device_busy(t->device);
     json_t *line = json_pack(
-        "{s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f}", "step", (json_int_t)t->step, "bytes",
+        "{s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "step", (json_int_t)t->step, "bytes",
         (json_int_t)t->bytes, "bits_per_byte",
         megabyte_bits_per_byte(t->line_nats, (double)t->line_bytes), "learning_rate", m->rate,
         "grad_norm", m->grad_norm, "bytes_per_second", speed, "flops_per_second",
         3 * megabyte_config_flops(&t->model->config) * speed, "data_wait_share",
-        seconds > 0 ? (waited - m->waited) / seconds : 0.0);
+        seconds > 0 ? (waited - m->waited) / seconds : 0.0, "host_share",
+        seconds > 0 ? 1 - (busy - m->busy) / seconds : 0.0);
 
     m->line_began = now;
     m->line_began_bytes = t->bytes;
     t->line_bytes = 0;
     t->line_nats = 0;
     m->waited = waited;
+    m->busy = busy;
     return train_run_log(t, line);
 }
 
@@ -199,17 +209,33 @@ static void settle_steps(struct train *t, const struct meter *m)
     app_note("%.1f minutes are enough for %" PRIu64 " steps", t->options->minutes, t->steps);
 }
 
-static int one_step(struct train *t, struct meter *m, uint8_t *bytes, uint32_t *lengths)
+static void read_batch(struct train *t, struct next_batch *next)
 {
-    const struct megabyte_config *c = &t->model->config;
-    struct megabyte_trainer_result r;
-    struct pipeline_cursor after;
-    const int rows = pipeline_loader_next(t->loader, c->batch, bytes, lengths, &after);
+    const struct megabyte_batch to = megabyte_trainer_batch(t->trainer);
 
-    if (rows < 0)
-        return app_fail_pipeline(rows);
+    next->rows = pipeline_loader_next(t->loader, t->model->config.batch, to.bytes, to.lengths,
+                                      &next->after);
+    next->there = true;
+}
+
+/* One step, and meanwhile the batch of the next. */
+static int one_step(struct train *t, struct meter *m, struct next_batch *next)
+{
+    struct megabyte_trainer_result r;
+
+    if (!next->there)
+        read_batch(t, next);
+    if (next->rows < 0)
+        return app_fail_pipeline(next->rows);
+    const struct pipeline_cursor after = next->after;
     m->rate = rate_of(t, t->step + 1);
-    if (megabyte_trainer_step(t->trainer, t->step + 1, m->rate, bytes, lengths, &r) < 0)
+    int status = megabyte_trainer_submit(t->trainer, t->step + 1, m->rate);
+    next->there = false;
+    if (status == 0 && t->step + 1 != t->steps)
+        read_batch(t, next); /* what goes wrong there is a matter of the next step */
+    if (status == 0)
+        status = megabyte_trainer_collect(t->trainer, &r);
+    if (status < 0)
         return app_fail(APP_FAILED, "step %" PRIu64 ": %s", t->step + 1, megabyte_error());
     if (!isfinite(r.nats) || !isfinite(r.grad_norm))
         return app_fail(APP_FAILED, "step %" PRIu64 ": the %s is not finite; the weights stay "
@@ -286,16 +312,15 @@ static int interrupted(struct train *t)
 
 int train_loop(struct train *t)
 {
-    const struct megabyte_config *c = &t->model->config;
-    uint8_t *bytes = malloc((size_t)c->batch * c->seq_len);
-    uint32_t *lengths = malloc(c->batch * sizeof *lengths);
     const double now = app_seconds();
     struct meter m = {.began = now, .line_began = now, .began_bytes = t->bytes,
-                      .began_step = t->step, .line_began_bytes = t->bytes};
-    int status = bytes && lengths ? APP_DONE : app_fail(APP_FAILED, "out of memory");
+                      .began_step = t->step, .line_began_bytes = t->bytes,
+                      .busy = tensor_device_busy(t->device)};
+    struct next_batch next = {.there = false};
+    int status = APP_DONE;
 
     /* An interrupted validation is made up for. */
-    if (status == APP_DONE && t->step && t->validated != t->step && validation_due(t))
+    if (t->step && t->validated != t->step && validation_due(t))
         status = train_validate(t);
     /* The first step may take long: kernels are compiled, memory is touched for the first time. */
     if (status == APP_DONE)
@@ -305,14 +330,12 @@ int train_loop(struct train *t)
             status = APP_INTERRUPTED;
             break;
         }
-        status = one_step(t, &m, bytes, lengths);
+        status = one_step(t, &m, &next);
         if (status == APP_DONE)
             status = after_step(t, &m);
     }
     app_progress_end();
     if (status == APP_INTERRUPTED)
         status = interrupted(t);
-    free(bytes);
-    free(lengths);
     return status;
 }

@@ -6,32 +6,50 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SLOTS 2 /* batches: one is computed while the other is filled in */
+
 struct megabyte_trainer {
     const struct megabyte_model *model;
     struct megabyte_trainer_params params;
-    uint32_t micro_batch;
-    struct tensor_arena *arena; /* of what follows, seen by host and device */
-    struct tensor *bytes;       /* (micro_batch · T) U8 */
-    struct tensor *lengths;     /* (micro_batch) U32 */
-    struct tensor *random;      /* (3) U32: seed low, seed high, draw */
-    struct tensor *factor;      /* (1): 1 / real bytes of the step */
-    struct tensor *loss;        /* (1): sum of the micro-batch's nats, times factor */
+    uint32_t micro_batch, micros; /* micros: of a step */
+    uint32_t slot;                /* of the batch that is filled in next */
+    uint64_t bytes_under_way;     /* real bytes of the submitted step */
+    bool busy;                    /* submitted and not collected */
+
+    struct tensor_arena *host; /* of what follows, seen by host and device */
+    struct tensor *batches;    /* (SLOTS · micros, micro_batch · T) U8 */
+    struct tensor *lengths;    /* (SLOTS · micros, micro_batch) U32 */
+    struct tensor *randoms;    /* (micros, 3) U32: seed low, seed high, draw */
+    struct tensor *losses;     /* (micros): sum of a micro-batch's nats, times factor */
+    struct tensor *factor;     /* (1): 1 / real bytes of the step */
+    struct tensor *row;        /* (1) U32: the micro-batch at hand, slot · micros + its number */
+
+    struct tensor_arena *device; /* of the micro-batch at hand: */
+    struct tensor *bytes;        /* (micro_batch · T) U8 */
+    struct tensor *length;       /* (micro_batch) U32 */
+    struct tensor *random;       /* (3) U32 */
     struct tensor_graph *graph;
     struct nn_optimizer *optimizer;
 };
 
 static int take_inputs(struct megabyte_trainer *t)
 {
-    const struct megabyte_config *c = &t->model->config;
-    const int status = tensor_arena_create(t->model->device, TENSOR_HOST, "staging", &t->arena);
+    const uint32_t rows = t->micro_batch, bytes = rows * t->model->config.seq_len, one = 1;
+    const uint32_t all = SLOTS * t->micros, three = 3;
+    int status = tensor_arena_create(t->model->device, TENSOR_HOST, "staging", &t->host);
+    if (status == 0)
+        status = tensor_arena_create(t->model->device, TENSOR_DEVICE, "inputs", &t->device);
     if (status < 0)
         return status;
-    t->bytes = tensor_arena_take(t->arena, "bytes", TENSOR_U8, 1,
-                                 (uint32_t[]){t->micro_batch * c->seq_len});
-    t->lengths = tensor_arena_take(t->arena, "lengths", TENSOR_U32, 1, &t->micro_batch);
-    t->random = tensor_arena_take(t->arena, "random", TENSOR_U32, 1, (uint32_t[]){3});
-    t->factor = tensor_arena_take(t->arena, "factor", TENSOR_F32, 1, (uint32_t[]){1});
-    t->loss = tensor_arena_take(t->arena, "loss", TENSOR_F32, 1, (uint32_t[]){1});
+    t->batches = tensor_arena_take(t->host, "batches", TENSOR_U8, 2, (uint32_t[]){all, bytes});
+    t->lengths = tensor_arena_take(t->host, "lengths", TENSOR_U32, 2, (uint32_t[]){all, rows});
+    t->randoms = tensor_arena_take(t->host, "randoms", TENSOR_U32, 2, (uint32_t[]){t->micros, 3});
+    t->losses = tensor_arena_take(t->host, "losses", TENSOR_F32, 1, &t->micros);
+    t->factor = tensor_arena_take(t->host, "factor", TENSOR_F32, 1, &one);
+    t->row = tensor_arena_take(t->host, "row", TENSOR_U32, 1, &one);
+    t->bytes = tensor_arena_take(t->device, "bytes", TENSOR_U8, 1, &bytes);
+    t->length = tensor_arena_take(t->device, "length", TENSOR_U32, 1, &rows);
+    t->random = tensor_arena_take(t->device, "random", TENSOR_U32, 1, &three);
     return 0;
 }
 
@@ -42,11 +60,16 @@ static int record(struct megabyte_trainer *t)
     const int status = tensor_graph_create(t->model->device, &params, &t->graph);
     if (status < 0)
         return status;
+    tensor_graph_push(t->graph, "batch");
+    tensor_take_row(t->graph, t->bytes, t->batches, t->row);
+    tensor_take_row(t->graph, t->length, t->lengths, t->row);
+    tensor_take_row(t->graph, t->random, t->randoms, t->row);
+    tensor_graph_pop(t->graph);
     struct tensor *logits = megabyte_model_forward(t->graph, t->model, t->bytes);
     tensor_graph_push(t->graph, "loss");
-    struct tensor *losses = tensor_cross_entropy(t->graph, logits, t->bytes, t->lengths);
+    struct tensor *losses = tensor_cross_entropy(t->graph, logits, t->bytes, t->length);
     struct tensor *loss = tensor_sum(t->graph, losses, t->factor);
-    tensor_copy(t->graph, t->loss, loss);
+    tensor_append_row(t->graph, t->losses, loss, t->row); /* the last that reads the row */
     tensor_graph_pop(t->graph);
     tensor_graph_backward(t->graph, loss);
     return 0;
@@ -62,6 +85,7 @@ static int prepare(const struct megabyte_model *model, const struct megabyte_tra
     t->model = model;
     t->params = *params;
     t->micro_batch = c->micro_batch ? c->micro_batch : c->batch;
+    t->micros = c->batch / t->micro_batch;
     if ((uint64_t)t->micro_batch * c->seq_len * MEGABYTE_SYMBOLS > INT32_MAX) {
         const uint32_t rows = t->micro_batch;
         free(t);
@@ -88,8 +112,8 @@ int megabyte_trainer_plan(const struct megabyte_model *model, struct megabyte_tr
     if (status < 0)
         return status;
     plan->activations = tensor_graph_memory(t->graph);
-    plan->staging = tensor_arena_size(t->arena);
-    plan->flops = tensor_graph_flops(t->graph) * model->config.batch / t->micro_batch;
+    plan->staging = tensor_arena_size(t->host) + tensor_arena_size(t->device);
+    plan->flops = tensor_graph_flops(t->graph) * t->micros;
     megabyte_trainer_destroy(&t);
     return plan->activations ? 0 : megabyte_fail(ENOMEM, "%s", tensor_error());
 }
@@ -106,7 +130,9 @@ int megabyte_trainer_create(const struct megabyte_model *model,
     const struct nn_optimizer_config optimizer = {
         .beta1 = (float)c->beta1, .beta2 = (float)c->beta2, .epsilon = (float)c->epsilon,
         .decay = (float)c->decay, .clip = (float)c->clip};
-    status = tensor_arena_commit(t->arena);
+    status = tensor_arena_commit(t->host);
+    if (status == 0)
+        status = tensor_arena_commit(t->device);
     if (status == 0)
         status = tensor_graph_finish(t->graph);
     if (status == 0)
@@ -127,51 +153,82 @@ void megabyte_trainer_destroy(struct megabyte_trainer **trainer)
         return;
     nn_optimizer_destroy(&t->optimizer);
     tensor_graph_destroy(&t->graph);
-    tensor_arena_destroy(&t->arena);
+    tensor_arena_destroy(&t->device);
+    tensor_arena_destroy(&t->host);
     free(t);
     *trainer = NULL;
 }
 
-/* Runs one micro-batch and adds its loss. */
-static int run_micro(struct megabyte_trainer *t, uint32_t index, const uint8_t *bytes,
-                     const uint32_t *lengths, double *nats)
+struct megabyte_batch megabyte_trainer_batch(struct megabyte_trainer *t)
 {
-    const uint64_t rows = t->micro_batch, length = t->model->config.seq_len;
-    memcpy(tensor_host(t->bytes), bytes + index * rows * length, rows * length);
-    memcpy(tensor_host(t->lengths), lengths + index * rows, rows * sizeof *lengths);
-    int status = tensor_graph_run(t->graph);
+    const size_t batch = t->model->config.batch;
+    uint8_t *bytes = tensor_host(t->batches);
+    uint32_t *lengths = tensor_host(t->lengths);
+    return (struct megabyte_batch){bytes + t->slot * batch * t->model->config.seq_len,
+                                   lengths + t->slot * batch};
+}
+
+/* What the step's graphs find beside the batch. */
+static void write_inputs(struct megabyte_trainer *t, uint64_t step)
+{
+    const uint32_t *lengths = megabyte_trainer_batch(t).lengths;
+    uint32_t *randoms = tensor_host(t->randoms);
+    t->bytes_under_way = 0;
+    for (uint32_t b = 0; b < t->model->config.batch; b++)
+        t->bytes_under_way += lengths[b];
+    *(float *)tensor_host(t->factor) =
+        t->bytes_under_way ? (float)(1.0 / (double)t->bytes_under_way) : 0;
+    *(uint32_t *)tensor_host(t->row) = t->slot * t->micros;
+    for (uint32_t i = 0; i < t->micros; i++) {
+        randoms[3 * i] = (uint32_t)t->params.seed;
+        randoms[3 * i + 1] = (uint32_t)(t->params.seed >> 32);
+        randoms[3 * i + 2] = (uint32_t)(step * t->micros + i);
+    }
+}
+
+int megabyte_trainer_submit(struct megabyte_trainer *t, uint64_t step, double rate)
+{
+    if (t->busy)
+        return megabyte_fail(EBUSY, "step %llu is submitted before the one under way is collected",
+                             (unsigned long long)step);
+    write_inputs(t, step);
+    t->busy = true;
+    t->slot = (t->slot + 1) % SLOTS;
+    int status = nn_optimizer_clear(t->optimizer);
+    for (uint32_t i = 0; i < t->micros && status == 0; i++)
+        status = tensor_graph_run(t->graph);
     if (status == 0)
-        status = tensor_device_wait(t->model->device);
-    *nats += *(const float *)tensor_host(t->loss);
-    return status;
+        status = nn_optimizer_step(t->optimizer, step, rate);
+    return status < 0 ? megabyte_fail(-status, "%s", tensor_error()) : 0;
+}
+
+int megabyte_trainer_collect(struct megabyte_trainer *t, struct megabyte_trainer_result *result)
+{
+    if (!t->busy)
+        return megabyte_fail(EINVAL, "no step was submitted");
+    const int status = tensor_device_wait(t->model->device);
+    if (status < 0)
+        return megabyte_fail(-status, "%s", tensor_error());
+    t->busy = false;
+    struct megabyte_trainer_result r = {.bytes = t->bytes_under_way,
+                                        .grad_norm = nn_optimizer_norm(t->optimizer)};
+    const float *losses = tensor_host(t->losses);
+    for (uint32_t i = 0; i < t->micros; i++)
+        r.nats += losses[i];
+    *result = r;
+    return 0;
 }
 
 int megabyte_trainer_step(struct megabyte_trainer *t, uint64_t step, double rate,
                           const uint8_t *bytes, const uint32_t *lengths,
                           struct megabyte_trainer_result *result)
 {
-    const uint32_t batch = t->model->config.batch, micros = batch / t->micro_batch;
-    struct megabyte_trainer_result r = {0};
-    for (uint32_t b = 0; b < batch; b++)
-        r.bytes += lengths[b];
-    *(float *)tensor_host(t->factor) = r.bytes ? (float)(1.0 / (double)r.bytes) : 0;
-    uint32_t *random = tensor_host(t->random);
-    random[0] = (uint32_t)t->params.seed;
-    random[1] = (uint32_t)(t->params.seed >> 32);
-    int status = nn_optimizer_clear(t->optimizer);
-    for (uint32_t i = 0; i < micros && status == 0; i++) {
-        random[2] = (uint32_t)(step * micros + i);
-        status = run_micro(t, i, bytes, lengths, &r.nats);
-    }
-    if (status == 0)
-        status = nn_optimizer_step(t->optimizer, step, rate);
-    if (status == 0)
-        status = tensor_device_wait(t->model->device);
-    if (status < 0)
-        return megabyte_fail(-status, "%s", tensor_error());
-    r.grad_norm = nn_optimizer_norm(t->optimizer);
-    *result = r;
-    return 0;
+    const size_t batch = t->model->config.batch;
+    const struct megabyte_batch to = megabyte_trainer_batch(t);
+    memcpy(to.bytes, bytes, batch * t->model->config.seq_len);
+    memcpy(to.lengths, lengths, batch * sizeof *lengths);
+    const int status = megabyte_trainer_submit(t, step, rate);
+    return status < 0 ? status : megabyte_trainer_collect(t, result);
 }
 
 struct tensor_graph *megabyte_trainer_graph(struct megabyte_trainer *t, unsigned index)

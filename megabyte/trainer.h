@@ -1,9 +1,20 @@
 /* trainer.h - one training step: forward and backward by micro-batch, clip, AdamW.
  *
- * The way of a batch: bytes are copied into memory that host and device share; a recorded graph
- * adds the gradients of the mean loss over all real bytes of the step; after the last micro-batch
- * the optimizer's graph updates the weights. A step depends on (weights, moments, step number,
- * seed, batch) alone, so a resumed run goes on with the same bits on the same device.
+ * A step is started as a whole and runs without the host: the recorded graph takes its micro-batch
+ * from memory that host and device share, adds the gradients of the mean loss over all real bytes
+ * of the step, and leaves its loss behind; after the last micro-batch the optimizer's graph updates
+ * the weights. There is room for two batches, so that the next one is filled in meanwhile:
+ *
+ *     megabyte_trainer_batch → fill it → megabyte_trainer_submit ─┐   on the device: step s
+ *       ┌─────────────────────────────────────────────────────────┘
+ *       └→ megabyte_trainer_batch → fill it (for s + 1) → megabyte_trainer_collect → result of s
+ *          → megabyte_trainer_submit → …
+ *
+ * One step is under way at a time, so between collect and submit the weights, moments and gradients
+ * are those behind the step that was collected, to be saved, scored or looked at.
+ *
+ * A step depends on (weights, moments, step number, seed, batch) alone, so a resumed run goes on
+ * with the same bits on the same device.
  */
 #ifndef MEGABYTE_TRAINER_H
 #define MEGABYTE_TRAINER_H
@@ -32,14 +43,34 @@ int megabyte_trainer_create(const struct megabyte_model *model,
                             struct megabyte_trainer **trainer);
 void megabyte_trainer_destroy(struct megabyte_trainer **trainer);
 
+/* Where the batch of the next step goes. */
+struct megabyte_batch {
+    uint8_t *bytes;    /* (B, T) */
+    uint32_t *lengths; /* (B): how many bytes of each row are real */
+};
+
+/* Memory of the trainer for the batch of the next submit, the same until then; the batch under way
+ * lies elsewhere, and stays as it is until the submit after the next. */
+struct megabyte_batch megabyte_trainer_batch(struct megabyte_trainer *trainer);
+
+/* Starts step number `step` (from 1) with learning rate `rate` on the batch that was filled in. On
+ * vulkan it returns while the device computes, on the cpu when it has. Errors: -EBUSY the step
+ * before was not collected; those of tensor_graph_run(), after which the trainer is of no more
+ * use. */
+int megabyte_trainer_submit(struct megabyte_trainer *trainer, uint64_t step, double rate);
+
 struct megabyte_trainer_result {
     double nats;      /* mean loss of a byte, before the update */
     double grad_norm; /* global, before the clip; not finite: the update was left out */
     uint64_t bytes;   /* real bytes in the batch */
 };
 
-/* Step number `step` (from 1) with learning rate `rate` on bytes (B, T), of which row b has
- * lengths[b] real ones. Returns when the device has done it. */
+/* Waits until the submitted step is done. Errors: -EINVAL there is none; those of
+ * tensor_device_wait(). */
+int megabyte_trainer_collect(struct megabyte_trainer *trainer,
+                             struct megabyte_trainer_result *result);
+
+/* The three in one for a batch that lies elsewhere: bytes (B, T), lengths (B). */
 int megabyte_trainer_step(struct megabyte_trainer *trainer, uint64_t step, double rate,
                           const uint8_t *bytes, const uint32_t *lengths,
                           struct megabyte_trainer_result *result);

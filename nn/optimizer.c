@@ -104,10 +104,6 @@ int nn_optimizer_clear(struct nn_optimizer *o)
 
 int nn_optimizer_step(struct nn_optimizer *o, uint64_t step, double rate)
 {
-    /* The settings are read while an update runs, so the last one must be over. */
-    const int status = tensor_device_wait(o->device);
-    if (status < 0)
-        return status;
     const struct nn_optimizer_config *c = &o->config;
     float *s = tensor_host(o->settings);
     s[TENSOR_ADAMW_RATE] = (float)rate;

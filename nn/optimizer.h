@@ -29,7 +29,8 @@ void nn_optimizer_destroy(struct nn_optimizer **optimizer);
 /* Starts setting all gradients to zero. */
 int nn_optimizer_clear(struct nn_optimizer *optimizer);
 
-/* Starts update number `step`, counted from 1, with learning rate `rate`. */
+/* Starts update number `step`, counted from 1, with learning rate `rate`. The device reads both
+ * while it runs: the update before must be over (tensor_device_wait). */
 int nn_optimizer_step(struct nn_optimizer *optimizer, uint64_t step, double rate);
 
 /* The gradient's global norm of the last step, before the clip. After tensor_device_wait(). */

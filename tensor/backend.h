@@ -71,6 +71,7 @@ struct tensor_device {
     const struct tensor_backend *backend;
     struct tensor_device_info info;
     struct tensor_device_params params; /* name is not kept */
+    double busy; /* what tensor_device_busy() returns; kept by the backend */
 };
 
 int tensor_cpu_open(const struct tensor_device_params *params, struct tensor_device **device);

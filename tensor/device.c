@@ -70,3 +70,8 @@ int tensor_device_wait(struct tensor_device *device)
 {
     return device->backend->wait(device);
 }
+
+double tensor_device_busy(const struct tensor_device *device)
+{
+    return device->busy;
+}

@@ -62,6 +62,11 @@ double tensor_graph_flops(const struct tensor_graph *graph);
 int tensor_graph_run(struct tensor_graph *graph);
 int tensor_device_wait(struct tensor_device *device);
 
+/* Seconds in which the device had something to do: those between the start of a run that finds it
+ * idle and the return of the wait for it. What a clock on the wall shows beyond them, the host took
+ * for itself while the device had to wait. */
+double tensor_device_busy(const struct tensor_device *device);
+
 struct tensor_time {
     const char *label;  /* of the passes, "'" at the end: their gradient; owned by the graph */
     const char *kernel; /* kernel and variant */

@@ -119,12 +119,14 @@ static void program_destroy(struct tensor_device *device, struct tensor_program 
 
 static int program_run(struct tensor_device *device, struct tensor_program *program)
 {
+    const double began = now();
     for (uint32_t i = 0; i < program->count; i++) {
         const double start = program->seconds ? now() : 0;
         program->steps[i].pass->kernel->cpu(program->steps[i].params);
         if (program->seconds)
             program->seconds[i] += now() - start;
     }
+    device->busy += now() - began;
     return 0;
 }
 

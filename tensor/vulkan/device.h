@@ -81,6 +81,7 @@ struct vulkan_device {
     VkSemaphore timeline;
     uint64_t submitted, completed; /* values of the timeline */
     double timeout;                /* seconds without progress */
+    double busy_since;             /* since when something is under way */
     bool lost;
     struct vulkan_submission pending[VULKAN_PENDING_MAX]; /* by value modulo the size */
 

@@ -107,6 +107,8 @@ int tensor_vulkan_submit(struct vulkan_device *d, VkCommandBuffer commands,
     };
     d->pending[value % VULKAN_PENDING_MAX] = *submission;
     const VkResult result = d->vk.vkQueueSubmit(d->queue, 1, &info, VK_NULL_HANDLE);
+    if (d->submitted == d->completed)
+        d->busy_since = now();
     if (result == VK_SUCCESS || result == VK_ERROR_DEVICE_LOST) /* lost: so that it can be named */
         d->submitted = value;
     return result == VK_SUCCESS ? 0 : failed(d, result, "vkQueueSubmit");
@@ -155,7 +157,10 @@ int tensor_vulkan_wait_for(struct vulkan_device *d, uint64_t value)
     if (d->lost)
         return failed(d, VK_ERROR_DEVICE_LOST, "vkWaitSemaphores");
 
+    const bool idle = d->completed == d->submitted;
     const VkResult result = wait_while_moving(d, value, d->timeout);
+    if (!idle && d->completed == d->submitted)
+        d->base.busy += now() - d->busy_since;
     if (result == VK_SUCCESS)
         return 0;
     if (result != VK_TIMEOUT)

@@ -20,7 +20,7 @@ import time
 MODEL = """seq_len=64 global.dim=32 global.heads=2 global.layers=1 local.dim=16 local.heads=2
     local.layers=1 batch=4 micro_batch=2 dropout=0.1 warmup=5 lr=0.01""".split()
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
-CLOCKED = ("bytes_per_second", "flops_per_second", "data_wait_share")
+CLOCKED = ("bytes_per_second", "flops_per_second", "data_wait_share", "host_share")
 
 
 def make_data():

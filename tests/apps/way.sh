@@ -33,7 +33,7 @@ assert [line["step"] for line in logged] == [10, 20, 25], lines
 assert [line["step"] for line in scored] == [10, 20, 25], lines
 for line in logged:
     for field in ("bytes bits_per_byte learning_rate grad_norm bytes_per_second"
-                  " flops_per_second data_wait_share").split():
+                  " flops_per_second data_wait_share host_share").split():
         assert isinstance(line[field], (int, float)), line
 assert logged[-1]["bits_per_byte"] < logged[0]["bits_per_byte"], logged
 train = json.load(open("train.json"))
