@@ -1,14 +1,40 @@
 /* kernels.c - the list of all kernels, for the tests that want a case for each. */
 #include "tensor/backend.h"
 
-#define KERNELS(K)                                                                                 \
-    K(matmul)                                                                                      \
-    K(relu_grad) K(sum_rows) K(embedding) K(embedding_grad) K(shift) K(shift_grad) K(add)          \
-        K(add_rows) K(residual) K(residual_grad) K(layer_norm) K(layer_norm_grad)                  \
-            K(layer_norm_grad_gain) K(attention) K(attention_append) K(attention_grad_dot)         \
-                K(attention_grad_query) K(attention_grad_key) K(cross_entropy)                     \
-                    K(cross_entropy_grad) K(sum) K(sum_grad) K(fill) K(copy) K(adamw)             \
-                        K(take_row) K(append_row)
+#define KERNELS(K) \
+    K(adamw) \
+    K(add) \
+    K(add_rows) \
+    K(append_row) \
+    K(attention) \
+    K(attention_append) \
+    K(attention_grad_dot) \
+    K(attention_grad_key) \
+    K(attention_grad_query) \
+    K(copy) \
+    K(cross_entropy) \
+    K(cross_entropy_grad) \
+    K(embedding) \
+    K(embedding_grad) \
+    K(fill) \
+    K(layer_norm) \
+    K(layer_norm_grad) \
+    K(layer_norm_grad_gain) \
+    K(matmul) \
+    K(relu_grad) \
+    K(residual) \
+    K(residual_grad) \
+    K(shift) \
+    K(shift_grad) \
+    K(slice) \
+    K(slice_grad) \
+    K(sum) \
+    K(sum_grad) \
+    K(sum_rows) \
+    K(take_row) \
+    K(unfold) \
+    K(unfold_grad) \
+    /* one a line, sorted */
 
 #define DECLARE(name) extern const struct tensor_kernel *const tensor_kernel_##name;
 KERNELS(DECLARE)

@@ -34,6 +34,18 @@ struct tensor *tensor_embedding(struct tensor_graph *g, struct tensor *bytes, st
 struct tensor *tensor_shift(struct tensor_graph *g, struct tensor *x, struct tensor *pad,
                             uint32_t n);
 
+/* Each row behind the taps - 1 rows before it in its group of n, the oldest first, zeros where
+ * there are none: y[r] = (x[r - taps + 1], …, x[r]).   x (G·n, C) → (G·n, taps·C)
+ * With tensor_linear it is a causal convolution, whose weight is (O, taps·C).
+ * d(x)[r] = sum over the rows of y that hold x[r]. */
+struct tensor *tensor_unfold(struct tensor_graph *g, struct tensor *x, uint32_t n, uint32_t taps);
+
+/* `taken` rows of each sequence of `length` = S rows, from row first[0] on, which is read at run
+ * time.   x (N·S, C), first (1) U32 → (N·taken, C). first[0] + taken <= S is the caller's duty.
+ * d(x) is d(y) in those rows and 0 in the others. */
+struct tensor *tensor_slice(struct tensor_graph *g, struct tensor *x, uint32_t length,
+                            struct tensor *first, uint32_t taken);
+
 /* y[i·n + j] = x[i·n + j] + rows[j].   x (G·n, C), rows (n, C) → (G·n, C)
  * d(x) = d(y), d(rows) = sum over groups. */
 struct tensor *tensor_add_rows(struct tensor_graph *g, struct tensor *x, struct tensor *rows);

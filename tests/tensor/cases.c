@@ -10,8 +10,10 @@
 #include "tensor/op/residual.h"
 #include "tensor/op/row.h"
 #include "tensor/op/shift.h"
+#include "tensor/op/slice.h"
 #include "tensor/op/sum.h"
 #include "tensor/op/sum_rows.h"
+#include "tensor/op/unfold.h"
 #include "tests/tensor/reference.h"
 #include <stdarg.h>
 #include <string.h>
@@ -576,6 +578,64 @@ static bool build_append_row(uint32_t i, struct check_kernel_case *c)
     return true;
 }
 
+/* Groups as for the shift; its s is the number of taps, from 1 on and beyond the group. */
+static bool build_unfold_case(uint32_t i, struct check_kernel_case *c, bool gradient)
+{
+    if (i / 2 >= COUNT(shifts))
+        return false;
+    const uint32_t taps = i % 2 ? 2 * shifts[i / 2].s + 1 : shifts[i / 2].s;
+    const struct unfold_params p = {.rows = shifts[i / 2].groups * shifts[i / 2].n,
+                                    .n = shifts[i / 2].n, .columns = shifts[i / 2].columns,
+                                    .taps = taps};
+    start(c, &p, sizeof p, "%u groups of %u x %u, %u taps", shifts[i / 2].groups, p.n, p.columns,
+          taps);
+    const uint64_t count = (uint64_t)p.rows * p.columns;
+    input(c, gradient ? count * taps : count);
+    output(c, gradient ? count : count * taps);
+    return true;
+}
+
+static bool build_unfold(uint32_t i, struct check_kernel_case *c)
+{
+    return build_unfold_case(i, c, false);
+}
+
+static bool build_unfold_grad(uint32_t i, struct check_kernel_case *c)
+{
+    return build_unfold_case(i, c, true);
+}
+
+static bool build_slice_case(uint32_t i, struct check_kernel_case *c, bool gradient)
+{
+    static const struct slice_params sizes[] = {
+        {.sequences = 1, .positions = 1, .taken = 1, .columns = 1},
+        {.sequences = 3, .positions = 7, .taken = 2, .columns = 5},
+        {.sequences = 2, .positions = 9, .taken = 9, .columns = 64},
+        {.sequences = 5, .positions = 130, .taken = 33, .columns = 3}};
+    static const uint32_t first[] = {0, 5, 0, 97};
+    if (i >= COUNT(sizes))
+        return false;
+    const struct slice_params *p = &sizes[i];
+    start(c, p, sizeof *p, "%u rows from %u on of %u x %u x %u", p->taken, first[i], p->sequences,
+          p->positions, p->columns);
+    const uint64_t whole = (uint64_t)p->sequences * p->positions * p->columns;
+    const uint64_t part = (uint64_t)p->sequences * p->taken * p->columns;
+    input(c, gradient ? part : whole);
+    input_u32(c, 1, first[i], first[i]);
+    output(c, gradient ? whole : part);
+    return true;
+}
+
+static bool build_slice(uint32_t i, struct check_kernel_case *c)
+{
+    return build_slice_case(i, c, false);
+}
+
+static bool build_slice_grad(uint32_t i, struct check_kernel_case *c)
+{
+    return build_slice_case(i, c, true);
+}
+
 const struct check_kernel check_kernels[] = {
     {"matmul", reference_matmul, build_matmul, 5e-6},
     {"relu_grad", reference_relu_grad, build_relu_grad, 0},
@@ -605,5 +665,9 @@ const struct check_kernel check_kernels[] = {
     {"adamw", reference_adamw, build_adamw, 2e-6},
     {"take_row", reference_take_row, build_take_row, 0},
     {"append_row", reference_append_row, build_append_row, 0},
+    {"unfold", reference_unfold, build_unfold, 0},
+    {"unfold_grad", reference_unfold_grad, build_unfold_grad, 1e-6},
+    {"slice", reference_slice, build_slice, 0},
+    {"slice_grad", reference_slice_grad, build_slice_grad, 0},
     {0},
 };

@@ -8,7 +8,9 @@
 #include "tensor/op/matmul.h"
 #include "tensor/op/residual.h"
 #include "tensor/op/shift.h"
+#include "tensor/op/slice.h"
 #include "tensor/op/sum.h"
+#include "tensor/op/unfold.h"
 #include "tests/tensor/reference.h"
 #include <math.h>
 #include <stdarg.h>
@@ -622,6 +624,64 @@ static void evaluate_adamw(const struct check_op_case *c, void *const *in, const
     memcpy(result, in[0], c->count * sizeof *result);
 }
 
+/* ---- tensor_unfold: groups as for the shift, s + 1 taps ---- */
+
+static bool build_unfold(uint32_t i, struct check_op_case *c)
+{
+    if (i >= COUNT(groups))
+        return false;
+    const uint32_t *s = groups[i], rows = s[0] * s[1], taps = s[3] + 1;
+    start(c, (uint64_t)rows * taps * s[2], "%u groups of %u x %u, %u taps", s[0], s[1], s[2], taps);
+    memcpy(c->number, (uint32_t[]){s[0], s[1], s[2], taps}, 4 * sizeof *c->number);
+    parameter(c, SHAPE(rows, s[2]));
+    return true;
+}
+
+static struct tensor *record_unfold(struct tensor_graph *g, const struct check_op_case *c,
+                                    struct tensor **in)
+{
+    return tensor_unfold(g, in[0], c->number[1], c->number[3]);
+}
+
+static void evaluate_unfold(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                            double *result)
+{
+    const struct unfold_params p = {.rows = c->number[0] * c->number[1], .n = c->number[1],
+                                    .columns = c->number[2], .taps = c->number[3]};
+    reference_unfold(&p, (void *const[]){in[0], result});
+}
+
+/* ---- tensor_slice: sequences, length, columns, taken, first ---- */
+
+static bool build_slice(uint32_t i, struct check_op_case *c)
+{
+    static const uint32_t sizes[][5] = {{1, 1, 1, 1, 0}, {3, 6, 2, 2, 3}, {2, 5, 3, 5, 0}};
+    if (i >= COUNT(sizes))
+        return false;
+    const uint32_t *s = sizes[i];
+    start(c, (uint64_t)s[0] * s[3] * s[2], "%u rows from %u on of %u x %u x %u", s[3], s[4], s[0],
+          s[1], s[2]);
+    memcpy(c->number, s, sizeof sizes[i]);
+    parameter(c, SHAPE(s[0] * s[1], s[2]));
+    struct check_arg *first = argument(c, TENSOR_U32, SHAPE(1));
+    first->low = first->high = s[4];
+    return true;
+}
+
+static struct tensor *record_slice(struct tensor_graph *g, const struct check_op_case *c,
+                                   struct tensor **in)
+{
+    return tensor_slice(g, in[0], c->number[1], in[1], c->number[3]);
+}
+
+static void evaluate_slice(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                           double *result)
+{
+    const struct slice_params p = {.sequences = c->number[0], .positions = c->number[1],
+                                   .columns = c->number[2], .taken = c->number[3]};
+    reference_slice(&p, (void *const[]){in[0], in[1], result});
+}
+
 const struct check_op check_ops[] = {
     {"tensor_reshape", build_reshape, record_reshape, evaluate_reshape, 0},
     {"tensor_row", build_row, record_row, evaluate_row, 0},
@@ -645,5 +705,7 @@ const struct check_op check_ops[] = {
     {"tensor_fill", build_fill, record_fill, evaluate_fill, 0},
     {"tensor_copy", build_copy, record_copy, evaluate_copy, 0},
     {"tensor_adamw", build_adamw, record_adamw, evaluate_adamw, 2e-6},
+    {"tensor_unfold", build_unfold, record_unfold, evaluate_unfold, 1e-5},
+    {"tensor_slice", build_slice, record_slice, evaluate_slice, 1e-5},
     {0},
 };

@@ -13,8 +13,10 @@
 #include "tensor/op/residual.h"
 #include "tensor/op/row.h"
 #include "tensor/op/shift.h"
+#include "tensor/op/slice.h"
 #include "tensor/op/sum.h"
 #include "tensor/op/sum_rows.h"
+#include "tensor/op/unfold.h"
 #include "tensor/random.h"
 #include "tests/tensor/check.h"
 #include "tests/tensor/reference.h"
@@ -452,4 +454,60 @@ void reference_append_row(const void *params, void *const *arg)
     for (size_t i = 0; i < p->count; i++)
         ((double *)arg[2])[*row % p->rows * p->count + i] = ((const double *)arg[0])[i];
     *row += 1;
+void reference_unfold(const void *params, void *const *arg)
+{
+    const struct unfold_params *p = params;
+    const double *x = arg[0];
+    double *y = arg[1];
+    for (int64_t r = 0; r < p->rows; r++)
+        for (int64_t j = 0; j < p->taps; j++)
+            for (int64_t c = 0; c < p->columns; c++) {
+                const int64_t from = r - (p->taps - 1) + j, first = r - r % p->n;
+                y[(r * p->taps + j) * p->columns + c] =
+                    from < first ? 0 : x[from * p->columns + c];
+            }
+}
+
+void reference_unfold_grad(const void *params, void *const *arg)
+{
+    const struct unfold_grad_params *p = params;
+    const double *dy = arg[0];
+    double *dx = arg[1];
+    for (size_t i = 0; i < (size_t)p->rows * p->columns; i++)
+        dx[i] = 0;
+    for (int64_t r = 0; r < p->rows; r++)
+        for (int64_t j = 0; j < p->taps; j++)
+            for (int64_t c = 0; c < p->columns; c++) {
+                const int64_t from = r - (p->taps - 1) + j;
+                if (from >= r - r % p->n)
+                    dx[from * p->columns + c] += dy[(r * p->taps + j) * p->columns + c];
+            }
+}
+
+void reference_slice(const void *params, void *const *arg)
+{
+    const struct slice_params *p = params;
+    const double *x = arg[0];
+    const uint32_t *first = arg[1];
+    double *y = arg[2];
+    for (size_t n = 0; n < p->sequences; n++)
+        for (size_t i = 0; i < p->taken; i++)
+            for (size_t c = 0; c < p->columns; c++)
+                y[(n * p->taken + i) * p->columns + c] =
+                    x[(n * p->positions + first[0] + i) * p->columns + c];
+}
+
+void reference_slice_grad(const void *params, void *const *arg)
+{
+    const struct slice_grad_params *p = params;
+    const double *dy = arg[0];
+    const uint32_t *first = arg[1];
+    double *dx = arg[2];
+    for (size_t i = 0; i < (size_t)p->sequences * p->positions * p->columns; i++)
+        dx[i] = 0;
+    for (size_t n = 0; n < p->sequences; n++)
+        for (size_t i = 0; i < p->taken; i++)
+            for (size_t c = 0; c < p->columns; c++)
+                dx[(n * p->positions + first[0] + i) * p->columns + c] =
+                    dy[(n * p->taken + i) * p->columns + c];
 }

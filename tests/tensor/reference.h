@@ -32,5 +32,9 @@ check_reference reference_copy;
 check_reference reference_adamw;
 check_reference reference_take_row;
 check_reference reference_append_row;
+check_reference reference_unfold;
+check_reference reference_unfold_grad;
+check_reference reference_slice;
+check_reference reference_slice_grad;
 
 #endif
