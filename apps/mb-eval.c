@@ -8,6 +8,7 @@
 
 #include "apps/common.h"
 #include "apps/device.h"
+#include "apps/eval_tables.h"
 #include "megabyte/error.h"
 #include "megabyte/evaluator.h"
 #include "megabyte/model_files.h"
@@ -24,6 +25,9 @@ static const char usage[] =
     "  --bytes N              stop after so many bytes\n"
     "  --words N              also word-level perplexity, from the number of words\n"
     "  --side all|train|val   with --val-fraction: which side of the split (val)\n"
+    "  --by-position[=NAME]   write NAME.csv and the picture NAME.svg: bits per byte by position\n"
+    "                         in the window and in the patch (by-position)\n"
+    "  --by-member[=FILE]     write FILE: bits per byte of each member (by-member.csv)\n"
     "  --seed N               taken, as all programs share it; nothing here is random\n"
     "\n";
 
@@ -38,9 +42,8 @@ static const char more_usage[] =
     "Exit status: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted.\n";
 
 enum {
-    KEY_WINDOW = 0x100, KEY_STRIDED, KEY_BATCH, KEY_BYTES, KEY_WORDS, KEY_SIDE, KEY_SEED, KEY_JSON,
-    KEY_QUIET,
-    KEY_VERSION, KEY_HELP,
+    KEY_WINDOW = 0x100, KEY_STRIDED, KEY_BATCH, KEY_BYTES, KEY_WORDS, KEY_SIDE, KEY_SEED,
+    KEY_BY_POSITION, KEY_BY_MEMBER, KEY_JSON, KEY_QUIET, KEY_VERSION, KEY_HELP,
 };
 
 static const struct option table[] = {
@@ -53,6 +56,8 @@ static const struct option table[] = {
     {"words", required_argument, NULL, KEY_WORDS},
     {"side", required_argument, NULL, KEY_SIDE},
     {"seed", required_argument, NULL, KEY_SEED},
+    {"by-position", optional_argument, NULL, KEY_BY_POSITION},
+    {"by-member", optional_argument, NULL, KEY_BY_MEMBER},
     {"json", no_argument, NULL, KEY_JSON},
     {"quiet", no_argument, NULL, KEY_QUIET},
     {"version", no_argument, NULL, KEY_VERSION},
@@ -67,6 +72,7 @@ struct command {
     uint64_t batch, bytes;
     double words;
     const char *checkpoint_path;
+    const char *by_position, *by_member; /* where to; NULL: not wanted */
 
     struct tensor_device *device;
     struct megabyte_checkpoint *checkpoint;
@@ -75,6 +81,7 @@ struct command {
     struct pipeline_io *io;
     struct pipeline_sources *sources;
     struct pipeline_stream *stream;
+    struct eval_tables *tables;
     double began;
     int read_status; /* what the stream said when it failed */
 };
@@ -112,6 +119,12 @@ static int take_own(struct command *c, int key, const char *value)
         return 1;
     case KEY_STRIDED:
         return c->strided = true;
+    case KEY_BY_POSITION:
+        c->by_position = value ? value : "by-position";
+        return 1;
+    case KEY_BY_MEMBER:
+        c->by_member = value ? value : "by-member.csv";
+        return 1;
     case KEY_BATCH:
         if (app_size(value, &c->batch) < 0 || !c->batch || c->batch > 1 << 20)
             return app_fail(-1, "--batch wants a number from 1, not '%s'", value);
@@ -180,6 +193,23 @@ static bool show(void *user, uint64_t bytes, double nats)
     return !app_interrupted();
 }
 
+static void score(void *user, uint64_t at, uint32_t position, uint32_t count, const float *nats)
+{
+    eval_tables_scored(((struct command *)user)->tables, at, position, count, nats);
+}
+
+static int open_tables(struct command *c)
+{
+    const struct eval_tables_params params = {
+        .seq_len = c->model->config.seq_len, .patch_size = c->model->config.patch_size,
+        .positions = c->by_position, .members = c->by_member, .sources = c->sources};
+
+    if (eval_tables_create(&params, &c->tables) < 0)
+        return app_fail(APP_FAILED, "out of memory for tables of %u positions", params.seq_len);
+    pipeline_stream_watch(c->stream, eval_tables_entered, c->tables);
+    return APP_DONE;
+}
+
 static int open_data(struct command *c, int n, char **paths)
 {
     const struct pipeline_io_params params = {.mode = c->data.io, .direct = c->data.direct};
@@ -190,11 +220,12 @@ static int open_data(struct command *c, int n, char **paths)
         status = pipeline_sources_create((const char *const *)paths, (size_t)n, &c->sources);
     if (status == 0)
         status = pipeline_stream_create(c->io, c->sources, &c->data.choice, &c->stream);
-    if (status == 0)
-        status = pipeline_stream_probe(c->stream);
     if (status < 0)
         return app_fail_pipeline(status);
-    return APP_DONE;
+    if (open_tables(c) != APP_DONE) /* before the first member is come to */
+        return APP_FAILED;
+    status = pipeline_stream_probe(c->stream);
+    return status < 0 ? app_fail_pipeline(status) : APP_DONE;
 }
 
 static int open_model(struct command *c)
@@ -226,6 +257,7 @@ static int report(const struct command *c, const struct megabyte_evaluation *e)
         printf("%.4f bits per byte over %" PRIu64 " bytes\n", bits, e->bytes);
         if (c->words > 0)
             printf("%.4g word-level perplexity over %.0f words\n", perplexity, c->words);
+        eval_tables_print_sources(c->tables);
         return APP_DONE;
     }
     json_t *object = json_pack(
@@ -239,14 +271,28 @@ static int report(const struct command *c, const struct megabyte_evaluation *e)
         json_object_set_new(object, "words", json_real(c->words));
         json_object_set_new(object, "word_perplexity", json_real(perplexity));
     }
+    json_object_set_new(object, "sources", eval_tables_sources(c->tables));
     return app_json(object);
+}
+
+static int write_tables(const struct command *c)
+{
+    int status = c->by_position ? eval_tables_write_positions(c->tables, c->by_position) : APP_DONE;
+
+    if (status == APP_DONE && c->by_position)
+        app_note("bits per byte by position: %s.csv and %s.svg", c->by_position, c->by_position);
+    if (status == APP_DONE && c->by_member)
+        status = eval_tables_write_members(c->tables, c->by_member);
+    if (status == APP_DONE && c->by_member)
+        app_note("bits per byte of each member: %s", c->by_member);
+    return status;
 }
 
 static int evaluate(struct command *c)
 {
     const struct megabyte_evaluation_params params = {
         .sliding = c->sliding, .strided = c->strided, .limit = c->bytes, .read = read_stream,
-        .progress = show, .user = c};
+        .progress = show, .scored = score, .user = c};
     struct megabyte_evaluation result;
     int status;
 
@@ -260,7 +306,8 @@ static int evaluate(struct command *c)
         return app_fail_pipeline(c->read_status);
     if (status < 0)
         return app_fail(APP_FAILED, "%s", megabyte_error());
-    return report(c, &result);
+    status = write_tables(c);
+    return status == APP_DONE ? report(c, &result) : status;
 }
 
 static void finish(struct command *c)
@@ -270,6 +317,7 @@ static void finish(struct command *c)
     megabyte_model_destroy(&c->model);
     megabyte_checkpoint_close(&c->checkpoint);
     pipeline_stream_destroy(&c->stream);
+    eval_tables_destroy(&c->tables);
     pipeline_sources_destroy(&c->sources);
     pipeline_io_destroy(&c->io);
     tensor_device_close(&c->device);

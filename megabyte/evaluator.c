@@ -101,7 +101,7 @@ struct windows {
 };
 
 /* The nats of position i of window b, from the pass that decision 20 says. */
-static double position_nats(const struct windows *w, uint32_t b, uint32_t i)
+static float position_nats(const struct windows *w, uint32_t b, uint32_t i)
 {
     const uint32_t half = w->patch / 2;
     const size_t row = (size_t)b * w->length;
@@ -129,13 +129,19 @@ static int score_gathered(struct windows *w)
     }
     if (status < 0)
         return status;
-    for (uint32_t b = 0; b < w->rows; b++)
-        for (uint32_t i = w->from[b]; i < w->lengths[b]; i++) {
-            w->sum.nats += position_nats(w, b, i);
-            w->sum.bytes++;
-        }
-    w->rows = 0;
     const struct megabyte_evaluation_params *p = w->params;
+    for (uint32_t b = 0; b < w->rows; b++) {
+        float *row = w->nats + (size_t)b * w->length;
+        for (uint32_t i = w->from[b]; i < w->lengths[b]; i++) {
+            row[i] = position_nats(w, b, i);
+            w->sum.nats += (double)row[i];
+        }
+        const uint32_t from = w->from[b], count = w->lengths[b] - from;
+        if (p->scored)
+            p->scored(p->user, w->sum.bytes, from, count, row + from);
+        w->sum.bytes += count;
+    }
+    w->rows = 0;
     return p->progress && !p->progress(p->user, w->sum.bytes, w->sum.nats) ? -EINTR : 0;
 }
 

@@ -37,6 +37,11 @@ struct megabyte_evaluation_params {
     /* Called after every batch with the totals so far; false stops the evaluation with -EINTR. May
      * be NULL. */
     bool (*progress)(void *user, uint64_t bytes, double nats);
+    /* Called for each window, in the order of the stream: nats[i] is what byte number `at` + i of
+     * the stream (from 0) costs, i < count, scored at position `position` + i of its window; its
+     * place in a patch is (position + i) mod P, also where the strided pass scored it. Every byte
+     * comes by once. May be NULL. */
+    void (*scored)(void *user, uint64_t at, uint32_t position, uint32_t count, const float *nats);
     void *user;
 };
 

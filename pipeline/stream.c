@@ -41,6 +41,8 @@ struct pipeline_stream {
     uint64_t last_end;                  /* ... up to this place */
     uint64_t input_before;              /* bytes of the sources that are done with */
     struct pipeline_stream_stats stats;
+    pipeline_entered *entered; /* or NULL */
+    void *entered_user;
     struct damage *damage; /* (stats.damaged), sorted */
     char *lines[KEPT_LINES];
 };
@@ -290,6 +292,8 @@ static int enter_member(struct pipeline_stream *s)
     s->in_member = is_taken(s, &m);
     s->stats.members += s->in_member;
     s->stats.left_out += !s->in_member;
+    if (s->in_member && s->entered)
+        s->entered(s->entered_user, s->stats.bytes, s->at.source, m.name);
     return 1;
 }
 
@@ -557,6 +561,12 @@ static int no_data(const struct pipeline_stream *s)
                          "seen): take another fraction, or name held-out data with --val",
                          s->choice.side == PIPELINE_SIDE_VAL ? "held-out" : "training",
                          s->choice.val_fraction, (unsigned long long)(st->members + st->left_out));
+}
+
+void pipeline_stream_watch(struct pipeline_stream *s, pipeline_entered *entered, void *user)
+{
+    s->entered = entered;
+    s->entered_user = user;
 }
 
 int pipeline_stream_probe(struct pipeline_stream *s)

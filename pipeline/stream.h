@@ -85,6 +85,11 @@ struct pipeline_position {
 
 enum { PIPELINE_CHECK_BYTES = 4096 };
 
+/* Hears of every member that is taken, when the stream comes to it: `at` is the number of bytes
+ * that the stream gave before it since it was made. `name` is the callback's only while it runs;
+ * `source` is its number among pipeline_sources. */
+typedef void pipeline_entered(void *user, uint64_t at, uint64_t source, const char *name);
+
 /* What a stream has come across since it was made. */
 struct pipeline_stream_stats {
     uint64_t bytes;       /* given */
@@ -111,6 +116,9 @@ int pipeline_stream_create(struct pipeline_io *io, const struct pipeline_sources
 
 /* Frees it and sets *stream to NULL; NULL is left alone. */
 void pipeline_stream_destroy(struct pipeline_stream **stream);
+
+/* From now on `entered` hears of members; NULL: nobody does. */
+void pipeline_stream_watch(struct pipeline_stream *stream, pipeline_entered *entered, void *user);
 
 /*
  * The next bytes, as they come, without copying. *size is 0 at the end of the stream.

@@ -100,6 +100,31 @@ json file.json "o['step'] == 20"
     fail "mb-eval --words"
 json words.json 'o["bytes"] == 300 and o["words"] == 50'
 json words.json 'abs(o["word_perplexity"] / 2 ** (o["bits_per_byte"] * 6) - 1) < 1e-6'
+# By position and by member: every byte once, whatever the mode.
+"$mb_eval" $cpu --quiet --json $split --side val --window sliding --strided \
+    --by-position=where --by-member=members.csv run data.tar.zst > eval.json ||
+    fail "mb-eval tables"
+python3 - "$size" << 'EOF' || fail "the tables of mb-eval"
+import csv, json, sys
+import xml.etree.ElementTree
+result = json.load(open("eval.json"))
+positions = list(csv.DictReader(open("where.csv")))
+for within, length in ("window", 64), ("patch", 4):
+    rows = [row for row in positions if row["within"] == within]
+    assert [int(row["position"]) for row in rows] == list(range(length)), within
+    assert sum(int(row["bytes"]) for row in rows) == int(sys.argv[1]), within
+    bits = sum(int(row["bytes"]) * float(row["bits_per_byte"]) for row in rows)
+    assert abs(bits / int(sys.argv[1]) - result["bits_per_byte"]) < 1e-4, within
+members = list(csv.DictReader(open("members.csv")))
+assert sum(int(row["bytes"]) for row in members) == int(sys.argv[1]), members
+assert {row["source"] for row in members} == {"data.tar.zst"}, members
+source, = result["sources"]
+assert source["members"] == len(members) and source["bytes"] == int(sys.argv[1]), source
+assert abs(source["bits_per_byte"] - result["bits_per_byte"]) < 1e-4, source
+assert len(xml.etree.ElementTree.parse("where.svg").findall("{*}polyline")) == 2
+EOF
+"$mb_eval" $cpu --quiet --by-member=no/where.csv run held 2> notes > none && fail "no folder"
+grep -q 'no/where.csv' notes || fail "--by-member: $(cat notes)"
 "$mb_eval" $cpu --quiet run held | grep -q "^[0-9.]* bits per byte over $size bytes\$" ||
     fail "mb-eval in words"
 

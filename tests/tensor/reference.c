@@ -454,6 +454,8 @@ void reference_append_row(const void *params, void *const *arg)
     for (size_t i = 0; i < p->count; i++)
         ((double *)arg[2])[*row % p->rows * p->count + i] = ((const double *)arg[0])[i];
     *row += 1;
+}
+
 void reference_unfold(const void *params, void *const *arg)
 {
     const struct unfold_params *p = params;
