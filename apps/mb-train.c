@@ -28,6 +28,8 @@ static const char usage[] =
     "                         steps is fixed once the pace is known\n"
     "  --save-every N         steps between checkpoints (500); 0: only at the end\n"
     "  --keep N               newest checkpoints that stay (3); 0: all\n"
+    "  --save-memory SIZE     memory that a copy may take, which is saved while training goes on\n"
+    "                         (what there is); 0: training waits for each save\n"
     "  --keep-every N         checkpoints whose step is a multiple stay for ever (0: none)\n"
     "  --val DATA             held-out data, instead of --val-fraction; repeatable\n"
     "  --val-every N          steps between validations (as --save-every)\n"
@@ -49,8 +51,8 @@ static const char more_usage[] =
 
 enum {
     KEY_OUT = 0x100, KEY_PRESET, KEY_SET, KEY_LIST, KEY_SEED, KEY_STEPS, KEY_BYTES, KEY_MINUTES,
-    KEY_SAVE, KEY_KEEP, KEY_KEEP_EVERY, KEY_VAL, KEY_VAL_EVERY, KEY_VAL_BYTES, KEY_LOG, KEY_DRY,
-    KEY_JSON, KEY_QUIET, KEY_VERSION, KEY_HELP,
+    KEY_SAVE, KEY_SAVE_MEMORY, KEY_KEEP, KEY_KEEP_EVERY, KEY_VAL, KEY_VAL_EVERY, KEY_VAL_BYTES,
+    KEY_LOG, KEY_DRY, KEY_JSON, KEY_QUIET, KEY_VERSION, KEY_HELP,
 };
 
 static const struct option table[] = {
@@ -66,6 +68,7 @@ static const struct option table[] = {
     {"bytes", required_argument, NULL, KEY_BYTES},
     {"minutes", required_argument, NULL, KEY_MINUTES},
     {"save-every", required_argument, NULL, KEY_SAVE},
+    {"save-memory", required_argument, NULL, KEY_SAVE_MEMORY},
     {"keep", required_argument, NULL, KEY_KEEP},
     {"keep-every", required_argument, NULL, KEY_KEEP_EVERY},
     {"val", required_argument, NULL, KEY_VAL},
@@ -132,6 +135,8 @@ static int take_number(struct train_options *o, int key, const char *value)
         return app_number(value, 0.01, 1e7, &o->minutes) < 0 ? wrong_number("minutes", value) : 1;
     case KEY_SAVE:
         return take_count("save-every", value, 0, &o->save_every);
+    case KEY_SAVE_MEMORY:
+        return take_count("save-memory", value, 0, &o->save_memory);
     case KEY_KEEP:
         return take_count("keep", value, 0, &o->keep);
     case KEY_KEEP_EVERY:
@@ -231,7 +236,7 @@ static int parse(int argc, char **argv, struct train_options *o)
     int taken = 1;
 
     *o = (struct train_options){.data = APP_DATA_DEFAULTS, .out = "mb-run", .seed = 1,
-                                .save_every = 500, .keep = 3,
+                                .save_every = 500, .save_memory = UINT64_MAX, .keep = 3,
                                 .val_bytes = 256 << 10, .val_every = UINT64_MAX, .log_every = 10};
     /* What lies together in an archive is alike, and a model that sees it at a stretch learns it
      * and forgets the rest: docs/performance.md. */

@@ -30,6 +30,7 @@ struct train_options {
     size_t n_val;
     uint64_t val_bytes, val_every;
     uint64_t save_every, keep, keep_every, log_every;
+    uint64_t save_memory;           /* of a copy to save from; UINT64_MAX: what there is */
     bool dry_run, json;
     const char *const *paths;       /* (n_paths) DATA */
     size_t n_paths;
@@ -55,7 +56,10 @@ struct train {
     uint64_t seed;
     uint64_t step, bytes;           /* done */
     uint64_t steps;                 /* to do in all; 0: not known yet (--minutes) */
+    struct megabyte_saver *saver;   /* NULL: saves in the foreground */
     uint64_t saved;                 /* step of the newest checkpoint */
+    uint64_t asked;                 /* step whose save SIGUSR1 asked for; UINT64_MAX: none */
+    int save_failed;                /* what the last save failed with, a negative errno; 0 */
     struct pipeline_cursor cursor;  /* behind the last batch that was trained on */
     double bits_per_byte;           /* of training, over the last steps */
     double line_nats;               /* since the last line of the metrics ... */
@@ -71,8 +75,14 @@ struct train {
  * seed, position. Returns an exit status. */
 int train_run_open(struct train *t);
 
-/* Saves a checkpoint of where the run stands. Returns an exit status. */
-int train_run_save(struct train *t);
+/* Saves a checkpoint of where the run stands: beside the training that goes on, or, if this is the
+ * `last` of it, or there is no memory for a copy, before it returns. One that is in flight is
+ * waited for first. What fails is told at once, loses no earlier checkpoint, and is no reason to
+ * stop: the next save may succeed. t->saved and t->save_failed say how the run stands. */
+void train_run_save(struct train *t, bool last);
+
+/* Takes notice of a save in flight that has ended, or with `wait` waits for it. */
+void train_run_settle(struct train *t, bool wait);
 
 /* Appends a line to metrics.jsonl; steals the object. Returns an exit status. */
 int train_run_log(struct train *t, json_t *line);

@@ -237,11 +237,13 @@ static int one_step(struct train *t, struct meter *m, struct next_batch *next)
         status = megabyte_trainer_collect(t->trainer, &r);
     if (status < 0)
         return app_fail(APP_FAILED, "step %" PRIu64 ": %s", t->step + 1, megabyte_error());
-    if (!isfinite(r.nats) || !isfinite(r.grad_norm))
+    if (!isfinite(r.nats) || !isfinite(r.grad_norm)) {
+        train_run_settle(t, true);
         return app_fail(APP_FAILED, "step %" PRIu64 ": the %s is not finite; the weights stay "
                         "those of step %" PRIu64 ", the last checkpoint is of step %" PRIu64 "; "
                         "try a lower lr", t->step + 1, isfinite(r.nats) ? "gradient" : "loss",
                         t->step, t->saved);
+    }
     t->step++;
     t->bytes += r.bytes;
     t->cursor = after;
@@ -275,6 +277,7 @@ static int after_step(struct train *t, struct meter *m)
 {
     const struct train_options *o = t->options;
     const bool last = t->steps && t->step >= t->steps;
+    const uint64_t every = o->save_every;
     int status = APP_DONE;
 
     if (o->minutes > 0)
@@ -284,30 +287,29 @@ static int after_step(struct train *t, struct meter *m)
     show(t, m, t->step == m->began_step + 1, last);
     if (status == APP_DONE && validation_due(t))
         status = train_validate(t);
-    if (status == APP_DONE && (last || (o->save_every && t->step % o->save_every == 0)))
-        status = train_run_save(t);
-    if (status == APP_DONE && save_wanted) {
+    train_run_settle(t, false);
+    if (status == APP_DONE && save_wanted)
+        t->asked = t->step;
+    if (status == APP_DONE && (last || save_wanted || (every && t->step % every == 0))) {
         save_wanted = 0;
-        if (t->saved != t->step)
-            status = train_run_save(t);
-        if (status == APP_DONE)
-            app_note("saved after step %" PRIu64 ", as SIGUSR1 asked", t->step);
+        train_run_save(t, last);
     }
     return status;
 }
 
 static int interrupted(struct train *t)
 {
-    int status = APP_DONE;
-
     app_progress_end();
+    train_run_settle(t, true);
     if (t->saved != t->step)
-        status = train_run_save(t);
+        train_run_save(t, true);
+    if (t->save_failed)
+        return APP_FAILED;
     if (!t->step)
         app_note("interrupted before the first step; nothing was saved");
-    else if (status == APP_DONE)
+    else
         app_note("interrupted; saved after step %" PRIu64 ", the same command goes on", t->step);
-    return status == APP_DONE ? APP_INTERRUPTED : status;
+    return APP_INTERRUPTED;
 }
 
 int train_loop(struct train *t)
@@ -337,5 +339,8 @@ int train_loop(struct train *t)
     app_progress_end();
     if (status == APP_INTERRUPTED)
         status = interrupted(t);
+    train_run_settle(t, true);
+    if (status == APP_DONE && t->save_failed)
+        status = APP_FAILED;
     return status;
 }

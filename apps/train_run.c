@@ -447,34 +447,98 @@ int train_run_open(struct train *t)
         return app_fail(APP_FAILED, "%s", megabyte_error());
     }
     megabyte_checkpoint_close(&checkpoint);
+    t->asked = UINT64_MAX;
+    if (status == APP_DONE && o->save_memory &&
+        megabyte_saver_create(o->out, o->save_memory, &t->saver) < 0)
+        status = app_fail(APP_FAILED, "%s", megabyte_error());
     return status == APP_DONE ? open_metrics(t) : status;
 }
 
-int train_run_save(struct train *t)
+/* ---- saving ---- */
+
+/* What goes wrong the same way again is told as a note: --quiet has one line about it. */
+static void save_ended(struct train *t, const struct megabyte_save *save, bool last)
+{
+    const bool before = t->save_failed != 0, again = before && t->save_failed == save->result;
+    char rest[120];
+
+    t->save_failed = save->result;
+    if (save->result == 0) {
+        t->saved = save->step;
+        if (before)
+            app_note("step %" PRIu64 " is saved, after saves that failed", save->step);
+        if (t->asked == save->step)
+            app_note("saved after step %" PRIu64 ", as SIGUSR1 asked", save->step);
+        t->asked = UINT64_MAX;
+        return;
+    }
+    if (t->saved)
+        snprintf(rest, sizeof rest, "; the last checkpoint is of step %" PRIu64 "%s", t->saved,
+                 last ? "" : ", training goes on and saves again");
+    else
+        snprintf(rest, sizeof rest, "; there is no checkpoint yet%s",
+                 last ? "" : ", training goes on and saves again");
+    if (again)
+        app_note("%s%s", save->line, rest);
+    else
+        app_fail(APP_FAILED, "%s%s", save->line, rest);
+}
+
+void train_run_settle(struct train *t, bool wait)
+{
+    struct megabyte_save save;
+
+    if (t->saver && (wait ? megabyte_saver_wait(t->saver, &save)
+                          : megabyte_saver_poll(t->saver, &save)))
+        save_ended(t, &save, false);
+}
+
+/* False: the copy cannot be made, and training waits for this save and those that follow. */
+static bool save_beside(struct train *t, const struct megabyte_checkpoint_write *write)
+{
+    if (!t->saver)
+        return false;
+    if (megabyte_model_save_beside(t->model, t->saver, write, fileno(t->metrics)) == 0)
+        return true;
+    app_note("%s; training waits while checkpoints are saved", megabyte_error());
+    megabyte_saver_destroy(&t->saver);
+    return false;
+}
+
+void train_run_save(struct train *t, bool last)
 {
     const struct train_options *o = t->options;
     char *state = state_text(t);
     const struct megabyte_checkpoint_write write = {
         .step = t->step, .state = state, .keep = (uint32_t)o->keep, .keep_every = o->keep_every,
         .log = log_notes};
-    int status;
+    struct megabyte_save save = {.step = t->step};
 
-    if (!state)
-        return app_fail(APP_FAILED, "out of memory; the checkpoint was not saved");
-    /* The lines up to here last as long as the checkpoint; a file that cannot be synced is no
-     * reason to lose the checkpoint. */
-    if (t->metrics)
-        fdatasync(fileno(t->metrics));
-    status = megabyte_model_save(t->model, o->out, &write);
+    train_run_settle(t, true);
+    if (state && !last && save_beside(t, &write)) {
+        free(state);
+        return;
+    }
+    if (!state) {
+        save.result = megabyte_fail(ENOMEM, "out of memory; step %" PRIu64 " was not saved",
+                                    t->step);
+    } else {
+        /* The lines up to here last as long as the checkpoint; a file that cannot be synced is no
+         * reason to lose the checkpoint. */
+        if (fdatasync(fileno(t->metrics)) && errno != EINVAL)
+            app_note("%s/metrics.jsonl: cannot fsync: %s", o->out, strerror(errno));
+        save.result = megabyte_model_save(t->model, o->out, &write);
+    }
+    if (save.result < 0)
+        snprintf(save.line, sizeof save.line, "%s", megabyte_error());
+    save_ended(t, &save, last);
     free(state);
-    if (status < 0)
-        return app_fail(APP_FAILED, "%s", megabyte_error());
-    t->saved = t->step;
-    return APP_DONE;
 }
 
 void train_run_close(struct train *t)
 {
+    train_run_settle(t, true);
+    megabyte_saver_destroy(&t->saver);
     if (t->metrics)
         fclose(t->metrics);
     free(t->identities);

@@ -45,8 +45,9 @@ static int names_init(struct names *n, const struct megabyte_model *model, enum 
     return 0;
 }
 
-int megabyte_model_save(const struct megabyte_model *model, const char *run_folder,
-                        const struct megabyte_checkpoint_write *write)
+/* Saves by `saver`, or into the run folder where that is NULL. */
+static int save(const struct megabyte_model *model, const struct megabyte_checkpoint_write *write,
+                const char *run_folder, struct megabyte_saver *saver, int sync)
 {
     struct names weights, moments;
     int status = names_init(&weights, model, WEIGHTS);
@@ -64,12 +65,28 @@ int megabyte_model_save(const struct megabyte_model *model, const char *run_fold
     w.model_count = weights.count;
     w.optimizer = moments.list;
     w.optimizer_count = moments.count;
-    status = config ? megabyte_checkpoint_save(run_folder, &w, NULL)
-                    : megabyte_fail(ENOMEM, "no host memory for the settings");
+    if (!config)
+        status = megabyte_fail(ENOMEM, "no host memory for the settings");
+    else if (saver)
+        status = megabyte_saver_start(saver, &w, sync);
+    else
+        status = megabyte_checkpoint_save(run_folder, &w, NULL);
     free(config);
     names_finish(&weights);
     names_finish(&moments);
     return status;
+}
+
+int megabyte_model_save(const struct megabyte_model *model, const char *run_folder,
+                        const struct megabyte_checkpoint_write *write)
+{
+    return save(model, write, run_folder, NULL, -1);
+}
+
+int megabyte_model_save_beside(const struct megabyte_model *model, struct megabyte_saver *saver,
+                               const struct megabyte_checkpoint_write *write, int sync)
+{
+    return save(model, write, NULL, saver, sync);
 }
 
 int megabyte_model_settings(struct megabyte_checkpoint *checkpoint, struct megabyte_config *config)

@@ -72,6 +72,10 @@ const struct tensor_device_info *tensor_device_info(const struct tensor_device *
 int tensor_device_list(void (*each)(void *user, int index, const struct tensor_device_info *info),
                        void *user);
 
+/* Bytes of the machine's memory that could be had now without taking them from anyone; UINT64_MAX
+ * where the system does not say. */
+uint64_t tensor_host_available(void);
+
 /* Messages of the validation layer so far (0 unless params.validation). */
 uint64_t tensor_device_validation_messages(const struct tensor_device *device);
 

@@ -36,8 +36,7 @@ static void cpu_close(struct tensor_device *device)
  * the process, or another one, without a word once the memory is used. */
 static _Atomic uint64_t taken;
 
-/* What the system could give without taking it from anyone; UINT64_MAX where it does not say. */
-static uint64_t available(void)
+uint64_t tensor_host_available(void)
 {
     FILE *f = fopen("/proc/meminfo", "re");
     unsigned long long kilobytes;
@@ -59,8 +58,8 @@ static int block_create(struct tensor_device *device, enum tensor_memory memory,
     const size_t alignment = size >= (4u << 20) ? 2u << 20 : 4096;
     const uint64_t all = device->info.memory_bytes, before = atomic_load(&taken);
     uint64_t room = before < all ? all - before : 0;
-    if (size >= 1u << 20 && room > available())
-        room = available();
+    if (size >= 1u << 20 && room > tensor_host_available())
+        room = tensor_host_available();
     if (size > room)
         return tensor_fail(ENOMEM, "no memory for %llu MiB: this process has %llu and there are "
                            "%llu; take a smaller batch, micro_batch or model",

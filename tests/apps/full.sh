@@ -37,6 +37,16 @@ grep -q '^mb-train: .*File too large' err || fail "a file size limit: $(cat err)
 check_rest limit
 check_end limit
 
+# Without memory for a copy training waits for each save, and ends with the same bits.
+"$mb_train" $cpu $tiny $steps --save-memory 1K --out waits data 2> err || fail "waits: $(cat err)"
+[ "$(grep -c 'training waits while checkpoints are saved' err)" = 1 ] || fail "waits: $(cat err)"
+"$mb_train" $cpu $tiny $steps --save-memory 0 --out never data 2> err || fail "never: $(cat err)"
+! grep -q 'training waits' err || fail "never: $(cat err)"
+for out in waits never; do
+    check_rest $out
+    check_end $out
+done
+
 # A disk of its own where the system lets us have one.
 mkdir disk
 if mount -t tmpfs -o size=1m tmpfs disk 2> /dev/null; then

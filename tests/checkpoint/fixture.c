@@ -181,12 +181,18 @@ bool fixture_holds(const struct fixture *f, uint64_t seed)
     return holds;
 }
 
+void fixture_texts(uint64_t step, uint64_t seed, char *config, size_t config_size, char *state,
+                   size_t state_size)
+{
+    snprintf(config, config_size, "{\"preset\":\"tiny\",\"seed\":%" PRIu64 "}", seed);
+    snprintf(state, state_size, "{\"rate\":0.1,\"seed\":%" PRIu64 ",\"step\":%" PRIu64 "}", seed,
+             step);
+}
+
 int fixture_save(struct fixture *f, const char *run, uint64_t step, uint64_t seed, uint32_t keep)
 {
     char config[64], state[96];
-    snprintf(config, sizeof config, "{\"preset\":\"tiny\",\"seed\":%" PRIu64 "}", seed);
-    snprintf(state, sizeof state, "{\"rate\":0.1,\"seed\":%" PRIu64 ",\"step\":%" PRIu64 "}", seed,
-             step);
+    fixture_texts(step, seed, config, sizeof config, state, sizeof state);
     const struct megabyte_checkpoint_write w = {
         .step = step,
         .config = config,

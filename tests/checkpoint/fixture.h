@@ -50,6 +50,9 @@ void fixture_destroy(struct fixture *f);
 void fixture_fill(struct fixture *f, uint64_t seed);
 bool fixture_holds(const struct fixture *f, uint64_t seed);
 
+/* The texts that a checkpoint of that step and seed is saved with. */
+void fixture_texts(uint64_t step, uint64_t seed, char *config, size_t config_size, char *state,
+                   size_t state_size);
 /* Saves with step and numbers of a seed; state and config hold both. */
 int fixture_save(struct fixture *f, const char *run, uint64_t step, uint64_t seed, uint32_t keep);
 /* Opens, loads both files, and returns the step; the numbers are those of *seed, read from the
