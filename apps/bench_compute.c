@@ -70,7 +70,7 @@ static int time_large(struct tensor_device *device, uint32_t n, bool copy, doubl
         if (copy)
             tensor_copy(graph, x, y);
         else
-            tensor_linear(graph, x, y, NULL, false);
+            tensor_graph_keep(graph, tensor_linear(graph, x, y, NULL, false));
         status = tensor_graph_finish(graph);
     }
     for (int i = 0; i < CEILING_RUNS && status == 0; i++) {

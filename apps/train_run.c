@@ -382,7 +382,8 @@ static const char *other_setting(const struct megabyte_config *a, const struct m
     x = text[0] ? json_loads(text[0], 0, NULL) : NULL;
     y = text[1] ? json_loads(text[1], 0, NULL) : NULL;
     json_object_foreach(x, k, value)
-        if (!key[0] && strcmp(k, "micro_batch") && !json_equal(value, json_object_get(y, k)))
+        if (!key[0] && strcmp(k, "micro_batch") && strcmp(k, "recompute") &&
+            !json_equal(value, json_object_get(y, k)))
             snprintf(key, sizeof key, "%s", k);
     json_decref(x);
     json_decref(y);
@@ -402,15 +403,19 @@ static int resume(struct train *t, struct megabyte_checkpoint *checkpoint)
     if (o->config_given && (key = other_setting(&o->config, &config)))
         return app_fail(APP_FAILED, "the run in %s has another %s; leave out --preset and --set to "
                         "go on with it, or give another --out", o->out, key);
-    /* How many sequences are computed at a time is no matter of the run but of the machine. */
-    if (o->config_given)
+    /* How many sequences are computed at a time, and what is kept for the gradient, is no matter of
+     * the run but of the machine. */
+    if (o->config_given) {
         config.micro_batch = o->config.micro_batch;
+        config.recompute = o->config.recompute;
+    }
     const int status = check_memory(t, &config);
     if (status != APP_DONE)
         return status;
     if (megabyte_model_load(checkpoint, t->device, true, &t->model) < 0)
         return app_fail(APP_FAILED, "%s", megabyte_error());
     t->model->config.micro_batch = config.micro_batch;
+    t->model->config.recompute = config.recompute;
     return resume_state(t, megabyte_checkpoint_state(checkpoint));
 }
 

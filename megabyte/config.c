@@ -11,11 +11,16 @@
 
 #define WHOLE(key, field, least, most, about)                                                      \
     {                                                                                              \
-        key, about, offsetof(struct megabyte_config, field), true, least, most                     \
+        key, about, offsetof(struct megabyte_config, field), true, least, most, false              \
     }
 #define REAL(key, field, least, most, about)                                                       \
     {                                                                                              \
-        key, about, offsetof(struct megabyte_config, field), false, least, most                    \
+        key, about, offsetof(struct megabyte_config, field), false, least, most, false             \
+    }
+/* A whole number that files of earlier versions lack. */
+#define LATER(key, field, least, most, about)                                                      \
+    {                                                                                              \
+        key, about, offsetof(struct megabyte_config, field), true, least, most, true               \
     }
 
 static const struct setting {
@@ -23,6 +28,7 @@ static const struct setting {
     size_t offset;
     bool whole; /* uint32_t, else double */
     double least, most;
+    bool later; /* may be missing, and is 0 then */
 } settings[] = {
     /* The model: changing one of these makes another model. */
     WHOLE("seq_len", seq_len, 1, 1 << 28, "bytes of a sequence (T)"),
@@ -41,6 +47,8 @@ static const struct setting {
     WHOLE("warmup", warmup, 0, 1u << 31, "steps of linear warm-up"),
     WHOLE("batch", batch, 1, 1 << 24, "sequences of a step (B)"),
     WHOLE("micro_batch", micro_batch, 0, 1 << 24, "sequences computed at a time; 0: all"),
+    LATER("recompute", recompute, 0, 1,
+          "1: compute blocks again for the gradient instead of keeping them"),
     REAL("beta1", beta1, 0, 0.999999, "AdamW: decay of the first moment"),
     REAL("beta2", beta2, 0, 0.999999, "AdamW: decay of the second moment"),
     REAL("epsilon", epsilon, 0, 1, "AdamW: added to the denominator"),
@@ -227,7 +235,7 @@ static int merge_object(json_t *object, struct megabyte_config *config)
 static int check_complete(json_t *object)
 {
     for (size_t i = 0; i < SETTINGS; i++)
-        if (!json_object_get(object, settings[i].key))
+        if (!settings[i].later && !json_object_get(object, settings[i].key))
             return megabyte_fail(EINVAL, "settings: %s is missing", settings[i].key);
     return 0;
 }

@@ -40,6 +40,8 @@ struct megabyte_config {
     uint32_t warmup;     /* steps of linear warm-up */
     uint32_t batch;      /* B: sequences of one step */
     uint32_t micro_batch;/* sequences computed at a time, divides batch; 0: all of them */
+    uint32_t recompute;  /* 1: keep the inputs of blocks only, and compute the rest of them again
+                            for the gradient: less memory, more time, the same bits */
     double beta1, beta2, epsilon, decay, clip; /* AdamW and the global-norm clip */
 };
 
@@ -65,7 +67,8 @@ int megabyte_config_check(const struct megabyte_config *config);
 /* The JSON text; the caller frees it. NULL without memory. */
 char *megabyte_config_text(const struct megabyte_config *config);
 
-/* Reads it back into *config. Every setting must be there and in range; unknown ones are refused,
+/* Reads it back into *config. Every setting must be there, but for those that earlier versions did
+ * not have and whose 0 is what they did (recompute), and in range; unknown ones are refused,
  * since a model that was trained with them would be another one here. -EINVAL. */
 int megabyte_config_parse(const char *text, struct megabyte_config *config);
 

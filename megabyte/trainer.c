@@ -56,7 +56,8 @@ static int take_inputs(struct megabyte_trainer *t)
 static int record(struct megabyte_trainer *t)
 {
     const struct tensor_graph_params params = {
-        .name = "step", .training = true, .random = t->random, .timing = t->params.timing};
+        .name = "step", .training = true, .random = t->random, .timing = t->params.timing,
+        .recompute = t->model->config.recompute};
     const int status = tensor_graph_create(t->model->device, &params, &t->graph);
     if (status < 0)
         return status;

@@ -66,6 +66,7 @@ struct tensor *nn_transformer(struct tensor_graph *g, const struct nn_transforme
     const struct nn_transformer_config *c = &t->config;
     for (uint32_t i = 0; i < c->layers; i++) {
         const struct nn_block *b = &t->blocks[i];
+        tensor_graph_segment_begin(g);
         tensor_graph_push(g, "attention");
         struct tensor *h = nn_layer_norm(g, &b->attention_norm, x);
         h = nn_linear(g, &b->qkv, h, false);
@@ -74,6 +75,7 @@ struct tensor *nn_transformer(struct tensor_graph *g, const struct nn_transforme
         x = tensor_residual(g, x, h, c->dropout);
         tensor_graph_pop(g);
         x = feed_forward(g, b, x, c->dropout);
+        tensor_graph_segment_end(g);
     }
     return nn_layer_norm(g, &t->norm, x);
 }

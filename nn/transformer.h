@@ -40,7 +40,8 @@ int nn_transformer_init(struct nn_transformer *transformer, struct nn_parameters
                         const char *name, const struct nn_transformer_config *config);
 void nn_transformer_finish(struct nn_transformer *transformer);
 
-/* x (N·S, C) → (N·S, C), causal within each sequence of `positions` = S rows. */
+/* x (N·S, C) → (N·S, C), causal within each sequence of `positions` = S rows. Each block is a
+ * segment (tensor_graph_segment_begin). */
 struct tensor *nn_transformer(struct tensor_graph *g, const struct nn_transformer *transformer,
                               struct tensor *x, uint32_t positions);
 

@@ -19,19 +19,21 @@ void tensor_graph_backward(struct tensor_graph *g, struct tensor *loss)
                           tensor_shape_text(loss));
         return;
     }
-    tensor_graph_set_label(g, "loss");
+    tensor_graph_set_label(g, "loss", "'");
     struct tensor *one = tensor_graph_like(g, loss);
     tensor_fill(g, one, 1.0f);
     tensor_graph_give(g, loss, one);
+    tensor_segments_prepare(g);
     for (uint32_t i = g->node_count; i-- && !g->error;) {
+        tensor_segment_again(g, i);
         const struct tensor_node *node = &g->nodes[i];
         if (!node->output->gradient)
             continue; /* does not lead to the loss */
-        tensor_graph_set_label(g, node->label);
+        tensor_graph_set_label(g, node->label, "'");
         node->rule(g, node);
         node->output->gradient->storage->gradient_uses--;
     }
-    tensor_graph_set_label(g, NULL);
+    tensor_graph_set_label(g, NULL, NULL);
 }
 
 struct tensor *tensor_graph_output_gradient(struct tensor_graph *g, const struct tensor_node *node)

@@ -41,6 +41,7 @@ void tensor_graph_destroy(struct tensor_graph **graph)
     free(g->seconds);
     free(g->storages);
     free(g->nodes);
+    free(g->segments);
     free(g->passes);
     free(g->name);
     free(g);

@@ -26,6 +26,7 @@ struct tensor_graph_params {
     bool training;               /* keep nodes for tensor_graph_backward(); dropout is active */
     struct tensor *random; /* (3) U32: seed low, seed high, draw; needed where dropout is used.
                                     The same (seed, draw) gives the same bits on every device */
+    bool recompute;              /* segments are computed again for the gradient, not kept */
     bool timing;                 /* measure every pass (tensor_graph_times) */
 };
 
@@ -41,20 +42,32 @@ void tensor_graph_pop(struct tensor_graph *graph);
  * reused within the graph. */
 void tensor_graph_keep(struct tensor_graph *graph, struct tensor *t);
 
+/* What is recorded between these two calls, which do not nest, is a segment. With params.recompute
+ * its intermediate results are not kept for the gradient: tensor_graph_backward() records the
+ * passes of the segment again, where it comes to it, from the tensors that enter it; what others
+ * use of it stays. The same kernels find the same numbers, those of dropout included, so gradients
+ * have the same bits; the graph takes less memory and more time. A segment must not change a tensor
+ * in place that it has not made. Without params.recompute nothing is different. */
+void tensor_graph_segment_begin(struct tensor_graph *graph);
+void tensor_graph_segment_end(struct tensor_graph *graph);
+
 /* Records the gradient of `loss` (1 element, factor 1) for every tensor with needs_gradient. The
  * gradients of parameters are added to parameter->gradient (so that several runs accumulate; clear
  * them with tensor_fill between steps). Call once, after the forward ops. */
 void tensor_graph_backward(struct tensor_graph *graph, struct tensor *loss);
 
-/* Plans and allocates the intermediate memory and prepares the device's command lists. Reports the
- * first recording error. Errors: -EINVAL, -ENOMEM, -EIO. */
+/* Plans and allocates the intermediate memory and prepares the device's command lists. Passes whose
+ * results nobody reads are left out. Reports the first recording error. Errors: -EINVAL, -ENOMEM,
+ * -EIO. */
 int tensor_graph_finish(struct tensor_graph *graph);
 
 /* Bytes of intermediate memory; needs only the recording (before finish it plans, without
  * allocating). 0 on a recording error. */
 uint64_t tensor_graph_memory(struct tensor_graph *graph);
 
-/* Floating point operations of one run: 2 for a multiply-add of matrix products and attention. */
+/* Floating point operations of one run: 2 for a multiply-add of matrix products and attention.
+ * Before the graph is planned (tensor_graph_memory, tensor_graph_finish), passes that will be left
+ * out count too. */
 double tensor_graph_flops(const struct tensor_graph *graph);
 
 /* Starts one run; runs of one device execute in order. tensor_device_wait() waits for all of them.
@@ -68,7 +81,8 @@ int tensor_device_wait(struct tensor_device *device);
 double tensor_device_busy(const struct tensor_device *device);
 
 struct tensor_time {
-    const char *label;  /* of the passes, "'" at the end: their gradient; owned by the graph */
+    const char *label;  /* of the passes; "'" at the end: their gradient, "*": computed again for
+                           it (tensor_graph_segment_begin). Owned by the graph */
     const char *kernel; /* kernel and variant */
     uint32_t passes;    /* of this label in one run */
     double seconds;     /* all runs since finish or the last reset */

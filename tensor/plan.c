@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 static int by_size(const void *a, const void *b)
 {
@@ -78,10 +79,56 @@ static int place(struct tensor_graph *g, struct tensor_storage *s, struct tensor
                        g->name, s->size >> 20, limit >> 20);
 }
 
+/* Whether a pass leaves something that is read: by a later pass, or when the graph has run. */
+static bool is_wanted(const struct tensor_pass *pass)
+{
+    for (uint32_t i = 0; i < pass->kernel->args; i++) {
+        if (!pass->arg[i] || !(pass->kernel->writes >> i & 1))
+            continue;
+        const struct tensor_storage *s = pass->arg[i]->storage;
+        if (!s->temporary || s->keep || s->wanted)
+            return true;
+    }
+    return false;
+}
+
+/* What a segment computes again is more than its gradient reads, and so may be what an op leaves
+ * for a gradient that nobody wants. */
+static void drop_passes(struct tensor_graph *g)
+{
+    uint32_t kept = g->pass_count;
+    for (uint32_t i = g->pass_count; i--;) {
+        if (!is_wanted(&g->passes[i]))
+            continue;
+        g->passes[--kept] = g->passes[i];
+        for (uint32_t k = 0; k < g->passes[kept].kernel->args; k++)
+            if (g->passes[kept].arg[k])
+                g->passes[kept].arg[k]->storage->wanted = true;
+    }
+    g->pass_count -= kept;
+    if (kept)
+        memmove(g->passes, g->passes + kept, g->pass_count * sizeof *g->passes);
+}
+
+static void find_lifetimes(struct tensor_graph *g)
+{
+    for (uint32_t i = 0; i < g->pass_count; i++)
+        for (uint32_t k = 0; k < g->passes[i].kernel->args; k++) {
+            struct tensor *t = g->passes[i].arg[k];
+            if (!t)
+                continue;
+            if (t->storage->first > i)
+                t->storage->first = i;
+            t->storage->last = i;
+        }
+}
+
 int tensor_plan(struct tensor_graph *g)
 {
     if (g->planned)
         return 0;
+    drop_passes(g);
+    find_lifetimes(g);
     struct tensor_storage **order = calloc(2 * (size_t)g->storage_count + 1, sizeof(void *));
     if (!order)
         return tensor_fail(ENOMEM, "%s: no host memory to plan", g->name);

@@ -77,14 +77,14 @@ void tensor_graph_pop(struct tensor_graph *g)
         g->label_depth--;
 }
 
-void tensor_graph_set_label(struct tensor_graph *g, const char *label)
+void tensor_graph_set_label(struct tensor_graph *g, const char *label, const char *mark)
 {
     g->label_depth = label ? 1 : 0;
-    g->labels[0] = label ? keep_text(g, label, "'", "") : NULL;
+    g->labels[0] = label ? keep_text(g, label, mark, "") : NULL;
 }
 
-/* Makes room for one more element of an array; false (and a failed recording) without memory. */
-static bool grow(struct tensor_graph *g, void **array, uint32_t count, uint32_t *room, size_t size)
+bool tensor_graph_grow(struct tensor_graph *g, void **array, uint32_t count, uint32_t *room,
+                       size_t size)
 {
     if (count < *room)
         return true;
@@ -105,14 +105,16 @@ struct tensor *tensor_graph_new(struct tensor_graph *g, enum tensor_type type, u
     struct tensor *t = tensor_graph_memory_take(g, sizeof *t);
     struct tensor_storage *s = tensor_graph_memory_take(g, sizeof *s);
     if (g->error || !t || !s ||
-        !grow(g, (void **)&g->storages, g->storage_count, &g->storage_room, sizeof *g->storages))
+        !tensor_graph_grow(g, (void **)&g->storages, g->storage_count, &g->storage_room,
+                           sizeof *g->storages))
         return &g->dummy;
     if (!tensor_describe(t, type, rank, shape)) {
         tensor_graph_fail(g, "a tensor has a shape that is empty or beyond 2^31 elements");
         return &g->dummy;
     }
     *s = (struct tensor_storage){.device = g->device, .size = tensor_align(tensor_size(t)),
-                                 .temporary = true, .first = UINT32_MAX, .last = 0};
+                                 .temporary = true, .first = UINT32_MAX, .last = 0,
+                                 .segment = g->in_segment ? g->segment_count : 0};
     t->storage = s;
     g->storages[g->storage_count++] = s;
     return t;
@@ -146,7 +148,8 @@ struct tensor *tensor_graph_view(struct tensor_graph *g, struct tensor *t, uint6
 void tensor_graph_pass(struct tensor_graph *g, const struct tensor_kernel *kernel,
                        const void *params, struct tensor *const *args, double flops)
 {
-    if (g->error || !grow(g, (void **)&g->passes, g->pass_count, &g->pass_room, sizeof *g->passes))
+    if (g->error || !tensor_graph_grow(g, (void **)&g->passes, g->pass_count, &g->pass_room,
+                                       sizeof *g->passes))
         return;
     if (g->planned) {
         tensor_graph_fail(g, "%s is recorded after the graph was finished", kernel->name);
@@ -159,13 +162,7 @@ void tensor_graph_pass(struct tensor_graph *g, const struct tensor_kernel *kerne
     for (uint32_t i = 0; i < kernel->args; i++) {
         struct tensor *t = args[i];
         pass->arg[i] = t;
-        if (!t)
-            continue;
-        pass->bytes += (double)tensor_size(t);
-        struct tensor_storage *s = t->storage;
-        if (s->first > g->pass_count)
-            s->first = g->pass_count;
-        s->last = g->pass_count;
+        pass->bytes += t ? (double)tensor_size(t) : 0;
     }
     g->pass_count++;
 }
@@ -176,7 +173,7 @@ void tensor_graph_node(struct tensor_graph *g, const struct tensor_node *node)
     for (int i = 0; i < TENSOR_NODE_INPUTS; i++)
         wanted |= node->input[i] && node->input[i]->needs_gradient;
     if (!wanted || !g->params.training || g->error ||
-        !grow(g, (void **)&g->nodes, g->node_count, &g->node_room, sizeof *g->nodes))
+        !tensor_graph_grow(g, (void **)&g->nodes, g->node_count, &g->node_room, sizeof *g->nodes))
         return;
     struct tensor_node *n = &g->nodes[g->node_count++];
     *n = *node;

@@ -2,6 +2,7 @@
  *
  *     record.c     tensors, passes and nodes are appended
  *     gradient.c   nodes are walked backwards, appending passes
+ *     segment.c    what segments keep, and computing the rest again
  *     plan.c       intermediate tensors get memory
  *     graph.c      create, finish, run, time
  */
@@ -24,6 +25,11 @@ struct tensor_plan_block {
     uint64_t size;
 };
 
+/* What was recorded between segment_begin and segment_end: passes and nodes from … to before …. */
+struct tensor_segment {
+    uint32_t pass_begin, pass_end, node_begin, node_end;
+};
+
 struct tensor_graph {
     struct tensor_device *device;
     struct tensor_graph_params params;
@@ -41,6 +47,9 @@ struct tensor_graph {
     uint32_t node_count, node_room;
     struct tensor_storage **storages; /* of intermediate tensors, in order of creation */
     uint32_t storage_count, storage_room;
+    struct tensor_segment *segments;
+    uint32_t segment_count, segment_room;
+    bool in_segment;
     uint32_t streams;
 
     bool planned, finished;
@@ -57,10 +66,21 @@ struct tensor_graph {
 /* Zeroed memory that lives as long as the graph; NULL (and a failed recording) without memory. */
 void *tensor_graph_memory_take(struct tensor_graph *g, size_t size);
 
-/* Sets the label for the passes of a node's gradient; NULL ends it. */
-void tensor_graph_set_label(struct tensor_graph *g, const char *label);
+/* Sets the label for the passes of a node's gradient, with a mark behind it; NULL ends it. */
+void tensor_graph_set_label(struct tensor_graph *g, const char *label, const char *mark);
 
-/* Places every intermediate tensor: storage->begin and ->index, and g->blocks[].size. */
+/* Makes room for one more element of an array; false (and a failed recording) without memory. */
+bool tensor_graph_grow(struct tensor_graph *g, void **array, uint32_t count, uint32_t *room,
+                       size_t size);
+
+/* Before the walk: finds out what others use of each segment. */
+void tensor_segments_prepare(struct tensor_graph *g);
+/* Where the walk comes to the last node of a segment: records its passes again, and lets its nodes
+ * see the new tensors. `node` is the number of the node at hand. */
+void tensor_segment_again(struct tensor_graph *g, uint32_t node);
+
+/* Drops passes whose results nobody reads, and finds out when each intermediate tensor is alive;
+ * then places each: storage->begin and ->index, and g->blocks[].size. */
 int tensor_plan(struct tensor_graph *g);
 
 #endif

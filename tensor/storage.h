@@ -19,6 +19,10 @@ struct tensor_storage {
     bool temporary;
     bool keep;
     uint32_t first, last;   /* the passes between which it is alive; first > last: untouched */
+    uint32_t segment;       /* number of the one that it was made in, from 1; 0: none */
+    bool shared;            /* of a segment: others use it too */
+    bool wanted;            /* a pass reads what others write here (plan.c) */
+    struct tensor_storage *again; /* of a segment: where it is computed again */
     uint32_t gradient_uses; /* how many tensors have this as their gradient */
 };
 

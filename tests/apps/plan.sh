@@ -30,7 +30,7 @@ for program in "$mb_train" "$mb_eval" "$mb_generate" "$mb_bench" "$mb_data"; do
 done
 "$mb_train" --list-settings > settings || fail "--list-settings"
 for word in tiny small base paper-text patch_size seq_len global.dim global.layers global.heads \
-    local.dim local.layers local.heads dropout lr warmup batch micro_batch; do
+    local.dim local.layers local.heads dropout lr warmup batch micro_batch recompute; do
     grep -q "^  $word  " settings || fail "--list-settings lacks $word"
 done
 "$mb_train" --list-devices | grep -q '^cpu  ' || fail "--list-devices"

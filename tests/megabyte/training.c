@@ -93,6 +93,37 @@ static void check_deterministic(struct tensor_device *device)
         free(weights[i]);
 }
 
+/* What is computed again has the bits of what was kept, and the plan is smaller. */
+static void check_recompute(struct tensor_device *device)
+{
+    const uint32_t lengths[4] = {24, 24, 17, 24};
+    uint8_t bytes[STEPS * 4 * 24];
+    check_random_bytes(1, bytes, sizeof bytes);
+    double losses[2][STEPS];
+    float *weights[2];
+    struct megabyte_trainer_plan plan[2];
+    uint64_t size = 0;
+    for (uint32_t i = 0; i < 2; i++) {
+        struct megabyte_config c = small_config(4, 2, 0.1);
+        c.global.layers = 3;
+        c.recompute = i;
+        weights[i] = train(device, &c, 5, bytes, lengths, losses[i]);
+        struct megabyte_model *model;
+        check_must(megabyte_model_create(device, &c, true, &model), "model");
+        check_must(megabyte_trainer_plan(model, &plan[i]), "plan");
+        size = nn_parameters_size(model->parameters) * sizeof(float);
+        megabyte_model_destroy(&model);
+    }
+    CHECK(!memcmp(losses[0], losses[1], sizeof losses[0]), "recompute gives other losses");
+    CHECK(!memcmp(weights[0], weights[1], size), "recompute gives other weights");
+    CHECK(plan[1].activations < plan[0].activations && plan[1].flops > plan[0].flops,
+          "recompute takes %llu bytes instead of %llu, and %g operations instead of %g",
+          (unsigned long long)plan[1].activations, (unsigned long long)plan[0].activations,
+          plan[1].flops, plan[0].flops);
+    free(weights[0]);
+    free(weights[1]);
+}
+
 static void compare_losses(const char *what, const double *got, const double *want)
 {
     for (int i = 0; i < STEPS; i++)
@@ -201,6 +232,7 @@ void check_training(struct tensor_device *device)
     check_dropout(device);
     check_loss(device);
     check_deterministic(device);
+    check_recompute(device);
     check_accumulation(device);
     check_padding(device);
 }

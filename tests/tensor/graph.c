@@ -82,11 +82,11 @@ static void destroy_world(struct world *w)
     tensor_device_close(&w->device);
 }
 
-static struct tensor_graph *create_graph(const struct world *w)
+static struct tensor_graph *create_graph(const struct world *w, bool recompute)
 {
     struct tensor_graph *g = NULL;
     const struct tensor_graph_params params = {.name = "test", .training = true,
-                                               .random = w->random};
+                                               .random = w->random, .recompute = recompute};
     REQUIRE(tensor_graph_create(w->device, &params, &g) == 0);
     return g;
 }
@@ -149,13 +149,14 @@ static void test_random(void)
     }
 }
 
-/* A chain as deep as a model, with everything that passes gradients along; `keep` keeps every
- * tensor. Returns the memory it takes. */
-static uint64_t run_chain(struct world *w, bool keep, float dropout)
+/* A chain as deep as a model, with everything that passes gradients along, each turn a segment;
+ * `keep` keeps every tensor. Returns the memory it takes. */
+static uint64_t run_chain(struct world *w, bool keep, bool recompute, float dropout)
 {
-    struct tensor_graph *g = create_graph(w);
+    struct tensor_graph *g = create_graph(w, recompute);
     struct tensor *x = w->x;
     for (int i = 0; i < DEPTH; i++) {
+        tensor_graph_segment_begin(g);
         struct tensor *norm = tensor_layer_norm(g, x, w->gain, w->bias, 1e-5f);
         struct tensor *wide = tensor_linear(g, norm, w->weight[i % 4], w->bias, true);
         struct tensor *narrow = tensor_linear(g, wide, w->weight[(i + 1) % 4], NULL, false);
@@ -163,6 +164,7 @@ static uint64_t run_chain(struct world *w, bool keep, float dropout)
         for (int j = 0; j < 4 && keep; j++)
             tensor_graph_keep(g, (struct tensor *[]){norm, wide, narrow, y}[j]);
         x = y;
+        tensor_graph_segment_end(g);
     }
     tensor_copy(g, w->result, x);
     tensor_graph_backward(g, tensor_sum(g, loss_of(g, w, x, 0), w->one));
@@ -180,10 +182,10 @@ static void test_reuse(void)
     create_world(&w);
     uint64_t count;
     float kept[ROWS * COLUMNS];
-    const uint64_t all = run_chain(&w, true, 0);
+    const uint64_t all = run_chain(&w, true, false, 0);
     double *want = gradients_of(&w, &count);
     memcpy(kept, tensor_host(w.result), sizeof kept);
-    const uint64_t less = run_chain(&w, false, 0);
+    const uint64_t less = run_chain(&w, false, false, 0);
     double *got = gradients_of(&w, &count);
     REQUIRE(less < all);
     REQUIRE(memcmp(kept, tensor_host(w.result), sizeof kept) == 0);
@@ -199,12 +201,12 @@ static void test_same_bits(void)
     struct world w;
     create_world(&w);
     uint64_t count;
-    run_chain(&w, false, 0.3f);
+    run_chain(&w, false, false, 0.3f);
     double *first = gradients_of(&w, &count);
-    run_chain(&w, false, 0.3f);
+    run_chain(&w, false, false, 0.3f);
     double *second = gradients_of(&w, &count);
     ((uint32_t *)tensor_host(w.random))[2]++;
-    run_chain(&w, false, 0.3f);
+    run_chain(&w, false, false, 0.3f);
     double *third = gradients_of(&w, &count);
     REQUIRE(memcmp(first, second, count * sizeof *first) == 0);
     REQUIRE(memcmp(first, third, count * sizeof *first) != 0);
@@ -214,12 +216,109 @@ static void test_same_bits(void)
     destroy_world(&w);
 }
 
+/* Computed again or kept: the same bits, and less memory. */
+static void test_recompute(void)
+{
+    struct world w;
+    create_world(&w);
+    uint64_t count;
+    const float rates[] = {0, 0.3f};
+    for (int i = 0; i < 2; i++) {
+        float kept[ROWS * COLUMNS];
+        const uint64_t all = run_chain(&w, false, false, rates[i]);
+        double *want = gradients_of(&w, &count);
+        memcpy(kept, tensor_host(w.result), sizeof kept);
+        const uint64_t less = run_chain(&w, false, true, rates[i]);
+        double *got = gradients_of(&w, &count);
+        REQUIRE(less < all);
+        REQUIRE(memcmp(kept, tensor_host(w.result), sizeof kept) == 0);
+        REQUIRE(memcmp(got, want, count * sizeof *got) == 0);
+        run_chain(&w, true, true, rates[i]); /* kept tensors are not computed again, but may be */
+        double *both = gradients_of(&w, &count);
+        REQUIRE(memcmp(both, want, count * sizeof *both) == 0);
+        free(both);
+        free(got);
+        free(want);
+    }
+    destroy_world(&w);
+}
+
+/* What leaves a segment by more than one door, also through its middle, and what the segments
+ * before it made. Returns the gradients. */
+static double *run_doors(struct world *w, bool recompute, double *flops)
+{
+    struct tensor_graph *g = create_graph(w, recompute);
+    uint64_t count;
+    tensor_graph_segment_begin(g);
+    struct tensor *a = tensor_linear(g, w->x, w->weight[0], w->bias, true);
+    struct tensor *b = tensor_linear(g, a, w->weight[1], NULL, true);
+    b = tensor_residual(g, w->x, b, 0.2f);
+    tensor_graph_segment_end(g);
+    struct tensor *between = tensor_add(g, a, b);
+    tensor_graph_segment_begin(g);
+    struct tensor *c = tensor_layer_norm(g, between, w->gain, w->bias, 1e-5f);
+    c = tensor_linear(g, tensor_add(g, c, a), w->weight[2], w->bias, true);
+    struct tensor *flat = tensor_reshape(g, c, 2, (uint32_t[]){2 * ROWS, COLUMNS / 2});
+    c = tensor_reshape(g, tensor_add(g, flat, flat), 2, (uint32_t[]){ROWS, COLUMNS});
+    tensor_graph_segment_end(g);
+    struct tensor *end = tensor_add(g, tensor_add(g, c, b),
+                                    tensor_linear(g, c, w->weight[3], NULL, false));
+    tensor_graph_backward(g, tensor_sum(g, loss_of(g, w, end, 0), w->one));
+    finish_and_run(g, w, true);
+    *flops = tensor_graph_flops(g);
+    tensor_graph_destroy(&g);
+    return gradients_of(w, &count);
+}
+
+static void test_doors(void)
+{
+    struct world w;
+    create_world(&w);
+    double flops[2], *result[2];
+    uint64_t count = 0;
+    for (int i = 0; i < 2; i++)
+        result[i] = run_doors(&w, i, &flops[i]);
+    for (int i = 0; i < 6; i++)
+        count += w.gradient[i]->count;
+    REQUIRE(memcmp(result[0], result[1], count * sizeof **result) == 0);
+    REQUIRE(near(result[0], result[0], count, 0));
+    REQUIRE(flops[1] > flops[0]);
+    /* Neither a nor b is computed again, as others keep them; the product behind a is, as its ReLU
+     * is asked for, and that of the second segment is: two of the four of the forward pass. */
+    REQUIRE(flops[1] - flops[0] == 2 * 2.0 * ROWS * COLUMNS * COLUMNS);
+    free(result[0]);
+    free(result[1]);
+    destroy_world(&w);
+}
+
+/* Passes that nobody needs are left out; those that write what outlives the graph are not. */
+static void test_unread(void)
+{
+    struct world w;
+    create_world(&w);
+    struct tensor_graph *g = create_graph(&w, false);
+    struct tensor *unread = tensor_linear(g, w.x, w.weight[0], NULL, false);
+    tensor_linear(g, unread, w.weight[1], NULL, false);
+    struct tensor *kept = tensor_linear(g, w.x, w.weight[2], NULL, false);
+    tensor_graph_keep(g, kept);
+    tensor_copy(g, w.result, tensor_linear(g, w.x, w.weight[3], NULL, false));
+    const double one = 2.0 * ROWS * COLUMNS * COLUMNS;
+    REQUIRE(tensor_graph_flops(g) == 4 * one);
+    REQUIRE(tensor_graph_memory(g) > 0 && tensor_graph_flops(g) == 2 * one);
+    finish_and_run(g, &w, false);
+    float value;
+    REQUIRE(tensor_read(kept, 0, &value, sizeof value) == 0 && value != 0);
+    REQUIRE(((float *)tensor_host(w.result))[0] != 0);
+    tensor_graph_destroy(&g);
+    destroy_world(&w);
+}
+
 /* One graph run again gives the same result, and adds the same gradient once more. */
 static void test_run_again(void)
 {
     struct world w;
     create_world(&w);
-    struct tensor_graph *g = create_graph(&w);
+    struct tensor_graph *g = create_graph(&w, false);
     struct tensor *hidden = tensor_linear(g, w.x, w.weight[0], w.bias, true);
     struct tensor *y = tensor_residual(g, w.x, hidden, 0.4f);
     tensor_copy(g, w.result, y);
@@ -245,7 +344,7 @@ static void test_run_again(void)
  * ReLU, a second sum and itself. `parts`: bit i: the loss counts way i. */
 static void run_ways(struct world *w, unsigned parts, bool clear)
 {
-    struct tensor_graph *g = create_graph(w);
+    struct tensor_graph *g = create_graph(w, false);
     struct tensor *a = tensor_linear(g, w->x, w->weight[0], w->bias, true);
     struct tensor *b = tensor_linear(g, w->x, w->weight[1], NULL, false);
     struct tensor *sum = tensor_add(g, a, b);
@@ -290,7 +389,7 @@ static void test_diamond(void)
     uint64_t count;
     double *result[2];
     for (int joined = 0; joined < 2; joined++) {
-        struct tensor_graph *g = create_graph(&w);
+        struct tensor_graph *g = create_graph(&w, false);
         struct tensor *x = tensor_linear(g, w.x, w.weight[0], NULL, false);
         struct tensor *both = tensor_add(g, w.weight[1], w.weight[2]);
         struct tensor *y =
@@ -312,7 +411,7 @@ static void test_errors(void)
 {
     struct world w;
     create_world(&w);
-    struct tensor_graph *g = create_graph(&w);
+    struct tensor_graph *g = create_graph(&w, false);
     tensor_graph_push(g, "outer");
     tensor_graph_push(g, "inner");
     struct tensor *y = tensor_linear(g, w.x, w.readout[0], NULL, false);
@@ -327,14 +426,27 @@ static void test_errors(void)
     REQUIRE(tensor_graph_run(g) == -EINVAL);
     tensor_graph_destroy(&g);
 
-    g = create_graph(&w);
+    g = create_graph(&w, false);
     tensor_graph_backward(g, tensor_sum(g, w.x, w.one)); /* depends on no parameter */
     REQUIRE(tensor_graph_finish(g) == -EINVAL);
     tensor_graph_destroy(&g);
 
-    g = create_graph(&w);
+    g = create_graph(&w, false);
     tensor_residual(g, w.x, w.x, 1.5f);
     REQUIRE(tensor_graph_finish(g) == -EINVAL && strstr(tensor_error(), "1.5"));
+    tensor_graph_destroy(&g);
+
+    g = create_graph(&w, true);
+    tensor_graph_segment_begin(g);
+    tensor_fill(g, w.result, 1); /* doing that again may change what was there before */
+    tensor_graph_segment_end(g);
+    REQUIRE(tensor_graph_finish(g) == -EINVAL && strstr(tensor_error(), "fill"));
+    tensor_graph_destroy(&g);
+
+    g = create_graph(&w, true);
+    tensor_graph_segment_begin(g);
+    tensor_graph_segment_begin(g);
+    REQUIRE(tensor_graph_finish(g) == -EINVAL && strstr(tensor_error(), "nest"));
     tensor_graph_destroy(&g);
     destroy_world(&w);
 }
@@ -344,6 +456,9 @@ int main(void)
     test_random();
     test_reuse();
     test_same_bits();
+    test_recompute();
+    test_doors();
+    test_unread();
     test_run_again();
     test_shared_gradients();
     test_diamond();
