@@ -52,6 +52,7 @@ struct tensor_backend {
     int (*program_create)(struct tensor_device *device, const char *name,
                           const struct tensor_step *steps, uint32_t count, bool timing,
                           struct tensor_program **program);
+    /* Waits for its runs, as block_destroy does for all. */
     void (*program_destroy)(struct tensor_device *device, struct tensor_program *program);
     /* Starts one run; runs execute in order. May wait for the previous run of the same program. */
     int (*program_run)(struct tensor_device *device, struct tensor_program *program);

@@ -26,7 +26,6 @@ void tensor_graph_destroy(struct tensor_graph **graph)
     struct tensor_graph *g = *graph;
     if (!g)
         return;
-    g->device->backend->wait(g->device);
     if (g->program)
         g->device->backend->program_destroy(g->device, g->program);
     for (uint32_t i = 0; i < g->block_count; i++)

@@ -81,8 +81,10 @@ struct vulkan_device {
     VkSemaphore timeline;
     uint64_t submitted, completed; /* values of the timeline */
     double timeout;                /* seconds without progress */
+    double settle_seconds;         /* the same, before objects are destroyed */
     double busy_since;             /* since when something is under way */
     bool lost;
+    bool stuck;                    /* stood still even so long: not waited for again */
     struct vulkan_submission pending[VULKAN_PENDING_MAX]; /* by value modulo the size */
 
     /* memory.c */
@@ -161,8 +163,8 @@ int tensor_vulkan_submit(struct vulkan_device *d, VkCommandBuffer commands,
                          const struct vulkan_submission *submission);
 /* Waits until the timeline has the value. */
 int tensor_vulkan_wait_for(struct vulkan_device *d, uint64_t value);
-/* Before objects are destroyed that submissions use: waits longer than usual. False: the device
- * still works, so leave them as they are. */
+/* Before objects are destroyed that submissions use: waits longer than usual, once. False: the
+ * device still works, so leave them as they are. */
 bool tensor_vulkan_settle(struct vulkan_device *d);
 int tensor_vulkan_wait(struct tensor_device *device);
 /* What was written before is seen after, by kernels and copies, and by the host if `host`. */

@@ -106,10 +106,12 @@ static int compile(struct vulkan_device *d, const struct vulkan_spirv *spirv,
     const VkResult result =
         d->vk.vkCreateComputePipelines(d->device, d->cache, 1, &info, NULL, &p->pipeline);
     d->vk.vkDestroyShaderModule(d->device, info.stage.module, NULL);
-    if (result != VK_SUCCESS)
-        return tensor_fail(EIO, "vulkan: %s did not compile the kernel %s: %s", d->base.info.name,
-                           spirv->name, tensor_vulkan_result(result));
-    return 0;
+    if (result == VK_SUCCESS)
+        return 0;
+    const bool memory =
+        result == VK_ERROR_OUT_OF_HOST_MEMORY || result == VK_ERROR_OUT_OF_DEVICE_MEMORY;
+    return tensor_fail(memory ? ENOMEM : EIO, "vulkan: %s did not compile the kernel %s: %s",
+                       d->base.info.name, spirv->name, tensor_vulkan_result(result));
 }
 
 static int grow(struct vulkan_device *d)

@@ -23,6 +23,7 @@ int tensor_vulkan_queue_init(struct vulkan_device *d)
     d->timeout = d->base.params.timeout;
     if (d->timeout <= 0)
         d->timeout = TIMEOUT_SECONDS * (d->base.info.software ? SOFTWARE_FACTOR : 1);
+    d->settle_seconds = d->timeout > TIMEOUT_SECONDS ? d->timeout : TIMEOUT_SECONDS;
 
     const VkSemaphoreTypeCreateInfo type = {
         .sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
@@ -174,8 +175,9 @@ int tensor_vulkan_wait_for(struct vulkan_device *d, uint64_t value)
 
 bool tensor_vulkan_settle(struct vulkan_device *d)
 {
-    const double limit = d->timeout > TIMEOUT_SECONDS ? d->timeout : TIMEOUT_SECONDS;
-    return d->lost || wait_while_moving(d, d->submitted, limit) != VK_TIMEOUT;
+    const double limit = d->stuck ? 0 : d->settle_seconds;
+    d->stuck = !d->lost && wait_while_moving(d, d->submitted, limit) == VK_TIMEOUT;
+    return !d->stuck;
 }
 
 int tensor_vulkan_wait(struct tensor_device *device)
