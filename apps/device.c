@@ -1,10 +1,14 @@
 #include "apps/device.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#define XXH_STATIC_LINKING_ONLY /* lets the hash state live on the stack */
+#include <xxhash.h>
 
 #include "apps/common.h"
 
@@ -112,4 +116,30 @@ int app_device_open(const struct app_device_options *o, struct tensor_device **d
 const char *app_precision(const struct app_device_options *o)
 {
     return precision_of(o) == TENSOR_PRECISION_BF16 ? "bf16" : "fp32";
+}
+
+const char *app_build(void)
+{
+    static char build[64];
+    unsigned char piece[65536];
+    XXH64_state_t hash;
+    uint64_t size = 0;
+    ssize_t n;
+    int fd;
+
+    if (*build)
+        return build;
+    fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    XXH64_reset(&hash, 0);
+    while (fd >= 0 && (n = read(fd, piece, sizeof piece)) > 0) {
+        XXH64_update(&hash, piece, (size_t)n);
+        size += (uint64_t)n;
+    }
+    if (fd >= 0)
+        close(fd);
+    if (size)
+        snprintf(build, sizeof build, "%s %016" PRIx64, MEGABYTE_VERSION, XXH64_digest(&hash));
+    else
+        snprintf(build, sizeof build, "%s", MEGABYTE_VERSION);
+    return build;
 }

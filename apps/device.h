@@ -47,6 +47,10 @@ int app_device_option(struct app_device_options *options, int key, const char *a
  * ends *device with tensor_device_close(). */
 int app_device_open(const struct app_device_options *options, struct tensor_device **device);
 
+/* Which build of the program this is: its version, and a digest of the file that runs where that
+ * can be read. */
+const char *app_build(void);
+
 /* What --precision amounts to: "fp32" or "bf16". */
 const char *app_precision(const struct app_device_options *options);
 

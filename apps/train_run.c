@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "apps/train.h"
+#include "apps/train_state.h"
 #include "megabyte/error.h"
 
 static void note(void *user, const char *line)
@@ -20,20 +21,15 @@ static const struct megabyte_run_log log_notes = {.line = note};
 
 /* ---- state.json ---- */
 
-static json_t *hex(uint64_t number)
-{
-    char text[17];
-
-    snprintf(text, sizeof text, "%016" PRIx64, number);
-    return json_string(text);
-}
-
 static json_t *patterns(const char *const *list, size_t n)
 {
     json_t *array = json_array();
 
     for (size_t i = 0; i < n; i++)
-        json_array_append_new(array, json_stringn_nocheck(list[i], strlen(list[i])));
+        if (json_array_append_new(array, train_state_string(list[i]))) {
+            json_decref(array);
+            return NULL;
+        }
     return array;
 }
 
@@ -42,12 +38,15 @@ static json_t *weights(const struct pipeline_mix *mix)
     json_t *array = json_array();
 
     for (uint32_t i = 0; mix->mixed && i < mix->n; i++)
-        json_array_append_new(array, json_real(mix->lanes[i].weight));
+        if (json_array_append_new(array, json_real(mix->lanes[i].weight))) {
+            json_decref(array);
+            return NULL;
+        }
     return array;
 }
 
 /* Which bytes the run trains on, and in which order: what must be the same to resume. The keys are
- * the options' names. */
+ * the options' names. NULL: no memory. */
 static json_t *describe_choice(const struct train *t)
 {
     const struct pipeline_choice *c = &t->options->data.choice;
@@ -64,7 +63,10 @@ static json_t *describe_choice(const struct train *t)
         (json_int_t)t->options->data.shuffle_bytes, "seq_len",
         (json_int_t)t->model->config.seq_len, "weights", weights(t->mix));
 
-    json_object_update(object, more);
+    if (json_object_update(object, more)) {
+        json_decref(object);
+        object = NULL;
+    }
     json_decref(more);
     return object;
 }
@@ -100,179 +102,103 @@ static bool choice_differs(const struct train *t, json_t *choice, json_t *saved)
     return false;
 }
 
-static json_t *describe_sources(const struct train *t)
+/* What the bits of a step depend on, beside the state of the run: another value of one of these may
+ * give other bits. Matrix products on the processor may be cut by the number of threads. */
+static json_t *describe_machine(const struct train *t)
 {
-    json_t *array = json_array();
+    const struct tensor_device_info *info = tensor_device_info(t->device);
+    const struct megabyte_config *c = &t->model->config;
+    char device[300];
 
-    for (size_t i = 0; i < t->sources->n; i++) {
-        const struct pipeline_identity *id = &t->identities[i];
-        const char *path = t->sources->list[i].path;
-        json_array_append_new(array, json_pack("{s:o, s:I, s:o, s:o}", "path",
-                                               json_stringn_nocheck(path, strlen(path)), "size",
-                                               (json_int_t)id->size, "head", hex(id->head), "tail",
-                                               hex(id->tail)));
-    }
-    return array;
+    snprintf(device, sizeof device, "%s: %s", info->kind, info->name);
+    return json_pack("{s:o, s:o, s:I, s:s, s:I}", "device", train_state_string(device), "driver",
+                     train_state_string(info->driver), "threads", (json_int_t)info->threads,
+                     "build", app_build(), "micro_batch",
+                     (json_int_t)(c->micro_batch ? c->micro_batch : c->batch));
 }
 
-/* The numbers of a lane's cursor by name: one table for writing and reading. */
-static const struct {
-    const char *name;
-    size_t offset; /* of a uint64_t in struct pipeline_lane_cursor */
-} cursor_numbers[] = {
-    {"epoch", offsetof(struct pipeline_lane_cursor, epoch)},
-    {"block", offsetof(struct pipeline_lane_cursor, block)},
-    {"window", offsetof(struct pipeline_lane_cursor, window)},
-    {"given", offsetof(struct pipeline_lane_cursor, given)},
-    {"source", offsetof(struct pipeline_lane_cursor, at.source)},
-    {"member", offsetof(struct pipeline_lane_cursor, at.member)},
-    {"inner", offsetof(struct pipeline_lane_cursor, at.inner)},
-    {"offset", offsetof(struct pipeline_lane_cursor, at.offset)},
-    {"header", offsetof(struct pipeline_lane_cursor, at.hint.header)},
-    {"frame_in", offsetof(struct pipeline_lane_cursor, at.hint.in)},
-    {"frame_out", offsetof(struct pipeline_lane_cursor, at.hint.out)},
-    {"check", offsetof(struct pipeline_lane_cursor, at.check)},
-    {"check_bytes", offsetof(struct pipeline_lane_cursor, at.check_bytes)},
-};
-#define CURSOR_NUMBERS (sizeof cursor_numbers / sizeof *cursor_numbers)
-
-static json_t *describe_cursor(const struct pipeline_cursor *c)
+/* Where the run stands, ended with train_state_finish(); the sources are t's. */
+static struct train_state state_of(const struct train *t)
 {
-    json_t *lanes = json_array();
+    struct train_state s = {
+        .step = t->step, .bytes = t->bytes, .steps = t->steps, .seed = t->seed,
+        .bits_per_byte = t->bits_per_byte, .line_nats = t->line_nats, .line_bytes = t->line_bytes,
+        .cursor = t->cursor, .choice = describe_choice(t), .made_on = describe_machine(t)};
 
-    for (uint32_t lane = 0; lane < c->n; lane++) {
-        json_t *object = json_object();
-        for (size_t i = 0; i < CURSOR_NUMBERS; i++) {
-            const void *number = (const char *)&c->lanes[lane] + cursor_numbers[i].offset;
-            json_object_set_new(object, cursor_numbers[i].name,
-                                json_integer((json_int_t)*(const uint64_t *)number));
-        }
-        json_array_append_new(lanes, object);
-    }
-    return json_pack("{s:I, s:o}", "epoch", (json_int_t)c->epoch, "lanes", lanes);
+    snprintf(s.precision, sizeof s.precision, "%s", app_precision(&t->options->device));
+    return s;
 }
 
 static char *state_text(const struct train *t)
 {
-    char seed[24];
-    json_t *state;
+    struct train_state s = state_of(t);
     char *text;
 
-    snprintf(seed, sizeof seed, "%" PRIu64, t->seed);
-    state = json_pack("{s:I, s:I, s:I, s:s, s:s, s:f, s:f, s:I, s:{s:o, s:o, s:o}}", "step",
-                      (json_int_t)t->step, "bytes", (json_int_t)t->bytes, "steps",
-                      (json_int_t)t->steps, "seed", seed, "precision",
-                      app_precision(&t->options->device), "bits_per_byte", t->bits_per_byte,
-                      "line_nats", t->line_nats, "line_bytes", (json_int_t)t->line_bytes, "data",
-                      "cursor", describe_cursor(&t->cursor), "choice", describe_choice(t),
-                      "sources", describe_sources(t));
-    text = state ? json_dumps(state, JSON_INDENT(4)) : NULL;
-    json_decref(state);
+    s.sources = t->identities;
+    s.n_sources = t->sources->n;
+    text = train_state_text(&s, t->sources);
+    s.sources = NULL;
+    train_state_finish(&s);
     return text;
 }
 
-static int read_cursor(json_t *object, struct pipeline_cursor *c)
-{
-    json_t *epoch = json_object_get(object, "epoch"), *lanes = json_object_get(object, "lanes");
-    struct pipeline_cursor read = {0};
-
-    if (!json_is_integer(epoch) || json_integer_value(epoch) < 0 || !json_is_array(lanes) ||
-        json_array_size(lanes) > PIPELINE_MAX_LANES)
-        return -1;
-    read.epoch = (uint64_t)json_integer_value(epoch);
-    read.n = (uint32_t)json_array_size(lanes);
-    for (uint32_t lane = 0; lane < read.n; lane++) {
-        for (size_t i = 0; i < CURSOR_NUMBERS; i++) {
-            json_t *value = json_object_get(json_array_get(lanes, lane), cursor_numbers[i].name);
-            void *number = (char *)&read.lanes[lane] + cursor_numbers[i].offset;
-            if (!json_is_integer(value) || json_integer_value(value) < 0)
-                return -1;
-            *(uint64_t *)number = (uint64_t)json_integer_value(value);
-        }
-    }
-    *c = read;
-    return 0;
-}
-
 /* The data must be what the cursor belongs to. */
-static int check_sources(const struct train *t, json_t *array)
+static int check_data(const struct train *t, const struct train_state *saved,
+                      const struct train_state *now)
 {
-    const size_t n = json_array_size(array);
-    struct pipeline_identity *saved = calloc(n + 1, sizeof *saved);
-    int status = saved ? 0 : -ENOMEM;
+    const int status = pipeline_sources_check(t->sources, saved->sources, saved->n_sources);
 
-    for (size_t i = 0; i < n && status == 0; i++) {
-        json_int_t size;
-        const char *head, *tail;
-        if (json_unpack(json_array_get(array, i), "{s:I, s:s, s:s}", "size", &size, "head", &head,
-                        "tail", &tail))
-            status = -EBADMSG;
-        else
-            saved[i] = (struct pipeline_identity){(uint64_t)size, strtoull(head, NULL, 16),
-                                                  strtoull(tail, NULL, 16)};
-    }
-    if (status == 0)
-        status = pipeline_sources_check(t->sources, saved, n);
-    free(saved);
     if (status == -ESTALE)
         return app_fail(APP_FAILED, "%s; the run in %s cannot go on with it: give the data it was "
                         "trained on, or another --out", pipeline_error(), t->options->out);
-    if (status == -EBADMSG)
-        return app_fail(APP_FAILED, "%s: the state of the checkpoint lacks its data",
-                        t->options->out);
-    return status < 0 ? app_fail(APP_FAILED, "%s", pipeline_error()) : APP_DONE;
+    if (status < 0)
+        return app_fail(APP_FAILED, "%s", pipeline_error());
+    return choice_differs(t, now->choice, saved->choice) ? APP_FAILED : APP_DONE;
 }
 
-static int resume_data(struct train *t, json_t *data)
+static int take_state(struct train *t, const struct train_state *saved)
 {
-    json_t *choice;
-    int status = check_sources(t, json_object_get(data, "sources"));
+    const struct train_options *o = t->options;
+    struct train_state now = state_of(t);
+    char changes[700];
+    int status;
 
+    if (o->seed_given && o->seed != saved->seed)
+        status = app_fail(APP_FAILED, "the run in %s has seed %" PRIu64 ", not %" PRIu64
+                          "; give the same, or another --out", o->out, saved->seed, o->seed);
+    else
+        status = check_data(t, saved, &now);
+    train_state_changes(saved, &now, changes, sizeof changes);
+    train_state_finish(&now);
     if (status != APP_DONE)
         return status;
-    choice = describe_choice(t);
-    if (choice_differs(t, choice, json_object_get(data, "choice")))
-        status = APP_FAILED;
-    json_decref(choice);
-    if (status != APP_DONE)
-        return status;
-    if (read_cursor(json_object_get(data, "cursor"), &t->cursor) < 0)
-        return app_fail(APP_FAILED, "%s: the state of the checkpoint lacks its cursor",
-                        t->options->out);
+    if (*changes)
+        app_note("%s: %s: the bits may differ from those of a run that went on as it was", o->out,
+                 changes);
+    t->saved = t->step = saved->step;
+    t->bytes = saved->bytes;
+    t->steps = saved->steps;
+    t->seed = saved->seed;
+    t->bits_per_byte = saved->bits_per_byte;
+    t->line_nats = saved->line_nats;
+    t->line_bytes = saved->line_bytes;
+    t->cursor = saved->cursor;
     return APP_DONE;
 }
 
 static int resume_state(struct train *t, const char *text)
 {
-    const struct train_options *o = t->options;
-    json_t *state = json_loads(text, 0, NULL), *data = NULL;
-    json_int_t step, bytes, steps;
-    const char *seed;
-    int status;
+    struct train_state saved;
+    const char *wrong;
+    int status = train_state_parse(text, &saved, &wrong);
 
-    if (!state || json_unpack(state, "{s:I, s:I, s:I, s:s, s:o}", "step", &step, "bytes", &bytes,
-                              "steps", &steps, "seed", &seed, "data", &data)) {
-        json_decref(state);
-        return app_fail(APP_FAILED, "%s: the checkpoint was not made by mb-train", o->out);
-    }
-    t->step = (uint64_t)step;
-    t->saved = t->step;
-    t->bytes = (uint64_t)bytes;
-    t->steps = (uint64_t)steps;
-    t->seed = strtoull(seed, NULL, 10);
-    t->bits_per_byte = json_number_value(json_object_get(state, "bits_per_byte"));
-    t->line_nats = json_number_value(json_object_get(state, "line_nats"));
-    t->line_bytes = (uint64_t)json_integer_value(json_object_get(state, "line_bytes"));
-    const char *precision = json_string_value(json_object_get(state, "precision"));
-    if (precision && strcmp(precision, app_precision(&o->device)))
-        app_note("%s: trained in %s up to step %" PRIu64 ", in %s from here on", o->out, precision,
-                 t->step, app_precision(&o->device));
-    if (o->seed_given && o->seed != t->seed)
-        status = app_fail(APP_FAILED, "the run in %s has seed %" PRIu64 ", not %" PRIu64
-                          "; give the same, or another --out", o->out, t->seed, o->seed);
-    else
-        status = resume_data(t, data);
-    json_decref(state);
+    if (status == -EBADMSG)
+        return app_fail(APP_FAILED, "%s: the checkpoint was not made by this mb-train: its state "
+                        "lacks %s", t->options->out, wrong);
+    if (status < 0)
+        return app_fail(APP_FAILED, "out of memory");
+    status = take_state(t, &saved);
+    train_state_finish(&saved);
     return status;
 }
 
