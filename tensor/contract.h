@@ -135,6 +135,10 @@ void tensor_graph_give(struct tensor_graph *g, struct tensor *t, struct tensor *
 void tensor_record_sum_rows(struct tensor_graph *g, struct tensor *x, uint32_t rows,
                             uint32_t columns, uint32_t stride, struct tensor *to,
                             uint32_t accumulate);
+/* tensor_attention_cached() of one new row a sequence. */
+struct tensor *tensor_record_attention_step(struct tensor_graph *g, struct tensor *qkv,
+                                            struct tensor *cache, struct tensor *place,
+                                            uint32_t heads);
 /* y = x + z elementwise; y may be x. */
 void tensor_record_add(struct tensor_graph *g, struct tensor *x, struct tensor *z,
                        struct tensor *y);

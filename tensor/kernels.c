@@ -11,12 +11,16 @@
     K(attention_grad_dot) \
     K(attention_grad_key) \
     K(attention_grad_query) \
+    K(attention_step) \
     K(copy) \
     K(cross_entropy) \
     K(cross_entropy_grad) \
     K(embedding) \
     K(embedding_grad) \
+    K(embedding_next) \
+    K(embedding_patches) \
     K(fill) \
+    K(gemv) \
     K(layer_norm) \
     K(layer_norm_grad) \
     K(layer_norm_grad_gain) \
@@ -24,6 +28,7 @@
     K(relu_grad) \
     K(residual) \
     K(residual_grad) \
+    K(sample) \
     K(shift) \
     K(shift_grad) \
     K(slice) \

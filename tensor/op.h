@@ -85,6 +85,62 @@ struct tensor *tensor_attention(struct tensor_graph *g, struct tensor *qkv, uint
 struct tensor *tensor_attention_cached(struct tensor_graph *g, struct tensor *qkv,
                                        struct tensor *cache, struct tensor *place, uint32_t heads);
 
+/* ---- generation: these have no gradient ---- */
+
+/* The linear layer of a few rows in one pass that reads the weight once, with what lies around it:
+ *     y = relu(x' · weightᵀ + bias) + residual,  x' = tensor_layer_norm(x) if there is a gain
+ * A row's result hangs on nothing but that row: to the last bit it is the same among any others. */
+struct tensor_gemv {
+    struct tensor *gain, *shift; /* (I) of the normalisation; both or none */
+    float epsilon;               /* of the normalisation */
+    struct tensor *weight;       /* (O, I) */
+    struct tensor *bias;         /* (O), or NULL */
+    bool relu;
+    struct tensor *residual;     /* (R, O), or NULL */
+};
+/* x (R, I) → (R, O) */
+struct tensor *tensor_gemv(struct tensor_graph *g, struct tensor *x,
+                           const struct tensor_gemv *layer);
+
+/* What a model over patches of P bytes gets for S patches of each of N sequences, of which place
+ * (N, 2) U32, read at run time, says which they are: of patch k = place[n, 1] + s, symbols hold the
+ * patch before,
+ *     y[(n·S + s)·P + j] = table[symbols[(n·S + s)·P + j]] + position[(k - 1)·P + j],
+ * and pad[j] for k = 0. symbols (N·S·P) U32, below 256; table (256, C); position (K·P, C), where
+ * k > K counts as K; pad (P, C) → (N·S·P, C) */
+struct tensor *tensor_embedding_patches(struct tensor_graph *g, struct tensor *symbols,
+                                        struct tensor *table, struct tensor *position,
+                                        struct tensor *pad, struct tensor *place);
+
+/* What a model within a patch gets at its position p, having seen the symbol before it:
+ *     y[n] = x[n·P + p] + table[symbols[n, p - 1]],  for p = 0 x[n·P] + table[0]
+ * x (N·P, C), symbols (N, P) U32, below 256; table (256, C), for p = 0 (1, C) → (N, C) */
+struct tensor *tensor_embedding_next(struct tensor_graph *g, struct tensor *x,
+                                     struct tensor *symbols, struct tensor *table, uint32_t p);
+
+/* What tensor_sample reads of each sequence at run time: (N, TENSOR_SAMPLE_SETTINGS) U32, in this
+ * order. Draw d of stream s under a seed is the same number on every device. */
+enum tensor_sample_setting {
+    TENSOR_SAMPLE_GIVEN,       /* symbols before this column are given: they are kept */
+    TENSOR_SAMPLE_TEMPERATURE, /* bits of a float: logits are divided by it; 0: the likeliest */
+    TENSOR_SAMPLE_TOP_K,       /* among the k likeliest only; 0: among all */
+    TENSOR_SAMPLE_TOP_P,       /* bits of a float: … among the likeliest that reach p; 1: all */
+    TENSOR_SAMPLE_SEED_LOW,
+    TENSOR_SAMPLE_SEED_HIGH,
+    TENSOR_SAMPLE_STREAM,
+    TENSOR_SAMPLE_DRAW_LOW,    /* draw of column 0; column p uses p more, modulo 2^64 */
+    TENSOR_SAMPLE_DRAW_HIGH,
+    TENSOR_SAMPLE_SETTINGS
+};
+#define TENSOR_SAMPLE_NONE 256 /* in place of a symbol: a logit was not finite */
+
+/* symbols[n, column] = a symbol drawn from softmax(logits[n] / temperature) after top-k and then
+ * top-p; ties go to the smaller symbol. logits (N, 256), symbols (N, P) U32, in place. */
+void tensor_sample(struct tensor_graph *g, struct tensor *logits, struct tensor *settings,
+                   struct tensor *symbols, uint32_t column);
+
+/* ---- loss and optimizer ---- */
+
 /* Loss of each row in nats: log(sum_v exp(logits[r, v])) - logits[r, target[r]].
  * logits (R, V = 256), target (R) U8, lengths (N) U32 → (R). Rows are N sequences of R/N; row i of
  * sequence n counts when i < lengths[n]; the others give loss 0 and gradient 0.

@@ -201,6 +201,8 @@ struct tensor *tensor_attention_cached(struct tensor_graph *g, struct tensor *qk
                       tensor_rows(qkv) % sequences == 0 && fresh <= cache->shape[1],
                       "attention_cached", "qkv (N·n, 3·C), cache (M, L, 2·C)", qkv, cache))
         return qkv;
+    if (fresh == 1)
+        return tensor_record_attention_step(g, qkv, cache, place, heads);
     const struct attention_append_params a = {
         .sequences = sequences, .fresh = fresh, .capacity = cache->shape[1], .columns = columns};
     tensor_graph_pass(g, &append, &a, (struct tensor *[]){qkv, place, cache}, 0);

@@ -14,6 +14,7 @@
 #include "tensor/op/sum.h"
 #include "tensor/op/sum_rows.h"
 #include "tensor/op/unfold.h"
+#include "tests/tensor/generation.h"
 #include "tests/tensor/reference.h"
 #include <stdarg.h>
 #include <string.h>
@@ -663,6 +664,11 @@ const struct check_kernel check_kernels[] = {
     {"fill", reference_fill, build_fill, 0},
     {"copy", reference_copy, build_copy, 0},
     {"adamw", reference_adamw, build_adamw, 2e-6},
+    {"gemv", reference_gemv, check_gemv, 5e-6},
+    {"attention_step", reference_attention_step, check_attention_step, 1e-5},
+    {"embedding_patches", reference_embedding_patches, check_embedding_patches, 1e-7},
+    {"embedding_next", reference_embedding_next, check_embedding_next, 1e-7},
+    {"sample", reference_sample, check_sample, 0},
     {"take_row", reference_take_row, build_take_row, 0},
     {"append_row", reference_append_row, build_append_row, 0},
     {"unfold", reference_unfold, build_unfold, 0},

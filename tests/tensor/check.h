@@ -3,6 +3,7 @@
  *     check_op.c   the runner            cases.c   every kernel in the sizes that are worth a try
  *     run.c        runs one case         ops.c     every operation, likewise
  *     check.c      data, comparison      reference.c   what each kernel should compute, in double
+ *     generation.c kernels and operations of generation
  *     graph.c      tests of the planner, the recorder and random.h, on their own
  */
 #ifndef TESTS_TENSOR_CHECK_H
@@ -19,6 +20,7 @@ struct check_arg {
     enum tensor_type type;
     uint64_t count;     /* elements; 0: not given */
     bool output;        /* written; all else must keep its bits */
+    bool scratch;       /* may be written; what it holds afterwards does not matter */
     bool input;         /* has values beforehand: drawn evenly from [low, high], or `values` */
     double low, high;
     const void *values; /* (count), or NULL */

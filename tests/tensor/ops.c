@@ -11,6 +11,7 @@
 #include "tensor/op/slice.h"
 #include "tensor/op/sum.h"
 #include "tensor/op/unfold.h"
+#include "tests/tensor/generation.h"
 #include "tests/tensor/reference.h"
 #include <math.h>
 #include <stdarg.h>
@@ -698,6 +699,12 @@ const struct check_op check_ops[] = {
     {"tensor_attention", build_attention, record_attention, evaluate_attention, 2e-5},
     {"tensor_attention_cached", build_attention_cached, record_attention_cached,
      evaluate_attention_cached, 1e-5},
+    {"tensor_gemv", check_op_gemv, record_gemv, evaluate_gemv, 1e-5},
+    {"tensor_embedding_patches", check_op_embedding_patches, record_embedding_patches,
+     evaluate_embedding_patches, 1e-6},
+    {"tensor_embedding_next", check_op_embedding_next, record_embedding_next,
+     evaluate_embedding_next, 1e-6},
+    {"tensor_sample", check_op_sample, record_sample, evaluate_sample, 0},
     {"tensor_cross_entropy", build_cross_entropy, record_cross_entropy, evaluate_cross_entropy,
      1e-5},
     {"tensor_sum", build_sum, record_sum, evaluate_sum, 1e-5},

@@ -115,7 +115,7 @@ bool check_run_kernel(struct tensor_device *device, const struct check_kernel *k
     if (!good)
         report("run", k->name, c->label);
     for (uint32_t i = 0; i < c->args; i++) {
-        bool output = c->arg[i].output;
+        bool output = c->arg[i].output || c->arg[i].scratch;
         for (uint32_t j = i + 1; j < c->args; j++)
             output |= c->arg[j].same_as == i + 1 && c->arg[j].output;
         const uint64_t words = words_of(&c->arg[i]);

@@ -1,0 +1,116 @@
+#version 460
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_buffer_reference : require
+#extension GL_EXT_buffer_reference_uvec2 : require
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_arithmetic : require
+#include "tensor/op/attention_step.h"
+#include "tensor/op/four.glsl"
+#include "tensor/op/lanes.glsl"
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 1) const uint HEAD = 64; /* p.head_dim */
+layout(constant_id = 2) const uint WIDE = 0;  /* whether rows begin at multiples of 16 bytes */
+layout(push_constant) uniform push { attention_step_params p; };
+
+const bool wide = WIDE != 0u;
+const uint FOURS = (HEAD + 3u) / 4u, SIZE = gl_WorkGroupSize.x;
+const uint SHARES = SIZE / FOURS; /* into which the keys of a tile part, for their values */
+const uint TILE = 4u * SIZE;
+
+shared float weight[TILE];
+shared vec4 gathered[SIZE];
+shared float partial[SIZE / 4u]; /* one a subgroup, of which there are no more */
+
+/* Row n of qkv is the newest key, the cache has the others. */
+vec4 load_key(uint n, uint h, uint row, uint j, uint last, uint half_, uint c)
+{
+    const uint columns = p.heads * HEAD, at = half_ * columns + h * HEAD + 4u * c;
+    if (j == last)
+        return load_four(p.qkv, n * 3u * columns + columns + at, HEAD - 4u * c, wide);
+    return load_four(p.cache, (row + j) * 2u * columns + at, HEAD - 4u * c, wide);
+}
+
+float workgroup_max(float x, uint lane)
+{
+    x = subgroupMax(x);
+    barrier();
+    if (lane == 0u)
+        partial[gl_SubgroupID] = x;
+    barrier();
+    for (uint s = 0u; s < gl_NumSubgroups; s++)
+        x = max(x, partial[s]);
+    return x;
+}
+
+float workgroup_sum(float x, uint lane)
+{
+    x = subgroupAdd(x);
+    barrier();
+    if (lane == 0u)
+        partial[gl_SubgroupID] = x;
+    barrier();
+    x = 0.0;
+    for (uint s = 0u; s < gl_NumSubgroups; s++)
+        x += partial[s];
+    return x;
+}
+
+/* A workgroup is a head of a sequence. Keys are taken in tiles: an invocation scores keys by
+ * itself, then it adds up four columns of a share of the values. As in attention.comp, sums are
+ * relative to the largest score so far. */
+void main()
+{
+    const uint local = gl_LocalInvocationID.x, lane = lane_index();
+    const uint n = linear_group() / p.heads, h = linear_group() % p.heads;
+    if (n >= p.sequences)
+        return;
+    const uint columns = p.heads * HEAD, row = p.place.at[2u * n] * p.capacity;
+    const uint last = p.place.at[2u * n + 1u], begin_q = n * 3u * columns + h * HEAD;
+    const uint c = local % FOURS, share = local / FOURS;
+
+    float highest = -3.0e38, sum = 0.0;
+    vec4 y = vec4(0.0);
+    for (uint first = 0u; first <= last; first += TILE) {
+        const uint count = min(last + 1u - first, TILE);
+        float score[4], raised = highest;
+        for (uint t = 0u; t < 4u; t++) {
+            const uint j = local + t * SIZE;
+            score[t] = -3.0e38;
+            if (j < count) {
+                float s = 0.0;
+                for (uint d = 0u; d < FOURS; d++)
+                    s += dot(load_four(p.qkv, begin_q + 4u * d, HEAD - 4u * d, wide),
+                             load_key(n, h, row, first + j, last, 0u, d));
+                score[t] = s * p.scale;
+            }
+            raised = max(raised, score[t]);
+        }
+        raised = workgroup_max(raised, lane);
+        float added = 0.0;
+        for (uint t = 0u; t < 4u; t++) {
+            const float w = local + t * SIZE < count ? exp(score[t] - raised) : 0.0;
+            weight[local + t * SIZE] = w;
+            added += w;
+        }
+        const float shrink = exp(highest - raised);
+        sum = sum * shrink + workgroup_sum(added, lane); /* its barriers show the weights, too */
+        y *= shrink;
+        if (share < SHARES)
+            for (uint j = share; j < count; j += SHARES)
+                y += weight[j] * load_key(n, h, row, first + j, last, 1u, c);
+        highest = raised;
+        barrier();
+    }
+
+    gathered[local] = y;
+    barrier();
+    if (share != 0u)
+        return;
+    for (uint s = 1u; s < SHARES; s++)
+        y += gathered[s * FOURS + c];
+    store_four(p.y, n * columns + h * HEAD + 4u * c, HEAD - 4u * c, wide, y / sum);
+    for (uint which = 0u; which < 2u; which++) /* k, then v */
+        store_four(p.cache, (row + last) * 2u * columns + which * columns + h * HEAD + 4u * c,
+                   HEAD - 4u * c, wide, load_key(n, h, row, last, last, which, c));
+}

@@ -1,0 +1,26 @@
+/* attention_step.h - parameters of attention by one new position a sequence (op.h:
+ * tensor_attention_cached) */
+#ifndef TENSOR_OP_ATTENTION_STEP_H
+#define TENSOR_OP_ATTENTION_STEP_H
+
+#include "tensor/op/share.h"
+
+#define ATTENTION_STEP_HEAD_MAX 256
+
+/* Row n is position i = place[2n + 1] of sequence s = place[2n] in the cache. Its k and v columns
+ * are written to cache row s·capacity + i, and
+ *     y_n = sum over j <= i of softmax_j(scale q_n·k_j) v_j
+ * where the k and v of j < i are those of cache row s·capacity + j. */
+struct attention_step_params {
+    f32_ptr qkv;   /* (sequences, 3·heads·head_dim) */
+    u32_ptr place; /* (sequences, 2) */
+    f32_ptr cache; /* (any·capacity, 2·heads·head_dim) */
+    f32_ptr y;     /* (sequences, heads·head_dim) */
+    u32 sequences;
+    u32 capacity;
+    u32 heads;
+    u32 head_dim;
+    f32 scale;
+};
+
+#endif

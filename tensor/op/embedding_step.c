@@ -1,0 +1,120 @@
+/* embedding_step.c - what generation feeds to a model (op.h: tensor_embedding_patches,
+ * tensor_embedding_next). */
+#include "tensor/op/embedding_step.h"
+#include "tensor/contract.h"
+#include <string.h>
+
+#define SYMBOLS 256
+
+static void patches_cpu(const void *params)
+{
+    const struct embedding_patches_params *p = params;
+    const uint32_t *place = u32_at(p->place), *symbols = u32_at(p->symbols);
+    const size_t columns = p->columns;
+    for (uint32_t row = 0; row < p->rows; row++) {
+        const uint32_t j = row % p->patch_size, s = row / p->patch_size % p->each;
+        const uint64_t at = (uint64_t)place[2 * (row / p->patch_size / p->each) + 1] + s;
+        const size_t k = at < p->patches ? at : p->patches;
+        float *y = f32_at(p->y) + row * columns;
+        if (!k) {
+            memcpy(y, f32_at(p->pad) + j * columns, columns * sizeof *y);
+            continue;
+        }
+        const float *byte = f32_at(p->table) + (symbols[row] % SYMBOLS) * columns;
+        const float *position = f32_at(p->position) + ((k - 1) * p->patch_size + j) * columns;
+        for (size_t c = 0; c < columns; c++)
+            y[c] = byte[c] + position[c];
+    }
+}
+
+static void patches_launch(const struct tensor_device_info *info, const void *params,
+                           struct tensor_launch *launch)
+{
+    const struct embedding_patches_params *p = params;
+    tensor_launch_items(launch, (uint64_t)p->rows * p->columns);
+}
+
+static const struct tensor_kernel embedding_patches = {
+    .name = "embedding_patches",
+    .params_size = sizeof(struct embedding_patches_params),
+    .args = 6,
+    .writes = 1u << 5,
+    .cpu = patches_cpu,
+    .launch = patches_launch,
+    .variant = {"embedding_patches"},
+};
+const struct tensor_kernel *const tensor_kernel_embedding_patches = &embedding_patches;
+
+static void next_cpu(const void *params)
+{
+    const struct embedding_next_params *p = params;
+    const size_t columns = p->columns;
+    for (uint32_t n = 0; n < p->sequences; n++) {
+        const size_t at = (size_t)n * p->patch_size + p->p;
+        const size_t symbol = p->p ? u32_at(p->symbols)[at - 1] % SYMBOLS : 0;
+        const float *x = f32_at(p->x) + at * columns, *row = f32_at(p->table) + symbol * columns;
+        float *y = f32_at(p->y) + n * columns;
+        for (size_t c = 0; c < columns; c++)
+            y[c] = x[c] + row[c];
+    }
+}
+
+static void next_launch(const struct tensor_device_info *info, const void *params,
+                        struct tensor_launch *launch)
+{
+    const struct embedding_next_params *p = params;
+    tensor_launch_items(launch, (uint64_t)p->sequences * p->columns);
+}
+
+static const struct tensor_kernel embedding_next = {
+    .name = "embedding_next",
+    .params_size = sizeof(struct embedding_next_params),
+    .args = 4,
+    .writes = 1u << 3,
+    .cpu = next_cpu,
+    .launch = next_launch,
+    .variant = {"embedding_next"},
+};
+const struct tensor_kernel *const tensor_kernel_embedding_next = &embedding_next;
+
+struct tensor *tensor_embedding_patches(struct tensor_graph *g, struct tensor *symbols,
+                                        struct tensor *table, struct tensor *position,
+                                        struct tensor *pad, struct tensor *place)
+{
+    const uint32_t columns = tensor_columns(table), patch = tensor_rows(pad);
+    const uint32_t rows = (uint32_t)symbols->count, sequences = (uint32_t)(place->count / 2);
+    if (!tensor_check(g, symbols->type == TENSOR_U32 && place->type == TENSOR_U32 &&
+                             rows % (sequences * patch) == 0, "embedding_patches",
+                      "symbols (N·S·P) U32, place (N, 2) U32", symbols, place) ||
+        !tensor_check(g, tensor_rows(table) == SYMBOLS && tensor_columns(position) == columns &&
+                             tensor_rows(position) % patch == 0, "embedding_patches",
+                      "table (256, C), position (K·P, C)", table, position) ||
+        !tensor_check(g, tensor_columns(pad) == columns, "embedding_patches",
+                      "table (256, C), pad (P, C)", table, pad))
+        return table;
+    struct tensor *y = tensor_graph_matrix(g, rows, columns);
+    const struct embedding_patches_params p = {
+        .rows = rows, .columns = columns, .each = rows / sequences / patch, .patch_size = patch,
+        .patches = tensor_rows(position) / patch};
+    tensor_graph_pass(g, &embedding_patches, &p,
+                      (struct tensor *[]){symbols, table, position, pad, place, y}, 0);
+    return y;
+}
+
+struct tensor *tensor_embedding_next(struct tensor_graph *g, struct tensor *x,
+                                     struct tensor *symbols, struct tensor *table, uint32_t p)
+{
+    const uint32_t columns = tensor_columns(table), patch = tensor_columns(symbols);
+    if (!tensor_check(g, symbols->type == TENSOR_U32 && symbols->rank == 2 && p < patch &&
+                             tensor_rows(x) == symbols->count, "embedding_next",
+                      "x (N·P, C), symbols (N, P) U32, p < P", x, symbols) ||
+        !tensor_check(g, tensor_columns(x) == columns && tensor_rows(table) == (p ? SYMBOLS : 1u),
+                      "embedding_next", "x (N·P, C), table (256, C), for p = 0 (1, C)", x, table))
+        return x;
+    struct tensor *y = tensor_graph_matrix(g, tensor_rows(symbols), columns);
+    const struct embedding_next_params params = {
+        .sequences = tensor_rows(symbols), .columns = columns, .patch_size = patch, .p = p};
+    tensor_graph_pass(g, &embedding_next, &params,
+                      (struct tensor *[]){x, p ? symbols : NULL, table, y}, 0);
+    return y;
+}
