@@ -137,8 +137,8 @@ int megabyte_trainer_create(const struct megabyte_model *model,
     if (status == 0)
         status = tensor_graph_finish(t->graph);
     if (status == 0)
-        status = nn_optimizer_create(model->device, model->parameters, &optimizer, params->timing,
-                                     &t->optimizer);
+        status = nn_optimizer_create(model->device, model->parameters, &optimizer, t->losses,
+                                     params->timing, &t->optimizer);
     if (status < 0) {
         megabyte_trainer_destroy(&t);
         return megabyte_fail(-status, "%s", tensor_error());
@@ -187,6 +187,11 @@ static void write_inputs(struct megabyte_trainer *t, uint64_t step)
     }
 }
 
+void megabyte_trainer_limit(struct megabyte_trainer *t, double nats)
+{
+    nn_optimizer_limit(t->optimizer, nats);
+}
+
 int megabyte_trainer_submit(struct megabyte_trainer *t, uint64_t step, double rate)
 {
     if (t->busy)
@@ -212,7 +217,8 @@ int megabyte_trainer_collect(struct megabyte_trainer *t, struct megabyte_trainer
         return megabyte_fail(-status, "%s", tensor_error());
     t->busy = false;
     struct megabyte_trainer_result r = {.bytes = t->bytes_under_way,
-                                        .grad_norm = nn_optimizer_norm(t->optimizer)};
+                                        .grad_norm = nn_optimizer_norm(t->optimizer),
+                                        .applied = nn_optimizer_applied(t->optimizer)};
     const float *losses = tensor_host(t->losses);
     for (uint32_t i = 0; i < t->micros; i++)
         r.nats += losses[i];

@@ -53,6 +53,10 @@ struct megabyte_batch {
  * lies elsewhere, and stays as it is until the submit after the next. */
 struct megabyte_batch megabyte_trainer_batch(struct megabyte_trainer *trainer);
 
+/* The mean loss of a byte, in nats, beyond which the steps from the next one on leave the weights
+ * as they are; infinity at first. Call it while no step is under way. */
+void megabyte_trainer_limit(struct megabyte_trainer *trainer, double nats);
+
 /* Starts step number `step` (from 1) with learning rate `rate` on the batch that was filled in. On
  * vulkan it returns while the device computes, on the cpu when it has. Errors: -EBUSY the step
  * before was not collected; those of tensor_graph_run(), after which the trainer is of no more
@@ -61,8 +65,10 @@ int megabyte_trainer_submit(struct megabyte_trainer *trainer, uint64_t step, dou
 
 struct megabyte_trainer_result {
     double nats;      /* mean loss of a byte, before the update */
-    double grad_norm; /* global, before the clip; not finite: the update was left out */
+    double grad_norm; /* global, before the clip */
     uint64_t bytes;   /* real bytes in the batch */
+    bool applied;     /* the weights and moments were updated; else one of the above is not finite,
+                         or nats is beyond megabyte_trainer_limit(), and they are as before */
 };
 
 /* Waits until the submitted step is done. Errors: -EINVAL there is none; those of

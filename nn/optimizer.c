@@ -14,6 +14,8 @@ struct nn_optimizer {
     struct tensor_arena *arena;     /* of the two below, seen by host and device */
     struct tensor *settings;        /* (TENSOR_ADAMW_SETTINGS) */
     struct tensor *norm_squared;    /* (1) */
+    struct tensor *losses, *limit;  /* (n) the caller's, or NULL; (1): what they may amount to */
+    struct tensor *gate;            /* (1): norm_squared, or -1: nothing was changed */
     struct tensor_graph *clear, *update;
 };
 
@@ -48,6 +50,9 @@ static int record_update(struct nn_optimizer *o, const struct nn_parameters *par
     tensor_graph_push(o->update, "norm");
     struct tensor *norm = tensor_sum_squares(o->update, gradients, parts);
     tensor_copy(o->update, o->norm_squared, norm);
+    if (o->losses)
+        norm = tensor_gate(o->update, norm, o->losses, o->limit);
+    tensor_copy(o->update, o->gate, norm);
     tensor_graph_pop(o->update);
     tensor_graph_push(o->update, "adamw");
     for (uint32_t i = 0; nn_parameters_flat(parameters, i, &flat); i++)
@@ -59,22 +64,27 @@ static int record_update(struct nn_optimizer *o, const struct nn_parameters *par
 }
 
 int nn_optimizer_create(struct tensor_device *device, const struct nn_parameters *parameters,
-                        const struct nn_optimizer_config *config, bool timing,
-                        struct nn_optimizer **optimizer)
+                        const struct nn_optimizer_config *config, struct tensor *losses,
+                        bool timing, struct nn_optimizer **optimizer)
 {
     struct nn_optimizer *o = calloc(1, sizeof *o);
     if (!o)
         return -ENOMEM;
     o->device = device;
     o->config = *config;
+    o->losses = losses;
     int status = tensor_arena_create(device, TENSOR_HOST, "optimizer settings", &o->arena);
     if (status < 0)
         goto fail;
     o->settings = tensor_arena_take(o->arena, "settings", TENSOR_F32, 1,
                                     (uint32_t[]){TENSOR_ADAMW_SETTINGS});
     o->norm_squared = tensor_arena_take(o->arena, "norm", TENSOR_F32, 1, (uint32_t[]){1});
-    if ((status = tensor_arena_commit(o->arena)) < 0 ||
-        (status = record_clear(o, parameters, timing)) < 0 ||
+    o->limit = tensor_arena_take(o->arena, "limit", TENSOR_F32, 1, (uint32_t[]){1});
+    o->gate = tensor_arena_take(o->arena, "gate", TENSOR_F32, 1, (uint32_t[]){1});
+    if ((status = tensor_arena_commit(o->arena)) < 0)
+        goto fail;
+    nn_optimizer_limit(o, (double)INFINITY);
+    if ((status = record_clear(o, parameters, timing)) < 0 ||
         (status = record_update(o, parameters, timing)) < 0)
         goto fail;
     *optimizer = o;
@@ -120,6 +130,17 @@ int nn_optimizer_step(struct nn_optimizer *o, uint64_t step, double rate)
 float nn_optimizer_norm(const struct nn_optimizer *o)
 {
     return sqrtf(*(const float *)tensor_host(o->norm_squared));
+}
+
+void nn_optimizer_limit(struct nn_optimizer *o, double losses)
+{
+    *(float *)tensor_host(o->limit) = (float)losses;
+}
+
+bool nn_optimizer_applied(const struct nn_optimizer *o)
+{
+    const float gate = *(const float *)tensor_host(o->gate);
+    return gate >= 0 && isfinite(gate);
 }
 
 struct tensor_graph *nn_optimizer_graph(struct nn_optimizer *o, bool update)

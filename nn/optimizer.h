@@ -2,7 +2,7 @@
  *
  * One training step is: nn_optimizer_clear, one or more runs of a graph that adds to the gradients,
  * nn_optimizer_step. Nothing goes back and forth between host and device in between; a step whose
- * gradient is not finite changes nothing (tensor_adamw).
+ * gradient or loss is not finite changes neither weights nor moments (tensor_gate, tensor_adamw).
  */
 #ifndef NN_OPTIMIZER_H
 #define NN_OPTIMIZER_H
@@ -20,10 +20,11 @@ extern const struct nn_optimizer_config nn_optimizer_paper; /* the values above 
 
 struct nn_optimizer;
 
-/* Records its graphs; the parameters are committed and outlive it. */
+/* Records its graphs; the parameters are committed and outlive it, and so is `losses` (n): a step
+ * is applied only if their sum is finite and within nn_optimizer_limit(). NULL: any losses do. */
 int nn_optimizer_create(struct tensor_device *device, const struct nn_parameters *parameters,
-                        const struct nn_optimizer_config *config, bool timing,
-                        struct nn_optimizer **optimizer);
+                        const struct nn_optimizer_config *config, struct tensor *losses,
+                        bool timing, struct nn_optimizer **optimizer);
 void nn_optimizer_destroy(struct nn_optimizer **optimizer);
 
 /* Starts setting all gradients to zero. */
@@ -35,6 +36,13 @@ int nn_optimizer_step(struct nn_optimizer *optimizer, uint64_t step, double rate
 
 /* The gradient's global norm of the last step, before the clip. After tensor_device_wait(). */
 float nn_optimizer_norm(const struct nn_optimizer *optimizer);
+
+/* The most that the losses may amount to in the steps from the next one on; infinity at first. Call
+ * it while no step is under way. */
+void nn_optimizer_limit(struct nn_optimizer *optimizer, double losses);
+
+/* Whether the last step was applied. After tensor_device_wait(). */
+bool nn_optimizer_applied(const struct nn_optimizer *optimizer);
 
 /* The graphs of the step, for timings: clear, update. */
 struct tensor_graph *nn_optimizer_graph(struct nn_optimizer *optimizer, bool update);

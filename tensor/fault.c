@@ -205,20 +205,18 @@ static int fault_wait(struct tensor_device *device)
     return status ? status : injector(device)->real->wait(device);
 }
 
-int tensor_fault_open(const struct tensor_device_params *params, const struct tensor_fault *fault,
-                      struct tensor_device **device)
+int tensor_fault_arm(struct tensor_device *device, const struct tensor_fault *fault)
 {
-    struct injector *f = calloc(1, sizeof *f);
-    struct tensor_device *d = NULL;
+    struct injector *f;
+    if (device->backend->close == fault_close) {
+        f = injector(device);
+        f->fault = *fault;
+        f->counts = (struct tensor_fault_counts){0};
+        return 0;
+    }
+    f = malloc(sizeof *f);
     if (!f)
         return tensor_fail(ENOMEM, "no host memory");
-    tensor_vulkan_hook_refuse(fault->kind == TENSOR_FAULT_MEMORY ? fault->at : UINT64_MAX);
-    const int status = tensor_device_open(params, &d);
-    if (status) {
-        tensor_vulkan_hook_refuse(0);
-        free(f);
-        return status;
-    }
     *f = (struct injector){
         .table = {.close = fault_close,
                   .block_create = fault_block_create,
@@ -231,11 +229,27 @@ int tensor_fault_open(const struct tensor_device_params *params, const struct te
                   .program_times = fault_program_times,
                   .step_kernel = fault_step_kernel,
                   .wait = fault_wait},
-        .real = d->backend,
+        .real = device->backend,
         .fault = *fault};
-    d->backend = &f->table;
-    *device = d;
+    device->backend = &f->table;
     return 0;
+}
+
+int tensor_fault_open(const struct tensor_device_params *params, const struct tensor_fault *fault,
+                      struct tensor_device **device)
+{
+    struct tensor_device *d = NULL;
+    tensor_vulkan_hook_refuse(fault->kind == TENSOR_FAULT_MEMORY ? fault->at : UINT64_MAX);
+    int status = tensor_device_open(params, &d);
+    if (status == 0)
+        status = tensor_fault_arm(d, fault);
+    if (status == 0)
+        *device = d;
+    else
+        tensor_device_close(&d);
+    if (status)
+        tensor_vulkan_hook_refuse(0);
+    return status;
 }
 
 struct tensor_fault_counts tensor_fault_counts(const struct tensor_device *device)

@@ -41,7 +41,12 @@ struct tensor_fault_counts {
 int tensor_fault_open(const struct tensor_device_params *params, const struct tensor_fault *fault,
                       struct tensor_device **device);
 
-/* Of a device opened by tensor_fault_open(). */
+/* The same for a device from which nothing was made yet, or that is of this kind already: what is
+ * made from now on has the new fault ahead, and counting begins anew. Allocations cannot fail on
+ * vulkan this way. */
+int tensor_fault_arm(struct tensor_device *device, const struct tensor_fault *fault);
+
+/* Of a device opened or armed so. */
 struct tensor_fault_counts tensor_fault_counts(const struct tensor_device *device);
 
 #endif

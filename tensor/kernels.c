@@ -21,6 +21,7 @@
     K(embedding_patches) \
     K(fill) \
     K(gemv) \
+    K(gate) \
     K(layer_norm) \
     K(layer_norm_grad) \
     K(layer_norm_grad_gain) \

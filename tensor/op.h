@@ -174,6 +174,12 @@ void tensor_take_row(struct tensor_graph *g, struct tensor *to, struct tensor *f
 void tensor_append_row(struct tensor_graph *g, struct tensor *to, struct tensor *from,
                        struct tensor *row);
 
+/* value[0] if the sum of all x is finite and at most limit[0], else -1, of which tensor_adamw as a
+ * norm leaves all as it is; without a gradient. value (1), limit (1), x (n), small: one invocation
+ * adds it → (1) */
+struct tensor *tensor_gate(struct tensor_graph *g, struct tensor *value, struct tensor *x,
+                           struct tensor *limit);
+
 /* What tensor_adamw reads at run time: a (8) F32 tensor, in this order. */
 enum tensor_adamw_setting {
     TENSOR_ADAMW_RATE,       /* learning rate of this step */
@@ -192,7 +198,7 @@ enum tensor_adamw_setting {
  *     m ← beta1 m + (1 - beta1) g,   v ← beta2 v + (1 - beta2) g²
  *     w ← w - rate · decay · w (the first `decayed` elements only)
  *     w ← w - rate · (m · correct1) / (sqrt(v · correct2) + epsilon)
- * All of (n). If norm_squared is not finite nothing is changed. */
+ * All of (n). If norm_squared is not finite, or below 0, nothing is changed. */
 void tensor_adamw(struct tensor_graph *g, struct tensor *weight, struct tensor *gradient,
                   struct tensor *moment1, struct tensor *moment2, struct tensor *settings,
                   struct tensor *norm_squared, uint64_t decayed);

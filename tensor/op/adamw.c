@@ -8,7 +8,7 @@ static void adamw_cpu(const void *params)
     const struct adamw_params *p = params;
     const float *s = f32_at(p->settings);
     const float squared = *f32_at(p->norm_squared);
-    if (!isfinite(squared))
+    if (!isfinite(squared) || squared < 0)
         return;
     const float rate = s[TENSOR_ADAMW_RATE], beta1 = s[TENSOR_ADAMW_BETA1];
     const float beta2 = s[TENSOR_ADAMW_BETA2], epsilon = s[TENSOR_ADAMW_EPSILON];

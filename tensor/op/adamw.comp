@@ -14,9 +14,10 @@ void main()
 {
     const uint i = linear_id();
     const float squared = p.norm_squared.at[0];
-    /* By its bits: a compiler may assume that a float is never infinite. */
-    const bool finite = (floatBitsToUint(squared) & 0x7f800000u) != 0x7f800000u;
-    if (i >= p.count || !finite)
+    /* By its bits, that it is finite and not negative: a compiler may assume that a float is never
+     * infinite. */
+    const bool applied = floatBitsToUint(squared) < 0x7f800000u;
+    if (i >= p.count || !applied)
         return;
 
     const float rate = p.settings.at[RATE], clip = p.settings.at[CLIP];

@@ -17,7 +17,8 @@ static const struct {
     {"first-values", check_first_values, NULL}, {"causality", check_causality, NULL},
     {"evaluation", check_evaluation, NULL},     {"untrained", check_untrained, NULL},
     {"generation", check_generation, NULL},     {"training", check_training, NULL},
-    {"learning", check_learning, NULL},         {"strided-gain", NULL, check_strided_gain},
+    {"gate", check_gate, NULL},                 {"learning", check_learning, NULL},
+    {"strided-gain", NULL, check_strided_gain},
 };
 #define CHECKS (sizeof checks / sizeof *checks)
 

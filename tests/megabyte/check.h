@@ -3,6 +3,7 @@
  *     acceptance.c   the runner             training.c     determinism, accumulation, byte 0
  *     settings.c     configurations, costs  generation.c   caches against whole windows
  *     causality.c    who sees whom          evaluation.c   every byte scored once, untrained models
+ *     gate.c         steps that must not be applied
  *     sampling.c     nn_sample, first values, the schedule
  */
 #ifndef TESTS_MEGABYTE_CHECK_H
@@ -55,6 +56,7 @@ void check_evaluation(struct tensor_device *device);
 void check_untrained(struct tensor_device *device);
 void check_generation(struct tensor_device *device);
 void check_training(struct tensor_device *device);
+void check_gate(struct tensor_device *device);
 void check_learning(struct tensor_device *device);
 void check_first_values(struct tensor_device *device);
 void check_strided_gain(void);

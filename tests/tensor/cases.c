@@ -5,6 +5,7 @@
 #include "tensor/op/cross_entropy.h"
 #include "tensor/op/embedding.h"
 #include "tensor/op/fill.h"
+#include "tensor/op/gate.h"
 #include "tensor/op/layer_norm.h"
 #include "tensor/op/matmul.h"
 #include "tensor/op/residual.h"
@@ -529,12 +530,12 @@ static bool build_adamw(uint32_t i, struct check_kernel_case *c)
     static const float clips[][TENSOR_ADAMW_SETTINGS] = {
         {1e-2f, 0.9f, 0.98f, 1e-8f, 0.1f, 10.0f, 50.0f, 0.0f},
         {1e-2f, 0.9f, 0.98f, 1e-8f, 0.1f, 10.0f, 50.0f, 0.5f}};
-    static const float squares[] = {4.0f, 0.01f, __builtin_inff(), __builtin_nanf("")};
-    if (i / 8 >= COUNT(counts))
+    static const float squares[] = {4.0f, 0.01f, __builtin_inff(), __builtin_nanf(""), -1.0f};
+    if (i / 10 >= COUNT(counts))
         return false;
-    const uint32_t count = counts[i / 8];
+    const uint32_t count = counts[i / 10];
     const struct adamw_params p = {.count = count, .decayed = i % 3 * count / 2};
-    const float *squared = &squares[i / 2 % 4];
+    const float *squared = &squares[i / 2 % 5];
     start(c, &p, sizeof p, "%u, %u decayed, clip %g, norm² %g",
           count, p.decayed, (double)clips[i % 2][7],
           (double)*squared);
@@ -545,6 +546,29 @@ static bool build_adamw(uint32_t i, struct check_kernel_case *c)
     second->low = 0.1;
     input(c, TENSOR_ADAMW_SETTINGS)->values = clips[i % 2];
     input(c, 1)->values = squared;
+    return true;
+}
+
+/* One value that is not finite, anywhere, or a limit that is just reached, or not a number. */
+static bool build_gate(uint32_t i, struct check_kernel_case *c)
+{
+    static const uint32_t sizes[] = {1, 2, 67};
+    static const float odd[] = {0.5f, -0.5f, __builtin_inff(), -__builtin_inff(),
+                                __builtin_nanf("")};
+    static const float limits[] = {__builtin_inff(), 0.5f, 0.25f, -1.0f, __builtin_nanf("")};
+    static float x[67];
+    if (i / 25 >= COUNT(sizes))
+        return false;
+    const struct gate_params p = {.count = sizes[i / 25]};
+    const float *limit = &limits[i % 5], value = odd[i / 5 % 5];
+    start(c, &p, sizeof p, "%u, one of them %g, at most %g", p.count, (double)value,
+          (double)*limit);
+    memset(x, 0, sizeof x);
+    x[i % p.count] = value;
+    input(c, 1);
+    input(c, p.count)->values = x;
+    input(c, 1)->values = limit;
+    output(c, 1);
     return true;
 }
 
@@ -669,6 +693,7 @@ const struct check_kernel check_kernels[] = {
     {"embedding_patches", reference_embedding_patches, check_embedding_patches, 1e-7},
     {"embedding_next", reference_embedding_next, check_embedding_next, 1e-7},
     {"sample", reference_sample, check_sample, 0},
+    {"gate", reference_gate, build_gate, 0},
     {"take_row", reference_take_row, build_take_row, 0},
     {"append_row", reference_append_row, build_append_row, 0},
     {"unfold", reference_unfold, build_unfold, 0},

@@ -4,6 +4,7 @@
 #include "tensor/op/attention.h"
 #include "tensor/op/cross_entropy.h"
 #include "tensor/op/embedding.h"
+#include "tensor/op/gate.h"
 #include "tensor/op/layer_norm.h"
 #include "tensor/op/matmul.h"
 #include "tensor/op/residual.h"
@@ -652,6 +653,37 @@ static void evaluate_unfold(const struct check_op_case *c, void *const *in, cons
     reference_unfold(&p, (void *const[]){in[0], result});
 }
 
+/* ---- tensor_gate: elements ---- */
+
+static bool build_gate(uint32_t i, struct check_op_case *c)
+{
+    static const uint32_t counts[] = {1, 33};
+    if (i >= 2 * COUNT(counts))
+        return false;
+    start(c, 1, "%u elements, %s", counts[i / 2], i % 2 ? "too large" : "small");
+    argument(c, TENSOR_F32, SHAPE(1));
+    struct check_arg *x = argument(c, TENSOR_F32, SHAPE(counts[i / 2]));
+    struct check_arg *limit = argument(c, TENSOR_F32, SHAPE(1));
+    memcpy(c->number, &counts[i / 2], sizeof *counts);
+    x->low = 1;
+    x->high = 2;
+    limit->low = limit->high = i % 2 ? 0.5 : 100;
+    return true;
+}
+
+static struct tensor *record_gate(struct tensor_graph *g, const struct check_op_case *c,
+                                  struct tensor **in)
+{
+    return tensor_gate(g, in[0], in[1], in[2]);
+}
+
+static void evaluate_gate(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                          double *result)
+{
+    const struct gate_params p = {.count = c->number[0]};
+    reference_gate(&p, (void *const[]){in[0], in[1], in[2], result});
+}
+
 /* ---- tensor_slice: sequences, length, columns, taken, first ---- */
 
 static bool build_slice(uint32_t i, struct check_op_case *c)
@@ -712,6 +744,7 @@ const struct check_op check_ops[] = {
     {"tensor_fill", build_fill, record_fill, evaluate_fill, 0},
     {"tensor_copy", build_copy, record_copy, evaluate_copy, 0},
     {"tensor_adamw", build_adamw, record_adamw, evaluate_adamw, 2e-6},
+    {"tensor_gate", build_gate, record_gate, evaluate_gate, 0},
     {"tensor_unfold", build_unfold, record_unfold, evaluate_unfold, 1e-5},
     {"tensor_slice", build_slice, record_slice, evaluate_slice, 1e-5},
     {0},

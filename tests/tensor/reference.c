@@ -8,6 +8,7 @@
 #include "tensor/op/cross_entropy.h"
 #include "tensor/op/embedding.h"
 #include "tensor/op/fill.h"
+#include "tensor/op/gate.h"
 #include "tensor/op/layer_norm.h"
 #include "tensor/op/matmul.h"
 #include "tensor/op/residual.h"
@@ -424,7 +425,7 @@ void reference_adamw(const void *params, void *const *arg)
     const struct adamw_params *p = params;
     double *w = arg[0], *m = arg[2], *v = arg[3];
     const double *gradient = arg[1], *set = arg[4], squared = *(const double *)arg[5];
-    if (!isfinite(squared))
+    if (!isfinite(squared) || squared < 0)
         return;
     const double beta1 = set[TENSOR_ADAMW_BETA1], beta2 = set[TENSOR_ADAMW_BETA2];
     const double clip = set[TENSOR_ADAMW_CLIP], rate = set[TENSOR_ADAMW_RATE];
@@ -437,6 +438,16 @@ void reference_adamw(const void *params, void *const *arg)
         w[i] -= rate * (m[i] * set[TENSOR_ADAMW_CORRECT1]) /
                 (sqrt(v[i] * set[TENSOR_ADAMW_CORRECT2]) + set[TENSOR_ADAMW_EPSILON]);
     }
+}
+
+void reference_gate(const void *params, void *const *arg)
+{
+    const struct gate_params *p = params;
+    const double limit = *(const double *)arg[2];
+    double sum = 0;
+    for (size_t i = 0; i < p->count; i++)
+        sum += ((const double *)arg[1])[i];
+    *(double *)arg[3] = isfinite(sum) && sum <= limit ? *(const double *)arg[0] : -1;
 }
 
 void reference_take_row(const void *params, void *const *arg)
