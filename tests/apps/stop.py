@@ -20,6 +20,8 @@ import time
 MODEL = """seq_len=64 global.dim=32 global.heads=2 global.layers=1 local.dim=16 local.heads=2
     local.layers=1 batch=4 micro_batch=2 dropout=0.1 warmup=5 lr=0.01""".split()
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
+# What programs are started with, on a driver that needs a loader of its own (tools/drivers).
+RUN_WITH = os.environ.get("RUN_WITH", "").split()
 STOPPING = "\nstopping as soon as it can be done cleanly; again: at once\n"
 CLOCKED = ("bytes_per_second", "flops_per_second", "data_wait_share", "host_share")
 
@@ -51,7 +53,7 @@ class Plan:
 
 
 def command(mb_train, device, out, plan, archive):
-    line = [mb_train, "--quiet", "--device", device, "--out", out, "--preset", "tiny"]
+    line = RUN_WITH + [mb_train, "--quiet", "--device", device, "--out", out, "--preset", "tiny"]
     for setting in MODEL:
         line += ["--set", setting]
     line += ["--steps", str(plan.steps), "--log-every", str(plan.log)]
@@ -132,7 +134,8 @@ def compare(whole, out, plan):
 
 
 def vulkan_devices(mb_train):
-    listed = subprocess.run([mb_train, "--list-devices"], stdout=subprocess.PIPE, check=True)
+    line = RUN_WITH + [mb_train, "--list-devices"]
+    listed = subprocess.run(line, stdout=subprocess.PIPE, check=True)
     names = [line.split()[0] for line in listed.stdout.decode().splitlines()]
     return [name for name in names if name.startswith("vulkan:")]
 
