@@ -169,6 +169,14 @@ struct megabyte_batch megabyte_trainer_batch(struct megabyte_trainer *t)
                                    lengths + t->slot * batch};
 }
 
+struct megabyte_batch megabyte_trainer_submitted(struct megabyte_trainer *t)
+{
+    t->slot = (t->slot + SLOTS - 1) % SLOTS;
+    const struct megabyte_batch batch = megabyte_trainer_batch(t);
+    t->slot = (t->slot + 1) % SLOTS;
+    return batch;
+}
+
 /* What the step's graphs find beside the batch. */
 static void write_inputs(struct megabyte_trainer *t, uint64_t step)
 {
@@ -192,7 +200,8 @@ void megabyte_trainer_limit(struct megabyte_trainer *t, double nats)
     nn_optimizer_limit(t->optimizer, nats);
 }
 
-int megabyte_trainer_submit(struct megabyte_trainer *t, uint64_t step, double rate)
+/* From here on the batch that was filled in is under way. */
+static int start(struct megabyte_trainer *t, uint64_t step)
 {
     if (t->busy)
         return megabyte_fail(EBUSY, "step %llu is submitted before the one under way is collected",
@@ -200,7 +209,15 @@ int megabyte_trainer_submit(struct megabyte_trainer *t, uint64_t step, double ra
     write_inputs(t, step);
     t->busy = true;
     t->slot = (t->slot + 1) % SLOTS;
-    int status = nn_optimizer_clear(t->optimizer);
+    return 0;
+}
+
+int megabyte_trainer_submit(struct megabyte_trainer *t, uint64_t step, double rate)
+{
+    int status = start(t, step);
+    if (status < 0)
+        return status;
+    status = nn_optimizer_clear(t->optimizer);
     for (uint32_t i = 0; i < t->micros && status == 0; i++)
         status = tensor_graph_run(t->graph);
     if (status == 0)
@@ -236,6 +253,33 @@ int megabyte_trainer_step(struct megabyte_trainer *t, uint64_t step, double rate
     memcpy(to.lengths, lengths, batch * sizeof *lengths);
     const int status = megabyte_trainer_submit(t, step, rate);
     return status < 0 ? status : megabyte_trainer_collect(t, result);
+}
+
+int megabyte_trainer_trace(struct megabyte_trainer *t, uint64_t step, double rate,
+                           struct megabyte_trainer_result *result,
+                           struct megabyte_trainer_trace *trace)
+{
+    struct megabyte_trainer_trace found = {.micro_batch = 0};
+    struct tensor_trace ahead;
+    int status = start(t, step);
+    if (status < 0)
+        return status;
+    status = nn_optimizer_clear(t->optimizer);
+    for (uint32_t i = 0; i < t->micros && status == 0; i++) {
+        status = tensor_graph_trace(t->graph, &ahead);
+        if (status == 0 && ahead.found && !found.first.found)
+            found = (struct megabyte_trainer_trace){ahead, "step", i};
+    }
+    if (status == 0)
+        status = nn_optimizer_trace(t->optimizer, step, rate, &ahead);
+    if (status < 0)
+        return megabyte_fail(-status, "%s", tensor_error());
+    if (ahead.found && !found.first.found)
+        found = (struct megabyte_trainer_trace){ahead, "update", 0};
+    status = megabyte_trainer_collect(t, result);
+    if (status == 0)
+        *trace = found;
+    return status;
 }
 
 struct tensor_graph *megabyte_trainer_graph(struct megabyte_trainer *t, unsigned index)

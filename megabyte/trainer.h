@@ -53,6 +53,9 @@ struct megabyte_batch {
  * lies elsewhere, and stays as it is until the submit after the next. */
 struct megabyte_batch megabyte_trainer_batch(struct megabyte_trainer *trainer);
 
+/* The batch of the last submit, which stays until the next. */
+struct megabyte_batch megabyte_trainer_submitted(struct megabyte_trainer *trainer);
+
 /* The mean loss of a byte, in nats, beyond which the steps from the next one on leave the weights
  * as they are; infinity at first. Call it while no step is under way. */
 void megabyte_trainer_limit(struct megabyte_trainer *trainer, double nats);
@@ -75,6 +78,18 @@ struct megabyte_trainer_result {
  * tensor_device_wait(). */
 int megabyte_trainer_collect(struct megabyte_trainer *trainer,
                              struct megabyte_trainer_result *result);
+
+/* Where a step first computed a value that is not finite. */
+struct megabyte_trainer_trace {
+    struct tensor_trace first; /* first.found: whether it did */
+    const char *graph;         /* "step" or "update" */
+    uint32_t micro_batch;      /* from 0 */
+};
+
+/* A step as submit and collect do it, with the same bits, pass by pass, to find that: slow. */
+int megabyte_trainer_trace(struct megabyte_trainer *trainer, uint64_t step, double rate,
+                           struct megabyte_trainer_result *result,
+                           struct megabyte_trainer_trace *trace);
 
 /* The three in one for a batch that lies elsewhere: bytes (B, T), lengths (B). */
 int megabyte_trainer_step(struct megabyte_trainer *trainer, uint64_t step, double rate,

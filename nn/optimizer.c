@@ -112,7 +112,7 @@ int nn_optimizer_clear(struct nn_optimizer *o)
     return tensor_graph_run(o->clear);
 }
 
-int nn_optimizer_step(struct nn_optimizer *o, uint64_t step, double rate)
+static void write_settings(struct nn_optimizer *o, uint64_t step, double rate)
 {
     const struct nn_optimizer_config *c = &o->config;
     float *s = tensor_host(o->settings);
@@ -124,7 +124,19 @@ int nn_optimizer_step(struct nn_optimizer *o, uint64_t step, double rate)
     s[TENSOR_ADAMW_CORRECT1] = (float)(1 / (1 - pow(c->beta1, (double)step)));
     s[TENSOR_ADAMW_CORRECT2] = (float)(1 / (1 - pow(c->beta2, (double)step)));
     s[TENSOR_ADAMW_CLIP] = c->clip;
+}
+
+int nn_optimizer_step(struct nn_optimizer *o, uint64_t step, double rate)
+{
+    write_settings(o, step, rate);
     return tensor_graph_run(o->update);
+}
+
+int nn_optimizer_trace(struct nn_optimizer *o, uint64_t step, double rate,
+                       struct tensor_trace *trace)
+{
+    write_settings(o, step, rate);
+    return tensor_graph_trace(o->update, trace);
 }
 
 float nn_optimizer_norm(const struct nn_optimizer *o)

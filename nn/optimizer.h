@@ -34,6 +34,10 @@ int nn_optimizer_clear(struct nn_optimizer *optimizer);
  * while it runs: the update before must be over (tensor_device_wait). */
 int nn_optimizer_step(struct nn_optimizer *optimizer, uint64_t step, double rate);
 
+/* The same by tensor_graph_trace(). */
+int nn_optimizer_trace(struct nn_optimizer *optimizer, uint64_t step, double rate,
+                       struct tensor_trace *trace);
+
 /* The gradient's global norm of the last step, before the clip. After tensor_device_wait(). */
 float nn_optimizer_norm(const struct nn_optimizer *optimizer);
 

@@ -73,6 +73,7 @@ struct tensor_device {
     struct tensor_device_info info;
     struct tensor_device_params params; /* name is not kept */
     double busy; /* what tensor_device_busy() returns; kept by the backend */
+    bool failed; /* likewise tensor_device_failed() */
 };
 
 int tensor_cpu_open(const struct tensor_device_params *params, struct tensor_device **device);

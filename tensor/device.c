@@ -71,6 +71,11 @@ int tensor_device_wait(struct tensor_device *device)
     return device->backend->wait(device);
 }
 
+bool tensor_device_failed(const struct tensor_device *device)
+{
+    return device->failed;
+}
+
 double tensor_device_busy(const struct tensor_device *device)
 {
     return device->busy;

@@ -65,6 +65,10 @@ struct tensor_device_info {
 int tensor_device_open(const struct tensor_device_params *params, struct tensor_device **device);
 void tensor_device_close(struct tensor_device **device);
 
+/* Whether the device was lost or stood still for too long: nothing can be done with it any more but
+ * closing it, after all that was made from it, and opening one anew. */
+bool tensor_device_failed(const struct tensor_device *device);
+
 const struct tensor_device_info *tensor_device_info(const struct tensor_device *device);
 
 /* Calls `each` for every device that tensor_device_open() could take by name, the cpu first, Vulkan

@@ -63,6 +63,7 @@ static int pass_point(struct tensor_device *device, const char *graph,
         return 0;
     }
     f->dead = f->fault.kind == TENSOR_FAULT_LOST ? -EIO : -ETIMEDOUT;
+    device->failed = true;
     const struct tensor_step *at = step ? step : f->last;
     f->graph = step ? graph : f->last_graph ? f->last_graph : "";
     f->label = at ? at->pass->label : "";

@@ -80,6 +80,20 @@ int tensor_device_wait(struct tensor_device *device);
  * for itself while the device had to wait. */
 double tensor_device_busy(const struct tensor_device *device);
 
+/* The first pass of a run that wrote a value which is not finite. */
+struct tensor_trace {
+    bool found;
+    const char *label, *kernel; /* of that pass; owned by the graph */
+    uint32_t pass;              /* its number in the graph, from 0 */
+    uint64_t element;           /* the first such value in what it wrote, and ... */
+    double value;               /* ... the value */
+};
+
+/* One run as tensor_graph_run() does it, with the same bits, but pass by pass, each waited for and
+ * what it wrote read back: slow, to find out where a loss or gradient that is not finite comes
+ * from. Goes on to the end whatever is found. */
+int tensor_graph_trace(struct tensor_graph *graph, struct tensor_trace *trace);
+
 struct tensor_time {
     const char *label;  /* of the passes; "'" at the end: their gradient, "*": computed again for
                            it (tensor_graph_segment_begin). Owned by the graph */

@@ -60,17 +60,23 @@ static const struct vulkan_submission *first_pending(const struct vulkan_device 
     return &d->pending[(d->completed + 1) % VULKAN_PENDING_MAX];
 }
 
-static int failed(struct vulkan_device *d, VkResult result, const char *call)
+/* Of a submission that the driver refused, or of what is under way. */
+static int failed(struct vulkan_device *d, VkResult result, const char *call,
+                  const struct vulkan_submission *refused)
 {
-    if (result != VK_ERROR_DEVICE_LOST)
-        return tensor_vulkan_check(result, call);
+    if (result != VK_ERROR_DEVICE_LOST) {
+        const int err = tensor_vulkan_check(result, call);
+        return refused ? tensor_fail(-err, "%s in graph \"%s\", pass \"%s\" (%s)", tensor_error(),
+                                     refused->graph, refused->label, refused->kernel)
+                       : err;
+    }
 
     uint64_t reached = 0;
     if (!d->lost &&
         d->vk.vkGetSemaphoreCounterValue(d->device, d->timeline, &reached) == VK_SUCCESS &&
         reached > d->completed && reached <= d->submitted)
         d->completed = reached;
-    d->lost = true;
+    d->lost = d->base.failed = true;
     if (d->completed >= d->submitted)
         return tensor_fail(EIO, "vulkan: %s was lost (%s): the driver has reset it",
                            d->base.info.name, call);
@@ -85,7 +91,7 @@ int tensor_vulkan_submit(struct vulkan_device *d, VkCommandBuffer commands,
                          const struct vulkan_submission *submission)
 {
     if (d->lost)
-        return failed(d, VK_ERROR_DEVICE_LOST, "vkQueueSubmit");
+        return failed(d, VK_ERROR_DEVICE_LOST, "vkQueueSubmit", NULL);
     if (d->submitted - d->completed >= VULKAN_PENDING_MAX) {
         const int err = tensor_vulkan_wait_for(d, d->submitted - VULKAN_PENDING_MAX / 2);
         if (err)
@@ -112,7 +118,7 @@ int tensor_vulkan_submit(struct vulkan_device *d, VkCommandBuffer commands,
         d->busy_since = now();
     if (result == VK_SUCCESS || result == VK_ERROR_DEVICE_LOST) /* lost: so that it can be named */
         d->submitted = value;
-    return result == VK_SUCCESS ? 0 : failed(d, result, "vkQueueSubmit");
+    return result == VK_SUCCESS ? 0 : failed(d, result, "vkQueueSubmit", submission);
 }
 
 /* Waits for a value as long as others are reached within `limit` seconds. VK_TIMEOUT: they are not.
@@ -156,7 +162,7 @@ static VkResult wait_while_moving(struct vulkan_device *d, uint64_t value, doubl
 int tensor_vulkan_wait_for(struct vulkan_device *d, uint64_t value)
 {
     if (d->lost)
-        return failed(d, VK_ERROR_DEVICE_LOST, "vkWaitSemaphores");
+        return failed(d, VK_ERROR_DEVICE_LOST, "vkWaitSemaphores", NULL);
 
     const bool idle = d->completed == d->submitted;
     const VkResult result = wait_while_moving(d, value, d->timeout);
@@ -165,7 +171,8 @@ int tensor_vulkan_wait_for(struct vulkan_device *d, uint64_t value)
     if (result == VK_SUCCESS)
         return 0;
     if (result != VK_TIMEOUT)
-        return failed(d, result, "vkWaitSemaphores");
+        return failed(d, result, "vkWaitSemaphores", NULL);
+    d->base.failed = true;
     const struct vulkan_submission *s = first_pending(d);
     return tensor_fail(
         ETIMEDOUT,

@@ -97,6 +97,45 @@ static void spoiled(struct tensor_device *device, const char *label, uint64_t ru
     end(&r);
 }
 
+/* The pass that is spoiled is found, and a step that is traced ends with the bits of one that is
+ * not. */
+static void traced(struct tensor_device *device, const char *label)
+{
+    const struct tensor_fault fault = {label ? TENSOR_FAULT_VALUE : TENSOR_FAULT_NONE, 1, label};
+    struct megabyte_trainer_result results[2] = {{0}};
+    struct megabyte_trainer_trace trace = {.micro_batch = 9};
+    uint8_t *states[2];
+    size_t size;
+    for (int i = 0; i < 2; i++) {
+        struct run r;
+        check_must(tensor_fault_arm(device, &fault), "fault");
+        begin(&r, device);
+        const struct megabyte_batch batch = megabyte_trainer_batch(r.trainer);
+        memcpy(batch.bytes, r.bytes, BATCH * T);
+        memcpy(batch.lengths, lengths, sizeof lengths);
+        if (i)
+            check_must(megabyte_trainer_trace(r.trainer, 1, 0.01, &results[1], &trace), "trace");
+        else
+            results[0] = step(&r, 1);
+        CHECK(!memcmp(megabyte_trainer_submitted(r.trainer).bytes, r.bytes, BATCH * T),
+              "the batch that was submitted is another one");
+        states[i] = state(&r, &size);
+        end(&r);
+    }
+    CHECK(!memcmp(states[0], states[1], size) && results[0].applied == results[1].applied &&
+              !memcmp(&results[0].nats, &results[1].nats, sizeof(double)),
+          "%s: a step that is traced ends otherwise", label ? label : "well");
+    CHECK(trace.first.found == (label != NULL), "%s: found: %d", label ? label : "well",
+          trace.first.found);
+    if (label && trace.first.found)
+        CHECK(!strcmp(trace.first.label, label) && trace.micro_batch == 0 &&
+                  isnan(trace.first.value) && trace.first.element == 0,
+              "%s: found in %s, micro-batch %u, element %u: %g", label, trace.first.label,
+              trace.micro_batch, (unsigned)trace.first.element, trace.first.value);
+    free(states[0]);
+    free(states[1]);
+}
+
 static void limited(struct tensor_device *device)
 {
     struct run r;
@@ -128,4 +167,8 @@ void check_gate(struct tensor_device *device)
     spoiled(device, "local.feed_forward", 2, 3);
     spoiled(device, "embed'", 2, 2);
     spoiled(device, "norm", 1, 2);
+    traced(device, NULL);
+    traced(device, "local.attention'");
+    traced(device, "loss");
+    traced(device, "norm");
 }
