@@ -10,6 +10,7 @@
 #include "apps/train.h"
 #include "apps/train_state.h"
 #include "megabyte/error.h"
+#include "tensor/json.h"
 
 static void note(void *user, const char *line)
 {
@@ -218,7 +219,11 @@ static int open_metrics(struct train *t)
         return app_fail(APP_FAILED, "%s: %s", path, strerror(errno));
     rewind(t->metrics);
     while (getline(&line, &room, t->metrics) > 0) {
-        json_t *object = json_loads(line, 0, NULL);
+        json_t *object = NULL;
+        if (tensor_json_read(line, strlen(line), &object) == -ENOMEM) {
+            free(line);
+            return app_fail(APP_FAILED, "%s: out of memory", path);
+        }
         const json_t *step = json_object_get(object, "step");
         const bool ours = step && (uint64_t)json_integer_value(step) <= t->step;
         if (ours && json_object_get(object, "val_bits_per_byte"))

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tensor/json.h"
+
 /* ---- to text ---- */
 
 json_t *train_state_string(const char *text)
@@ -126,7 +128,7 @@ char *train_state_text(const struct train_state *s, const struct pipeline_source
                       "line_nats", s->line_nats, "line_bytes", whole(s->line_bytes), "made_on",
                       s->made_on, "data", "cursor", cursor_json(&s->cursor), "choice", s->choice,
                       "sources", sources_json(s, paths));
-    text = state ? json_dumps(state, JSON_INDENT(4)) : NULL;
+    text = state ? tensor_json_write(state, JSON_INDENT(4)) : NULL;
     json_decref(state);
     return text;
 }
@@ -232,11 +234,10 @@ static const char *read_state(const json_t *state, struct train_state *s)
 
 int train_state_parse(const char *text, struct train_state *state, const char **wrong)
 {
-    json_error_t error;
-    json_t *json = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    json_t *json = NULL;
     struct train_state s = {0};
 
-    if (!json && json_error_code(&error) == json_error_out_of_memory)
+    if (tensor_json_read(text, strlen(text), &json) == -ENOMEM)
         return -ENOMEM;
     *wrong = json ? read_state(json, &s) : "all of it";
     json_decref(json);
@@ -275,16 +276,15 @@ static void show(const json_t *value, char *words, size_t size)
 void train_state_changes(const struct train_state *before, const struct train_state *now,
                          char *words, size_t size)
 {
-    const char *key;
-    json_t *value;
     size_t n = 0;
 
     *words = '\0';
     if (strcmp(before->precision, now->precision))
         n = (size_t)snprintf(words, size, "trained in %s up to step %" PRIu64 ", in %s from here "
                              "on", before->precision, before->step, now->precision);
-    json_object_foreach(now->made_on, key, value)
-    {
+    for (void *i = json_object_iter(now->made_on); i; i = json_object_iter_next(now->made_on, i)) {
+        const char *key = json_object_iter_key(i);
+        json_t *value = json_object_iter_value(i);
         const json_t *then = json_object_get(before->made_on, key); /* NULL: an older version */
         char was[160], is[160];
 

@@ -31,7 +31,7 @@ enum megabyte_checkpoint_file {
 /* What to save. Everything stays the caller's. */
 struct megabyte_checkpoint_write {
     uint64_t step;                    /* names the checkpoint; one with the same is replaced */
-    const char *config;               /* all settings: the text of a JSON object */
+    const char *config;               /* all settings: the text of a JSON object (tensor/json.h) */
     const char *state;                /* the text of a JSON object; NULL: "{}". Whole numbers up to
                                          2^63 - 1; larger ones (seeds) as text */
     const struct tensor_named *model; /* model.safetensors */

@@ -7,6 +7,7 @@
 #include "megabyte/checkpoint_state.h"
 #include "megabyte/error.h"
 #include "megabyte/file.h"
+#include "tensor/json.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,14 +33,16 @@ struct save {
 
 static int check_config(const char *text)
 {
-    json_error_t error;
-    json_t *config = json_loads(text, JSON_REJECT_DUPLICATES, &error);
-    bool object = json_is_object(config);
-    if (!object)
-        megabyte_fail(EINVAL, "the settings to save are no JSON object%s%s", config ? "" : ": ",
-                      config ? "" : error.text);
+    json_t *config = NULL;
+    int result = tensor_json_read(text, strlen(text), &config);
+    if (result == -ENOMEM)
+        return megabyte_fail(ENOMEM, "no memory");
+    if (result < 0)
+        return megabyte_fail(EINVAL, "the settings to save are no JSON object: %s", tensor_error());
+    if (!json_is_object(config))
+        result = megabyte_fail(EINVAL, "the settings to save are no JSON object");
     json_decref(config);
-    return object ? 0 : -EINVAL;
+    return result;
 }
 
 static int from_system(const char *what)

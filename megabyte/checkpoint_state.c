@@ -3,6 +3,7 @@
 #include "megabyte/checkpoint.h"
 #include "megabyte/error.h"
 #include "megabyte/file.h"
+#include "tensor/json.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -54,21 +55,22 @@ static json_t *files_object(const struct megabyte_checkpoint_state *s)
 
 int megabyte_checkpoint_state_text(const struct megabyte_checkpoint_state *s, char **text)
 {
-    json_error_t error;
-    json_t *state = json_loads(s->state, JSON_REJECT_DUPLICATES, &error);
-    if (!state && json_error_code(&error) == json_error_out_of_memory)
+    json_t *state = NULL;
+    const int result = tensor_json_read(s->state, strlen(s->state), &state);
+    if (result == -ENOMEM)
         return no_memory();
-    if (!json_is_object(state)) {
+    if (result < 0)
+        return megabyte_fail(EINVAL, "the state to save is no JSON object: %s", tensor_error());
+    if (json_typeof(state) != JSON_OBJECT) {
         json_decref(state);
-        return megabyte_fail(EINVAL, "the state to save is no JSON object%s%s", state ? "" : ": ",
-                             state ? "" : error.text);
+        return megabyte_fail(EINVAL, "the state to save is no JSON object");
     }
     char zeros[DIGITS + 1];
     hex(0, zeros);
     json_t *root = json_pack("{s:s, s:s, s:i, s:I, s:o, s:o}", "xxh64", zeros, "format", FORMAT,
                              "version", MEGABYTE_CHECKPOINT_VERSION, "step", (json_int_t)s->step,
                              "files", files_object(s), "state", state);
-    char *whole = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
+    char *whole = root ? tensor_json_write(root, JSON_INDENT(1)) : NULL;
     json_decref(root);
     if (!whole)
         return no_memory();
@@ -141,20 +143,18 @@ static int read_fields(const json_t *root, struct megabyte_checkpoint_state *s)
     }
     if (!s->has[MEGABYTE_CHECKPOINT_MODEL])
         return damaged("no digest of a model");
-    s->state = json_dumps(state, JSON_COMPACT);
+    s->state = tensor_json_write(state, JSON_COMPACT);
     return s->state ? 0 : no_memory();
 }
 
 int megabyte_checkpoint_state_parse(char *text, size_t size, struct megabyte_checkpoint_state *s)
 {
-    json_error_t error;
+    json_t *root = NULL;
     *s = (struct megabyte_checkpoint_state){0};
-    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
-    if (!root && json_error_code(&error) == json_error_out_of_memory)
-        return no_memory();
-    if (!root)
-        return damaged(error.text);
-    int result = json_is_object(root) ? check_version(root) : damaged("no JSON object");
+    int result = tensor_json_read(text, size, &root);
+    if (result < 0)
+        return result == -ENOMEM ? no_memory() : damaged(tensor_error());
+    result = json_typeof(root) == JSON_OBJECT ? check_version(root) : damaged("no JSON object");
     if (result == 0 && !digest_fits(text, size))
         result = damaged("its text does not fit its digest");
     if (result == 0)

@@ -1,6 +1,7 @@
 /* config.c - settings: the table of keys, presets, JSON. */
 #include "megabyte/config.h"
 #include "megabyte/error.h"
+#include "tensor/json.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -206,25 +207,25 @@ char *megabyte_config_text(const struct megabyte_config *config)
                                       settings[i].whole ? json_integer((json_int_t)value)
                                                         : json_real(value));
     }
-    char *text = status ? NULL : json_dumps(object, JSON_INDENT(4));
+    char *text = status ? NULL : tensor_json_write(object, JSON_INDENT(4));
     json_decref(object);
     return text;
 }
 
 static int merge_object(json_t *object, struct megabyte_config *config)
 {
-    const char *key;
-    json_t *value;
-    json_object_foreach(object, key, value) {
+    for (void *i = json_object_iter(object); i; i = json_object_iter_next(object, i)) {
+        const char *key = json_object_iter_key(i);
+        const json_t *value = json_object_iter_value(i);
         const struct setting *s = find(key);
         const bool preset = !strcmp(key, "preset");
-        if (preset && json_is_string(value))
+        if (preset && json_typeof(value) == JSON_STRING)
             snprintf(config->preset, sizeof config->preset, "%s", json_string_value(value));
         else if (preset)
             return megabyte_fail(EINVAL, "settings: preset is not a text");
         else if (!s)
             return megabyte_fail(EINVAL, "settings: '%.64s' is unknown to this version", key);
-        else if (!json_is_number(value))
+        else if (json_typeof(value) != JSON_INTEGER && json_typeof(value) != JSON_REAL)
             return megabyte_fail(EINVAL, "settings: %s is not a number", key);
         else if (put(config, s, json_number_value(value)) < 0)
             return -EINVAL;
@@ -242,16 +243,14 @@ static int check_complete(json_t *object)
 
 static int parse(const char *text, bool whole, struct megabyte_config *config)
 {
-    json_error_t error;
-    json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    json_t *object = NULL;
     struct megabyte_config parsed = *config;
-    int status = 0;
-    if (!object && json_error_code(&error) == json_error_out_of_memory)
-        status = megabyte_fail(ENOMEM, "no host memory for the settings");
-    else if (!object)
-        status = megabyte_fail(EINVAL, "settings: not a JSON object: line %d: %s", error.line,
-                               error.text);
-    else if (!json_is_object(object))
+    int status = tensor_json_read(text, strlen(text), &object);
+    if (status == -ENOMEM)
+        return megabyte_fail(ENOMEM, "no host memory for the settings");
+    if (status < 0)
+        return megabyte_fail(EINVAL, "settings: not a JSON object: %s", tensor_error());
+    if (json_typeof(object) != JSON_OBJECT)
         status = megabyte_fail(EINVAL, "settings: not a JSON object but another JSON value");
     if (status == 0 && whole)
         status = check_complete(object);

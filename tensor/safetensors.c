@@ -61,17 +61,11 @@ static int read_header(struct tensor_safetensors *f)
 {
     unsigned char raw[8];
     uint64_t length = 0;
-    if (f->size < sizeof raw)
-        return damaged(f, "it is shorter than 8 bytes");
-    int result = read_at(f, raw, sizeof raw, 0);
+    int result = f->size < sizeof raw ? 0 : read_at(f, raw, sizeof raw, 0);
+    if (result == 0)
+        result = tensor_safetensors_header_length(f->file, raw, f->size, &length);
     if (result < 0)
         return result;
-    for (int i = 7; i >= 0; i--)
-        length = length << 8 | raw[i];
-    if (length > f->size - 8)
-        return damaged(f, "it ends before its header does");
-    if (length > SAFETENSORS_HEADER_MAX)
-        return damaged(f, "its header is above 100 MB");
     char *text = malloc(length + 1);
     if (!text)
         return tensor_fail(ENOMEM, "cannot open %s: no memory for its header", f->file);

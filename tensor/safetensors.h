@@ -10,7 +10,7 @@
  * it is asked for. A file that is read is hostile until checked: tensor_safetensors_open() refuses
  *
  *     what is not a regular file, or shorter than its header says
- *     a header above 100 MB, nested deeper than 16, with a key twice, or not valid UTF-8 JSON
+ *     a header above 100 MB, or that is beyond the bounds of json.h, or no JSON of valid UTF-8
  *     a shape whose product overflows or does not fit its offsets
  *     tensors that overlap, leave holes, or end before or after the end of the file
  *

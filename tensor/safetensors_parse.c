@@ -1,6 +1,7 @@
 /* safetensors_parse.c - see safetensors_parse.h. */
 #include "tensor/safetensors_parse.h"
 #include "tensor/backend.h"
+#include "tensor/json.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -46,43 +47,33 @@ int tensor_safetensors_damaged(const char *file, const char *what, const char *n
                        tensor_safetensors_show(name).text, what);
 }
 
-/* Jansson recurses as deep as its input is nested; an attacker chooses how deep unless we do. */
-static bool too_deep(const char *text, uint64_t size)
+int tensor_safetensors_header_length(const char *file, const unsigned char raw[8], uint64_t size,
+                                     uint64_t *length)
 {
-    int depth = 0;
-    bool string = false;
-    for (uint64_t i = 0; i < size; i++) {
-        if (string) {
-            if (text[i] == '\\')
-                i++;
-            else if (text[i] == '"')
-                string = false;
-        } else if (text[i] == '"') {
-            string = true;
-        } else if (text[i] == '{' || text[i] == '[') {
-            if (++depth > SAFETENSORS_DEPTH_MAX)
-                return true;
-        } else if (text[i] == '}' || text[i] == ']') {
-            depth--;
-        }
-    }
-    return false;
+    uint64_t n = 0;
+    if (size < 8)
+        return tensor_safetensors_damaged(file, "it is shorter than 8 bytes", NULL);
+    for (int i = 7; i >= 0; i--)
+        n = n << 8 | raw[i];
+    if (n > size - 8)
+        return tensor_safetensors_damaged(file, "it ends before its header does", NULL);
+    if (n > SAFETENSORS_HEADER_MAX)
+        return tensor_safetensors_damaged(file, "its header is above 100 MB", NULL);
+    *length = n;
+    return 0;
 }
 
 /* Reads the text into JSON. */
 static int read_json(const char *file, const char *text, uint64_t length, json_t **header)
 {
-    json_error_t error;
-    if (too_deep(text, length))
-        return tensor_safetensors_damaged(file, "its header is nested too deep", NULL);
-    *header = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
-    if (json_is_object(*header))
-        return 0;
-    if (*header)
-        return tensor_safetensors_damaged(file, "its header is no JSON object", NULL);
-    if (json_error_code(&error) == json_error_out_of_memory)
+    const int result = tensor_json_read(text, length, header);
+    if (result == -ENOMEM)
         return tensor_fail(ENOMEM, "cannot open %s: no memory for its header", file);
-    return tensor_safetensors_damaged(file, tensor_safetensors_show(error.text).text, NULL);
+    if (result < 0)
+        return tensor_safetensors_damaged(file, tensor_safetensors_show(tensor_error()).text, NULL);
+    if (json_typeof(*header) != JSON_OBJECT)
+        return tensor_safetensors_damaged(file, "its header is no JSON object", NULL);
+    return 0;
 }
 
 /* A whole number that fits; jansson has refused what is beyond 63 bits. */
@@ -162,40 +153,34 @@ static const char *read_entry(struct tensor_safetensors_entry *entry, const json
 
 static int read_metadata(const char *file, struct tensor_safetensors_list *list)
 {
-    const char *key;
-    json_t *value;
-    list->metadata = json_object_get(list->header, SAFETENSORS_METADATA);
-    if (list->metadata && !json_is_object(list->metadata))
+    json_t *metadata = json_object_get(list->header, SAFETENSORS_METADATA);
+    list->metadata = metadata;
+    if (metadata && json_typeof(metadata) != JSON_OBJECT)
         return tensor_safetensors_damaged(file, "its __metadata__ is no object", NULL);
-    json_object_foreach((json_t *)list->metadata, key, value)
-    {
-        if (!json_is_string(value))
+    for (void *i = json_object_iter(metadata); i; i = json_object_iter_next(metadata, i))
+        if (json_typeof(json_object_iter_value(i)) != JSON_STRING)
             return tensor_safetensors_damaged(file, "its __metadata__ holds what is no text", NULL);
-    }
     return 0;
 }
 
 static int read_entries(const char *file, struct tensor_safetensors_list *list)
 {
-    const char *name;
-    json_t *value;
+    json_t *header = list->header;
     uint64_t dimensions = 0;
-    json_object_foreach(list->header, name, value)
-    {
-        dimensions += json_array_size(json_object_get(value, "shape"));
-    }
+    for (void *i = json_object_iter(header); i; i = json_object_iter_next(header, i))
+        dimensions += json_array_size(json_object_get(json_object_iter_value(i), "shape"));
     list->entry = calloc(json_object_size(list->header) + 1, sizeof *list->entry);
     list->shapes = calloc(dimensions + 1, sizeof *list->shapes);
     if (!list->entry || !list->shapes)
         return tensor_fail(ENOMEM, "cannot open %s: no memory for its list of tensors", file);
     uint64_t *shape = list->shapes;
-    json_object_foreach(list->header, name, value)
-    {
+    for (void *i = json_object_iter(header); i; i = json_object_iter_next(header, i)) {
+        const char *name = json_object_iter_key(i);
         if (strcmp(name, SAFETENSORS_METADATA) == 0)
             continue;
         struct tensor_safetensors_entry *entry = &list->entry[list->count++];
         entry->name = name;
-        const char *wrong = read_entry(entry, value, shape);
+        const char *wrong = read_entry(entry, json_object_iter_value(i), shape);
         if (wrong)
             return tensor_safetensors_damaged(file, wrong, name);
         shape += entry->rank;

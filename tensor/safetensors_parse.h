@@ -13,7 +13,6 @@
 
 #define SAFETENSORS_METADATA   "__metadata__"
 #define SAFETENSORS_HEADER_MAX 100000000u /* bytes: the limit of the public library */
-#define SAFETENSORS_DEPTH_MAX  16         /* of nested JSON; a valid header needs 3 */
 #define SAFETENSORS_PIECE      (8u << 20) /* bytes of a tensor that are moved at a time */
 
 /* What enum tensor_type is called in a file. */
@@ -27,6 +26,12 @@ struct tensor_safetensors_list {
     uint64_t *shapes;                       /* of all entries, one behind the other */
     uint64_t count;
 };
+
+/* How long the header is, from the first 8 bytes of a file of `size` bytes. -EBADMSG: it is shorter
+ * than 8 bytes or than that, or the header is above the limit. `raw` is not read where there are
+ * no 8 bytes. */
+int tensor_safetensors_header_length(const char *file, const unsigned char raw[8], uint64_t size,
+                                     uint64_t *length);
 
 /* Reads a header of `length` bytes, behind whose 8 + length bytes the file has `data` more. `file`
  * is what messages call it. On success the list is the caller's to end; on failure it is empty.

@@ -1,6 +1,7 @@
 /* safetensors_write.c - the writing half of safetensors.h. */
 #include "tensor/safetensors.h"
 #include "tensor/backend.h"
+#include "tensor/json.h"
 #include "tensor/safetensors_parse.h"
 
 #include <errno.h>
@@ -98,7 +99,7 @@ static int header_object(const char *file, const struct tensor_named *list, uint
 
 static int put_header(struct sink *sink, json_t *header)
 {
-    char *text = json_dumps(header, JSON_COMPACT);
+    char *text = tensor_json_write(header, JSON_COMPACT);
     if (!text)
         return tensor_fail(ENOMEM, "cannot write %s: no memory for its header", sink->file);
     uint64_t size = strlen(text), padded = (size + 7) / 8 * 8;

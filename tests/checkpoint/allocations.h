@@ -1,0 +1,16 @@
+/* allocations.h - makes one allocation of this program fail: the n-th from now on.
+ *
+ * The linker puts these in the place of malloc, calloc, realloc and strdup of what is linked into
+ * the program (meson.build has the arguments); jansson comes by ours, through tensor/json.c.
+ */
+#ifndef TESTS_CHECKPOINT_ALLOCATIONS_H
+#define TESTS_CHECKPOINT_ALLOCATIONS_H
+
+#include <stdbool.h>
+
+/* `n` from 1; 0: none fails. Counts from now on. */
+void allocations_fail_at(long n);
+/* Whether it came to that; from now on none fails. */
+bool allocations_failed(void);
+
+#endif
