@@ -9,8 +9,6 @@
 #include "apps/train.h"
 #include "megabyte/error.h"
 
-#define DEFAULT_STEPS 2000
-
 static const char usage[] =
     "Usage: mb-train [options] DATA...\n"
     "\n"
@@ -252,56 +250,6 @@ static int parse(int argc, char **argv, struct train_options *o)
     return taken == 1 ? check_options(o, argc, argv) : taken;
 }
 
-/* ---- the plan ---- */
-
-static int plan(const struct train_options *o)
-{
-    struct tensor_device *device = NULL;
-    struct megabyte_model *model = NULL;
-    struct megabyte_trainer_plan p = {0};
-    int status = app_device_open(&o->device, &device);
-
-    if (status != APP_DONE)
-        return status;
-    if (megabyte_model_create(device, &o->config, true, &model) < 0 ||
-        megabyte_trainer_plan(model, &p) < 0) {
-        status = app_fail(APP_FAILED, "%s", megabyte_error());
-    } else {
-        const struct nn_parameters_memory m = nn_parameters_memory(model->parameters);
-        const uint64_t total = m.weights + m.gradients + m.moments + p.activations + p.staging;
-        const struct tensor_device_info *info = tensor_device_info(device);
-        char a[6][32], have[32];
-        if (!o->json)
-            printf(
-                "parameters          %" PRIu64 "\n"
-                "FLOPs a byte        %.4g forward, %.4g training\n"
-                "memory  weights     %s\n        gradients   %s\n        optimizer   %s\n"
-                "        activations %s\n        staging     %s\n        total       %s of %s\n",
-                nn_parameters_size(model->parameters), megabyte_config_flops(&o->config),
-                3 * megabyte_config_flops(&o->config), app_bytes((double)m.weights, a[0]),
-                app_bytes((double)m.gradients, a[1]), app_bytes((double)m.moments, a[2]),
-                app_bytes((double)p.activations, a[3]), app_bytes((double)p.staging, a[4]),
-                app_bytes((double)total, a[5]), app_bytes((double)info->memory_bytes, have));
-        if (total > info->memory_bytes)
-            app_note("this does not fit on %s; take a smaller batch, micro_batch or model",
-                     info->name);
-        if (o->json)
-            status = app_json(json_pack(
-                "{s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s}", "parameters",
-                (json_int_t)nn_parameters_size(model->parameters), "flops_per_byte",
-                megabyte_config_flops(&o->config), "memory_bytes", (json_int_t)total,
-                "weights_bytes", (json_int_t)m.weights, "gradients_bytes", (json_int_t)m.gradients,
-                "optimizer_bytes", (json_int_t)m.moments, "activations_bytes",
-                (json_int_t)p.activations,
-                "staging_bytes", (json_int_t)p.staging, "device_memory_bytes",
-                (json_int_t)info->memory_bytes, "device", info->name, "precision",
-                app_precision(&o->device)));
-    }
-    megabyte_model_destroy(&model);
-    tensor_device_close(&device);
-    return status;
-}
-
 /* ---- training ---- */
 
 static int open_data(struct train *t)
@@ -364,7 +312,7 @@ static void choose_steps(struct train *t)
     else if (o->bytes)
         t->steps = (o->bytes + a_step - 1) / a_step;
     else if (!before && o->minutes == 0)
-        t->steps = DEFAULT_STEPS;
+        t->steps = TRAIN_STEPS;
     if (before && before != t->steps)
         app_note("the run was begun for %" PRIu64 " steps; the learning rate now follows %" PRIu64,
                  before, t->steps);
@@ -458,7 +406,7 @@ int main(int argc, char **argv)
     if (parsed != 1)
         status = parsed == 2 ? APP_DONE : APP_USAGE;
     else if (options.dry_run)
-        status = plan(&options);
+        status = train_plan_print(&t);
     else {
         app_choose_scan(&options.data, options.config.patch_size);
         status = train(&t);

@@ -69,6 +69,40 @@ struct train {
     double bytes_per_second;
 };
 
+#define TRAIN_STEPS 2000 /* where nothing says how many */
+
+/* ---- train_plan.c ---- */
+
+/* Bytes that a run takes, part by part. */
+struct train_plan {
+    uint64_t parameters; /* how many numbers; no memory */
+    /* of the device: */
+    uint64_t weights, gradients;
+    uint64_t optimizer;   /* moments, and what the update takes */
+    uint64_t activations; /* of the step's graph */
+    uint64_t staging;     /* batches and results; copies between host and device */
+    uint64_t evaluation;  /* of the evaluator, if there is held-out data */
+    /* of the host, at most: */
+    uint64_t products;    /* scratch memory of the cpu device */
+    uint64_t scoring;     /* of megabyte_evaluate() */
+    uint64_t saving;      /* the copy that is saved while training goes on */
+    uint64_t data;        /* the loader's blocks, and what is being read */
+    uint64_t program;     /* the process itself */
+    uint64_t device, host; /* sums of the two */
+    uint64_t total;       /* of the device's memory; on the cpu that is both */
+};
+
+/* Plans a run with these settings on t->device, without allocating; with t->mix if that is open.
+ * `resumes`: it does not begin at the first byte. Returns an exit status, as all of these. */
+int train_plan(const struct train *t, const struct megabyte_config *config, bool resumes,
+               struct train_plan *plan);
+
+/* Refuses a run that the device has no room for. */
+int train_plan_check(const struct train *t, const struct megabyte_config *config, bool resumes);
+
+/* --dry-run: opens t->device and prints the plan. */
+int train_plan_print(struct train *t);
+
 /* ---- train_run.c ---- */
 
 /* Takes the run folder, and either begins a run or resumes it from its newest checkpoint: model,

@@ -252,40 +252,10 @@ int train_run_log(struct train *t, json_t *line)
 
 /* ---- the run ---- */
 
-/* Whether training will fit, before memory is taken. A processor that promises more than it has
- * ends programs later; for other devices the driver knows best, and what it says is a note. */
-static int check_memory(const struct train *t, const struct megabyte_config *config)
-{
-    const struct tensor_device_info *info = tensor_device_info(t->device);
-    struct megabyte_model *model = NULL;
-    struct megabyte_trainer_plan p;
-    char needs[32], has[32];
-    int status = megabyte_model_create(t->device, config, true, &model);
-
-    if (status == 0)
-        status = megabyte_trainer_plan(model, &p);
-    if (status < 0) {
-        megabyte_model_destroy(&model);
-        return app_fail(APP_FAILED, "%s", megabyte_error());
-    }
-    const struct nn_parameters_memory m = nn_parameters_memory(model->parameters);
-    const uint64_t all = m.weights + m.gradients + m.moments + p.activations + p.staging;
-    megabyte_model_destroy(&model);
-    if (all <= info->memory_bytes)
-        return APP_DONE;
-    app_bytes((double)all, needs);
-    app_bytes((double)info->memory_bytes, has);
-    if (!strcmp(info->kind, "cpu"))
-        return app_fail(APP_FAILED, "training this takes %s of memory and there are %s; take a "
-                        "smaller batch, micro_batch or model", needs, has);
-    app_note("training this takes %s of memory, and %s has %s", needs, info->name, has);
-    return APP_DONE;
-}
-
 static int begin(struct train *t)
 {
     const struct train_options *o = t->options;
-    int status = check_memory(t, &o->config);
+    int status = train_plan_check(t, &o->config, false);
 
     if (status != APP_DONE)
         return status;
@@ -340,7 +310,7 @@ static int resume(struct train *t, struct megabyte_checkpoint *checkpoint)
         config.micro_batch = o->config.micro_batch;
         config.recompute = o->config.recompute;
     }
-    const int status = check_memory(t, &config);
+    const int status = train_plan_check(t, &config, true);
     if (status != APP_DONE)
         return status;
     if (megabyte_model_load(checkpoint, t->device, true, &t->model) < 0)

@@ -17,8 +17,16 @@ struct megabyte_evaluator {
     struct tensor_graph *graph;
 };
 
-int megabyte_evaluator_create(const struct megabyte_model *model, uint32_t batch,
-                              struct megabyte_evaluator **evaluator)
+/* What megabyte_evaluate() takes on the host. */
+static uint64_t evaluation_memory(const struct megabyte_model *model, uint32_t batch)
+{
+    const uint64_t positions = (uint64_t)batch * model->config.seq_len;
+    return 2 * positions * (1 + sizeof(float)) + 3 * (uint64_t)batch * sizeof(uint32_t);
+}
+
+/* Everything but memory. */
+static int prepare(const struct megabyte_model *model, uint32_t batch,
+                   struct megabyte_evaluator **evaluator)
 {
     const uint32_t most = INT32_MAX / MEGABYTE_SYMBOLS / model->config.seq_len;
     if (batch > most)
@@ -33,16 +41,44 @@ int megabyte_evaluator_create(const struct megabyte_model *model, uint32_t batch
     int status = tensor_arena_create(model->device, TENSOR_HOST, "staging", &e->arena);
     if (status == 0)
         status = tensor_graph_create(model->device, &params, &e->graph);
-    if (status == 0) {
-        e->bytes = tensor_arena_take(e->arena, "bytes", TENSOR_U8, 1,
-                                     (uint32_t[]){batch * model->config.seq_len});
-        e->lengths = tensor_arena_take(e->arena, "lengths", TENSOR_U32, 1, &batch);
-        e->logits = megabyte_model_forward(e->graph, model, e->bytes);
-        e->losses = tensor_cross_entropy(e->graph, e->logits, e->bytes, e->lengths);
-        tensor_graph_keep(e->graph, e->logits);
-        tensor_graph_keep(e->graph, e->losses);
-        status = tensor_arena_commit(e->arena);
+    if (status < 0) {
+        megabyte_evaluator_destroy(&e);
+        return megabyte_fail(-status, "%s", tensor_error());
     }
+    e->bytes = tensor_arena_take(e->arena, "bytes", TENSOR_U8, 1,
+                                 (uint32_t[]){batch * model->config.seq_len});
+    e->lengths = tensor_arena_take(e->arena, "lengths", TENSOR_U32, 1, &batch);
+    e->logits = megabyte_model_forward(e->graph, model, e->bytes);
+    e->losses = tensor_cross_entropy(e->graph, e->logits, e->bytes, e->lengths);
+    tensor_graph_keep(e->graph, e->logits);
+    tensor_graph_keep(e->graph, e->losses);
+    *evaluator = e;
+    return 0;
+}
+
+int megabyte_evaluator_plan(const struct megabyte_model *model, uint32_t batch,
+                            struct megabyte_evaluator_plan *plan)
+{
+    struct megabyte_evaluator *e;
+    const int status = prepare(model, batch, &e);
+    if (status < 0)
+        return status;
+    const uint64_t graph = tensor_graph_memory(e->graph);
+    plan->device = graph + tensor_arena_size(e->arena);
+    plan->host = evaluation_memory(model, batch);
+    plan->scratch = tensor_graph_scratch(e->graph);
+    megabyte_evaluator_destroy(&e);
+    return graph ? 0 : megabyte_fail(ENOMEM, "%s", tensor_error());
+}
+
+int megabyte_evaluator_create(const struct megabyte_model *model, uint32_t batch,
+                              struct megabyte_evaluator **evaluator)
+{
+    struct megabyte_evaluator *e;
+    int status = prepare(model, batch, &e);
+    if (status < 0)
+        return status;
+    status = tensor_arena_commit(e->arena);
     if (status == 0)
         status = tensor_graph_finish(e->graph);
     if (status < 0) {

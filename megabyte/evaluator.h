@@ -16,6 +16,15 @@
 
 struct megabyte_evaluator;
 
+/* What an evaluator takes beside the parameters, in bytes; known without allocating. */
+struct megabyte_evaluator_plan {
+    uint64_t device;  /* of the device */
+    uint64_t host;    /* of the host, by megabyte_evaluate() */
+    uint64_t scratch; /* tensor_graph_scratch() */
+};
+int megabyte_evaluator_plan(const struct megabyte_model *model, uint32_t batch,
+                            struct megabyte_evaluator_plan *plan);
+
 /* Scores up to `batch` windows at a time; records its graph. The model's parameters are committed
  * and outlive it. */
 int megabyte_evaluator_create(const struct megabyte_model *model, uint32_t batch,

@@ -109,14 +109,19 @@ int megabyte_trainer_plan(const struct megabyte_model *model, struct megabyte_tr
 {
     struct megabyte_trainer *t;
     const struct megabyte_trainer_params params = {0};
-    const int status = prepare(model, &params, &t);
+    int status = prepare(model, &params, &t);
     if (status < 0)
         return status;
     plan->activations = tensor_graph_memory(t->graph);
     plan->staging = tensor_arena_size(t->host) + tensor_arena_size(t->device);
     plan->flops = tensor_graph_flops(t->graph) * t->micros;
+    plan->scratch = tensor_graph_scratch(t->graph);
+    status = plan->activations ? 0 : -ENOMEM;
+    if (status == 0)
+        status = nn_optimizer_memory(model->device, model->parameters, t->losses,
+                                     &plan->optimizer);
     megabyte_trainer_destroy(&t);
-    return plan->activations ? 0 : megabyte_fail(ENOMEM, "%s", tensor_error());
+    return status < 0 ? megabyte_fail(-status, "%s", tensor_error()) : 0;
 }
 
 int megabyte_trainer_create(const struct megabyte_model *model,

@@ -31,8 +31,10 @@ struct megabyte_trainer_params {
 
 /* What a step takes beside the parameters; known without allocating. */
 struct megabyte_trainer_plan {
-    uint64_t activations; /* bytes */
-    uint64_t staging;     /* bytes seen by host and device */
+    uint64_t activations; /* bytes of intermediate results */
+    uint64_t staging;     /* of batches and results: seen by host and device, and their copies */
+    uint64_t optimizer;   /* of the norm and the update, beside the moments */
+    uint64_t scratch;     /* tensor_graph_scratch() */
     double flops;         /* of one step, forward and backward, as recorded */
 };
 int megabyte_trainer_plan(const struct megabyte_model *model, struct megabyte_trainer_plan *plan);

@@ -28,7 +28,7 @@ static int record_clear(struct nn_optimizer *o, const struct nn_parameters *para
     struct nn_flat flat;
     for (uint32_t i = 0; nn_parameters_flat(parameters, i, &flat); i++)
         tensor_fill(o->clear, flat.gradient, 0);
-    return tensor_graph_finish(o->clear);
+    return 0;
 }
 
 static int record_update(struct nn_optimizer *o, const struct nn_parameters *parameters,
@@ -60,12 +60,13 @@ static int record_update(struct nn_optimizer *o, const struct nn_parameters *par
                      norm, flat.decayed);
     tensor_graph_pop(o->update);
     free(gradients);
-    return tensor_graph_finish(o->update);
+    return 0;
 }
 
-int nn_optimizer_create(struct tensor_device *device, const struct nn_parameters *parameters,
-                        const struct nn_optimizer_config *config, struct tensor *losses,
-                        bool timing, struct nn_optimizer **optimizer)
+/* Everything but memory. */
+static int prepare(struct tensor_device *device, const struct nn_parameters *parameters,
+                   const struct nn_optimizer_config *config, struct tensor *losses, bool timing,
+                   struct nn_optimizer **optimizer)
 {
     struct nn_optimizer *o = calloc(1, sizeof *o);
     if (!o)
@@ -74,24 +75,55 @@ int nn_optimizer_create(struct tensor_device *device, const struct nn_parameters
     o->config = *config;
     o->losses = losses;
     int status = tensor_arena_create(device, TENSOR_HOST, "optimizer settings", &o->arena);
+    if (status == 0) {
+        o->settings = tensor_arena_take(o->arena, "settings", TENSOR_F32, 1,
+                                        (uint32_t[]){TENSOR_ADAMW_SETTINGS});
+        o->norm_squared = tensor_arena_take(o->arena, "norm", TENSOR_F32, 1, (uint32_t[]){1});
+        o->limit = tensor_arena_take(o->arena, "limit", TENSOR_F32, 1, (uint32_t[]){1});
+        o->gate = tensor_arena_take(o->arena, "gate", TENSOR_F32, 1, (uint32_t[]){1});
+        status = record_clear(o, parameters, timing);
+    }
+    if (status == 0)
+        status = record_update(o, parameters, timing);
     if (status < 0)
-        goto fail;
-    o->settings = tensor_arena_take(o->arena, "settings", TENSOR_F32, 1,
-                                    (uint32_t[]){TENSOR_ADAMW_SETTINGS});
-    o->norm_squared = tensor_arena_take(o->arena, "norm", TENSOR_F32, 1, (uint32_t[]){1});
-    o->limit = tensor_arena_take(o->arena, "limit", TENSOR_F32, 1, (uint32_t[]){1});
-    o->gate = tensor_arena_take(o->arena, "gate", TENSOR_F32, 1, (uint32_t[]){1});
-    if ((status = tensor_arena_commit(o->arena)) < 0)
-        goto fail;
-    nn_optimizer_limit(o, (double)INFINITY);
-    if ((status = record_clear(o, parameters, timing)) < 0 ||
-        (status = record_update(o, parameters, timing)) < 0)
-        goto fail;
-    *optimizer = o;
-    return 0;
+        nn_optimizer_destroy(&o);
+    else
+        *optimizer = o;
+    return status;
+}
 
-fail:
+int nn_optimizer_memory(struct tensor_device *device, const struct nn_parameters *parameters,
+                        struct tensor *losses, uint64_t *bytes)
+{
+    struct nn_optimizer *o;
+    const int status = prepare(device, parameters, &nn_optimizer_paper, losses, false, &o);
+    if (status < 0)
+        return status;
+    /* Clearing works in place. */
+    *bytes = tensor_arena_size(o->arena) + tensor_graph_memory(o->update);
     nn_optimizer_destroy(&o);
+    return 0;
+}
+
+int nn_optimizer_create(struct tensor_device *device, const struct nn_parameters *parameters,
+                        const struct nn_optimizer_config *config, struct tensor *losses,
+                        bool timing, struct nn_optimizer **optimizer)
+{
+    struct nn_optimizer *o;
+    int status = prepare(device, parameters, config, losses, timing, &o);
+    if (status < 0)
+        return status;
+    status = tensor_arena_commit(o->arena);
+    if (status == 0)
+        nn_optimizer_limit(o, (double)INFINITY);
+    if (status == 0)
+        status = tensor_graph_finish(o->clear);
+    if (status == 0)
+        status = tensor_graph_finish(o->update);
+    if (status < 0)
+        nn_optimizer_destroy(&o);
+    else
+        *optimizer = o;
     return status;
 }
 

@@ -27,6 +27,11 @@ int nn_optimizer_create(struct tensor_device *device, const struct nn_parameters
                         bool timing, struct nn_optimizer **optimizer);
 void nn_optimizer_destroy(struct nn_optimizer **optimizer);
 
+/* What it takes of the device beside the parameters, their gradients and moments; the tensors
+ * need no memory for that. */
+int nn_optimizer_memory(struct tensor_device *device, const struct nn_parameters *parameters,
+                        struct tensor *losses, uint64_t *bytes);
+
 /* Starts setting all gradients to zero. */
 int nn_optimizer_clear(struct nn_optimizer *optimizer);
 

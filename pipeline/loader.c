@@ -88,14 +88,34 @@ uint32_t pipeline_shuffle(uint64_t seed, uint64_t epoch, uint64_t block, uint32_
     return i;
 }
 
-/* Windows that block number `block` of an epoch holds, if there are enough bytes. */
-static uint32_t windows_of(const struct pipeline_loader *l, uint64_t epoch, uint64_t block)
+/* Windows of a lane that are shuffled together, of `lanes` lanes. */
+static uint64_t most_windows(const struct pipeline_loader_params *params, uint32_t lanes)
 {
-    uint64_t n = l->block_windows, first = FIRST_BYTES / l->params.window_bytes + 64;
+    const uint64_t bytes = params->shuffle_bytes ? params->shuffle_bytes : PIPELINE_SHUFFLE_BYTES;
+    const uint64_t n = bytes / lanes / params->window_bytes;
 
-    if (epoch == 0 && block < 32 && first << block < n)
-        n = first << block;
-    return (uint32_t)n;
+    return n ? n : 1;
+}
+
+/* Windows that block number `block` of an epoch holds, if there are enough bytes; `most` later. */
+static uint64_t windows_of(uint64_t most, uint32_t window_bytes, uint64_t epoch, uint64_t block)
+{
+    const uint64_t first = FIRST_BYTES / window_bytes + 64;
+
+    return epoch == 0 && block < 32 && first << block < most ? first << block : most;
+}
+
+uint64_t pipeline_loader_memory(const struct pipeline_loader_params *params, uint32_t lanes,
+                                uint64_t bytes)
+{
+    const uint64_t most = most_windows(params, lanes), T = params->window_bytes;
+    uint64_t left = bytes / lanes / T, held = 0, block = 0;
+
+    while (block < 32 && windows_of(most, params->window_bytes, 0, block) < left)
+        left -= windows_of(most, params->window_bytes, 0, block++);
+    for (uint64_t i = 0; i < BLOCKS; i++)
+        held += windows_of(most, params->window_bytes, 0, block + i);
+    return held * T * lanes;
 }
 
 /* The worker's next block to fill, or NULL when it is to leave. */
@@ -151,7 +171,8 @@ static int fill_block(struct lane *lane, struct block *b, struct pipeline_lane_c
 
     for (;;) {
         b->from = *c;
-        result = fill(lane, b->bytes, (size_t)windows_of(l, c->epoch, c->block) * T, &got);
+        result = fill(lane, b->bytes,
+                      (size_t)windows_of(l->block_windows, T, c->epoch, c->block) * T, &got);
         if (result < 0)
             return result;
         if (got > 0)
@@ -241,13 +262,11 @@ int pipeline_loader_create(const struct pipeline_loader_params *params,
 {
     struct pipeline_loader *l;
     uint32_t T = params->window_bytes, n = params->mix->n;
-    uint64_t block_windows = params->shuffle_bytes ? params->shuffle_bytes : PIPELINE_SHUFFLE_BYTES;
     int result = 0;
 
     if (T == 0)
         return pipeline_fail(EINVAL, "a window has at least one byte");
-    block_windows = block_windows / n / T;
-    if (block_windows > UINT32_MAX)
+    if (most_windows(params, n) > UINT32_MAX)
         return pipeline_fail(EINVAL, "at most %u windows can be shuffled together", UINT32_MAX);
     if (params->start && params->start->n && params->start->n != n)
         return pipeline_fail(ESTALE,
@@ -267,7 +286,7 @@ int pipeline_loader_create(const struct pipeline_loader_params *params,
     l->cursor.n = n;
     l->params.start = NULL;
     l->by_epoch = !params->mix->mixed || params->once;
-    l->block_windows = (uint32_t)(block_windows ? block_windows : 1);
+    l->block_windows = (uint32_t)most_windows(params, n);
     l->block_bytes = (size_t)l->block_windows * T;
     for (uint32_t i = 0; i < n && result == 0; i++)
         result = start_lane(l, i);

@@ -100,6 +100,14 @@ void pipeline_loader_destroy(struct pipeline_loader **loader);
 int pipeline_loader_next(struct pipeline_loader *loader, uint32_t rows, uint8_t *to,
                          uint32_t *lengths, struct pipeline_cursor *after);
 
+/*
+ * Bytes that the blocks of a loader with these parameters take at most while it hands out the first
+ * `bytes` of the data, UINT64_MAX for all, of `lanes` lanes; params->mix and params->start are not
+ * looked at. Data that ends sooner takes less.
+ */
+uint64_t pipeline_loader_memory(const struct pipeline_loader_params *params, uint32_t lanes,
+                                uint64_t bytes);
+
 /* What the loader has done so far. */
 struct pipeline_loader_stats {
     uint64_t windows;    /* handed out */

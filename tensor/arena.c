@@ -143,9 +143,6 @@ int tensor_arena_commit(struct tensor_arena *a)
         if (status < 0)
             return status;
         p->storage.block = &p->block;
-        p->flat.storage = &p->storage;
-        p->flat.name = a->name;
-        tensor_describe(&p->flat, TENSOR_F32, 1, (uint32_t[]){(uint32_t)(p->storage.size / 4)});
     }
     return 0;
 }
@@ -160,7 +157,12 @@ struct tensor *tensor_arena_flat(struct tensor_arena *a, uint32_t index)
     struct part *p = a->parts;
     while (p && p->storage.index != index)
         p = p->next;
-    return p && p->storage.block ? &p->flat : NULL;
+    if (!p)
+        return NULL;
+    p->flat.storage = &p->storage;
+    p->flat.name = a->name;
+    tensor_describe(&p->flat, TENSOR_F32, 1, (uint32_t[]){(uint32_t)(p->storage.size / 4)});
+    return &p->flat;
 }
 
 void tensor_arena_place(const struct tensor *t, uint32_t *index, uint64_t *element)

@@ -39,7 +39,8 @@ int tensor_arena_commit(struct tensor_arena *arena);
 uint64_t tensor_arena_size(const struct tensor_arena *arena);
 
 /* The arena as flat rank-1 tensors of one type, one for each allocation; parts of no tensor are
- * zero. Owned by the arena. `index` from 0; NULL when there are no more. Call after commit. */
+ * zero. Owned by the arena. `index` from 0; NULL when there are no more. Call when everything is
+ * taken; like other tensors they have memory after commit. */
 struct tensor *tensor_arena_flat(struct tensor_arena *arena, uint32_t index);
 
 /* Where a tensor begins in its flat tensor: element number, and the flat tensor's index. */

@@ -74,6 +74,7 @@ struct tensor_device {
     struct tensor_device_params params; /* name is not kept */
     double busy; /* what tensor_device_busy() returns; kept by the backend */
     bool failed; /* likewise tensor_device_failed() */
+    uint64_t allocated; /* bytes of its blocks, likewise */
 };
 
 int tensor_cpu_open(const struct tensor_device_params *params, struct tensor_device **device);

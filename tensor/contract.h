@@ -37,6 +37,8 @@ struct tensor_kernel {
     uint32_t args;                    /* how many addresses lead the parameters */
     uint32_t writes;                  /* bit i: argument i is written (and may be read) */
     void (*cpu)(const void *params);  /* does the whole grid, with OpenMP */
+    /* Bytes that the C twin takes beside its arguments; NULL: none. Addresses are not asked. */
+    uint64_t (*cpu_scratch)(const void *params);
     void (*launch)(const struct tensor_device_info *info, const void *params,
                    struct tensor_launch *launch);
     const char *variant[4];           /* names of .comp files; [0] runs on every device */

@@ -61,6 +61,11 @@ int tensor_device_list(void (*each)(void *user, int index, const struct tensor_d
     return 1 + tensor_vulkan_list(each, user);
 }
 
+uint64_t tensor_device_allocated(const struct tensor_device *device)
+{
+    return device->allocated;
+}
+
 uint64_t tensor_device_validation_messages(const struct tensor_device *device)
 {
     return strcmp(device->info.kind, "vulkan") ? 0 : tensor_vulkan_validation_messages(device);

@@ -57,6 +57,8 @@ struct tensor_device_info {
     uint32_t threads;         /* of the cpu device; 0 on vulkan */
     uint64_t memory_bytes;    /* device-local memory, or the machine's memory */
     uint64_t allocation_bytes;/* largest single allocation */
+    uint64_t copy_bytes;      /* what it takes for copies between host and device, from the first
+                                 on; 0 where the host sees all its memory */
 };
 
 /* Opens a device. On success the caller owns it and ends it with tensor_device_close() after all
@@ -79,6 +81,9 @@ int tensor_device_list(void (*each)(void *user, int index, const struct tensor_d
 /* Bytes of the machine's memory that could be had now without taking them from anyone; UINT64_MAX
  * where the system does not say. */
 uint64_t tensor_host_available(void);
+
+/* Bytes of memory that arenas and graphs have of the device at this moment, copies included. */
+uint64_t tensor_device_allocated(const struct tensor_device *device);
 
 /* Messages of the validation layer so far (0 unless params.validation). */
 uint64_t tensor_device_validation_messages(const struct tensor_device *device);

@@ -65,6 +65,10 @@ int tensor_graph_finish(struct tensor_graph *graph);
  * allocating). 0 on a recording error. */
 uint64_t tensor_graph_memory(struct tensor_graph *graph);
 
+/* Bytes of host memory that the device takes for itself while the graph runs, beside that: what
+ * the cpu's library of matrix products wants. Makes those products ready. 0 on vulkan. */
+uint64_t tensor_graph_scratch(const struct tensor_graph *graph);
+
 /* Floating point operations of one run: 2 for a multiply-add of matrix products and attention.
  * Before the graph is planned (tensor_graph_memory, tensor_graph_finish), passes that will be left
  * out count too. */

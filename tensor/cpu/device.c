@@ -69,14 +69,17 @@ static int block_create(struct tensor_device *device, enum tensor_memory memory,
         return tensor_fail(ENOMEM, "no memory for %llu MiB", (unsigned long long)(size >> 20) + 1);
     memset(host, 0, size + SLACK);
     atomic_fetch_add(&taken, size);
+    device->allocated += size;
     *block = (struct tensor_block){(uint64_t)(uintptr_t)host, host, size, host};
     return 0;
 }
 
 static void block_destroy(struct tensor_device *device, struct tensor_block *block)
 {
-    if (block->handle)
+    if (block->handle) {
         atomic_fetch_sub(&taken, block->size);
+        device->allocated -= block->size;
+    }
     free(block->handle);
     *block = (struct tensor_block){0};
 }

@@ -13,6 +13,10 @@
 /* Does all that struct matmul_params says. */
 void tensor_cpu_matmul(const struct matmul_params *p);
 
+/* Bytes that a product takes beside its factors and its result; makes it ready. The largest of all
+ * products stays taken. */
+uint64_t tensor_cpu_matmul_scratch(const struct matmul_params *p);
+
 /* Name and version of the library, for struct tensor_device_info. */
 void tensor_cpu_matmul_library(char *text, size_t size);
 

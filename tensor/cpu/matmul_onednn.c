@@ -13,9 +13,16 @@
 struct entry {
     uint32_t m, n, k, flags;
     dnnl_primitive_t primitive;
-    dnnl_memory_t a, b, bias, c;
+    dnnl_memory_t a, b, bias, c, scratch;
     dnnl_data_type_t type; /* of a and b */
+    size_t scratch_size;   /* bytes that the primitive takes while it runs */
     struct entry *next;
+};
+
+/* Memory that stays. */
+struct room {
+    void *memory;
+    size_t size;
 };
 
 #define BUCKETS 256
@@ -23,10 +30,7 @@ static struct {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     struct entry *bucket[BUCKETS];
-    struct {
-        void *memory;
-        size_t size;
-    } factor[2]; /* a and b rounded, of the largest product so far */
+    struct room factor[2], scratch; /* a and b rounded; all of the largest product so far */
 } dnn;
 
 /* A shape that oneDNN refuses is a bug of ours, and an op on the cpu has no way to fail. */
@@ -63,6 +67,8 @@ static dnnl_primitive_attr_t attributes(uint32_t flags)
     dnnl_primitive_attr_t attr;
     dnnl_post_ops_t ops;
     MUST(dnnl_primitive_attr_create(&attr));
+    /* Else each primitive keeps memory of its own. */
+    MUST(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
     MUST(dnnl_post_ops_create(&ops));
 #if DNNL_VERSION_MAJOR >= 3
     if (flags & MATMUL_ACCUMULATE)
@@ -95,6 +101,10 @@ static bool make(struct entry *e, const struct shapes *s, dnnl_primitive_attr_t 
     if (there) {
         must(status, "dnnl_matmul_primitive_desc_create");
         MUST(dnnl_primitive_create(&e->primitive, desc));
+        const_dnnl_memory_desc_t scratch =
+            dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0);
+        e->scratch_size = dnnl_memory_desc_get_size(scratch);
+        MUST(dnnl_memory_create(&e->scratch, scratch, dnn.engine, DNNL_MEMORY_NONE));
         MUST(dnnl_primitive_desc_destroy(desc));
     }
     dnnl_memory_t *const memory[4] = {&e->a, &e->b, &e->bias, &e->c};
@@ -121,6 +131,10 @@ static bool make(struct entry *e, const struct shapes *s, dnnl_primitive_attr_t 
         return false;
     must(status, "dnnl_primitive_desc_create");
     MUST(dnnl_primitive_create(&e->primitive, desc));
+    const dnnl_memory_desc_t *scratch =
+        dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0);
+    e->scratch_size = dnnl_memory_desc_get_size(scratch);
+    MUST(dnnl_memory_create(&e->scratch, scratch, dnn.engine, DNNL_MEMORY_NONE));
     MUST(dnnl_primitive_desc_destroy(desc));
     dnnl_memory_t *const memory[4] = {&e->a, &e->b, &e->bias, &e->c};
     for (int i = 0; i < 4; i++)
@@ -157,18 +171,24 @@ static struct entry *find(const struct matmul_params *p)
     return e;
 }
 
+static void *take(struct room *room, size_t size)
+{
+    if (size > room->size) {
+        free(room->memory);
+        if (posix_memalign(&room->memory, 2 << 20, size))
+            must(dnnl_out_of_memory, "posix_memalign");
+        room->size = size;
+    }
+    return room->memory;
+}
+
 /* A factor rounded to bfloat16, stored as one or as a float. */
 static void *rounded(const struct entry *e, const float *x, size_t count, int which)
 {
     const size_t size = count * (e->type == dnnl_bf16 ? sizeof(uint16_t) : sizeof(float));
-    if (size > dnn.factor[which].size) {
-        free(dnn.factor[which].memory);
-        if (posix_memalign(&dnn.factor[which].memory, 2 << 20, size))
-            must(dnnl_out_of_memory, "posix_memalign");
-        dnn.factor[which].size = size;
-    }
-    uint16_t *halves = dnn.factor[which].memory;
-    float *floats = dnn.factor[which].memory;
+    void *memory = take(&dnn.factor[which], size);
+    uint16_t *halves = memory;
+    float *floats = memory;
     if (e->type == dnnl_bf16) {
 #pragma omp parallel for simd schedule(static)
         for (size_t i = 0; i < count; i++)
@@ -178,7 +198,15 @@ static void *rounded(const struct entry *e, const float *x, size_t count, int wh
         for (size_t i = 0; i < count; i++)
             floats[i] = tensor_from_bf16(tensor_to_bf16(x[i]));
     }
-    return dnn.factor[which].memory;
+    return memory;
+}
+
+uint64_t tensor_cpu_matmul_scratch(const struct matmul_params *p)
+{
+    const struct entry *e = find(p);
+    const size_t size = e->type == dnnl_bf16 ? sizeof(uint16_t) : sizeof(float);
+    const uint64_t factors = ((uint64_t)p->m * p->k + (uint64_t)p->k * p->n) * size;
+    return e->scratch_size + (p->flags & MATMUL_BF16 ? factors : 0);
 }
 
 void tensor_cpu_matmul(const struct matmul_params *p)
@@ -192,9 +220,10 @@ void tensor_cpu_matmul(const struct matmul_params *p)
     MUST(dnnl_memory_set_data_handle(e->a, a));
     MUST(dnnl_memory_set_data_handle(e->b, b));
     MUST(dnnl_memory_set_data_handle(e->c, f32_at(p->c)));
-    dnnl_exec_arg_t args[4] = {
-        {DNNL_ARG_SRC, e->a}, {DNNL_ARG_WEIGHTS, e->b}, {DNNL_ARG_DST, e->c}};
-    int count = 3;
+    MUST(dnnl_memory_set_data_handle(e->scratch, take(&dnn.scratch, e->scratch_size)));
+    dnnl_exec_arg_t args[5] = {{DNNL_ARG_SRC, e->a}, {DNNL_ARG_WEIGHTS, e->b}, {DNNL_ARG_DST, e->c},
+                               {DNNL_ARG_SCRATCHPAD, e->scratch}};
+    int count = 4;
     if (p->flags & MATMUL_BIAS) {
         MUST(dnnl_memory_set_data_handle(e->bias, f32_at(p->bias)));
         args[count++] = (dnnl_exec_arg_t){DNNL_ARG_BIAS, e->bias};

@@ -50,6 +50,12 @@ static const float *rounded(const float *x, size_t count, int which)
     return to;
 }
 
+uint64_t tensor_cpu_matmul_scratch(const struct matmul_params *p)
+{
+    const uint64_t factors = (uint64_t)p->m * p->k + (uint64_t)p->k * p->n;
+    return p->flags & MATMUL_BF16 ? factors * sizeof(float) : 0;
+}
+
 void tensor_cpu_matmul(const struct matmul_params *p)
 {
     const float *a = f32_at(p->a), *b = f32_at(p->b), *bias = f32_at(p->bias);

@@ -36,12 +36,18 @@ static void matmul_launch(const struct tensor_device_info *info, const void *par
     launch->groups[2] = 1;
 }
 
+static uint64_t matmul_scratch(const void *params)
+{
+    return tensor_cpu_matmul_scratch(params);
+}
+
 static const struct tensor_kernel matmul = {
     .name = "matmul",
     .params_size = sizeof(struct matmul_params),
     .args = 4,
     .writes = 1u << 3,
     .cpu = matmul_cpu,
+    .cpu_scratch = matmul_scratch,
     .launch = matmul_launch,
     .variant = {"matmul_direct", "matmul_tiled"},
 };

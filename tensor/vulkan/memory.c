@@ -170,10 +170,12 @@ int tensor_vulkan_block_create(struct tensor_device *device, enum tensor_memory 
     const uint64_t whole = (size + 2 * VULKAN_SLACK - 1) / VULKAN_SLACK * VULKAN_SLACK;
     const int err = block_fill_in(d, memory, whole, &made);
     if (err) {
+        made.size = 0; /* does not count yet */
         tensor_vulkan_block_destroy(device, &made);
         return err;
     }
     *block = made;
+    device->allocated += size;
     return 0;
 }
 
@@ -186,6 +188,7 @@ void tensor_vulkan_block_destroy(struct tensor_device *device, struct tensor_blo
         d->vk.vkFreeMemory(d->device, b->memory, NULL); /* unmaps */
     }
     free(b);
+    device->allocated -= block->size;
     *block = (struct tensor_block){0};
 }
 
@@ -194,6 +197,9 @@ void tensor_vulkan_block_destroy(struct tensor_device *device, struct tensor_blo
 int tensor_vulkan_memory_init(struct vulkan_device *d)
 {
     d->staging_size = STAGING_SIZE;
+    const int type = choose_type(d, TENSOR_DEVICE, UINT32_MAX);
+    if (type < 0 || !is_direct(d, d->memory.memoryTypes[type].propertyFlags))
+        d->base.info.copy_bytes = STAGING_SIZE;
     const VkCommandPoolCreateInfo pool = {
         .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
         .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,

@@ -41,7 +41,8 @@ plan() {
     "$mb_train" $cpu --preset "$1" --dry-run --json --quiet > plan.json 2> err || fail "plan $1"
     [ ! -s err ] || fail "--quiet: $(cat err)"
     json plan.json 'o["memory_bytes"] == sum(o[part + "_bytes"] for part in
-        ("weights", "gradients", "optimizer", "activations", "staging"))'
+        ("weights", "gradients", "optimizer", "activations", "staging", "evaluation", "products",
+         "scoring", "saving", "data", "program"))'
     json plan.json 'o["weights_bytes"] >= 4 * o["parameters"] > 0 and o["precision"] == "fp32"'
     json plan.json 'o["optimizer_bytes"] >= 8 * o["parameters"] and o["activations_bytes"] > 0'
     json plan.json 'o["device_memory_bytes"] > 0 and o["device"]'
@@ -57,6 +58,30 @@ json plan.json 'abs(o["flops_per_byte"] / 645e6 - 1) < 0.01'
 "$mb_train" $cpu --preset tiny --dry-run > plan 2> /dev/null || fail "--dry-run"
 grep -q '^ *total .* of ' plan || fail "--dry-run: $(cat plan)"
 [ ! -e mb-run ] || fail "--dry-run writes"
+
+# What was planned is what is taken: the process's largest size, part by part (this data is all held
+# at once). A model that is large against what nobody can plan, such as the stacks of threads.
+cat > rss.py <<'END'
+import json, resource, subprocess, sys
+program, arguments = sys.argv[1], sys.argv[2:]
+plan = json.loads(subprocess.check_output([program, "--dry-run", "--json"] + arguments))
+subprocess.check_call([program, "--out", "rss"] + arguments)
+taken = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+print(plan, taken)
+assert abs(plan["memory_bytes"] / taken - 1) < 0.05, plan["memory_bytes"] / taken
+END
+if [ "${SANITIZED:-}" ]; then # its shadow memory is in no plan
+    echo "skipped: the plan of memory against what is taken, with a sanitizer"
+else
+    head -c 31000000 /dev/urandom > random.bin
+    for settings in "--precision fp32" "--precision bf16 --set recompute=1" \
+        "--val random.bin --val-bytes 1K --save-every 1 --set micro_batch=1"; do
+        rm -rf rss
+        MALLOC_PERTURB_=0 python3 rss.py "$mb_train" $cpu --quiet --preset small --set batch=2 \
+            --steps 2 $settings random.bin > rss.txt 2>&1 ||
+            fail "memory: $settings: $(cat rss.txt)"
+    done
+fi
 
 # ---- speed ----
 "$mb_bench" step $cpu $tiny --steps 2 --warm-up 1 --json --quiet > step.json || fail "mb-bench step"

@@ -18,7 +18,7 @@ static const struct {
     {"evaluation", check_evaluation, NULL},     {"untrained", check_untrained, NULL},
     {"generation", check_generation, NULL},     {"training", check_training, NULL},
     {"gate", check_gate, NULL},                 {"learning", check_learning, NULL},
-    {"strided-gain", NULL, check_strided_gain},
+    {"memory", check_memory, NULL},             {"strided-gain", NULL, check_strided_gain},
 };
 #define CHECKS (sizeof checks / sizeof *checks)
 

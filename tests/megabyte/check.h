@@ -56,6 +56,7 @@ void check_evaluation(struct tensor_device *device);
 void check_untrained(struct tensor_device *device);
 void check_generation(struct tensor_device *device);
 void check_training(struct tensor_device *device);
+void check_memory(struct tensor_device *device);
 void check_gate(struct tensor_device *device);
 void check_learning(struct tensor_device *device);
 void check_first_values(struct tensor_device *device);

@@ -1,0 +1,208 @@
+/*
+ * The memory of a training run, before it takes any: for --dry-run, and to refuse what cannot fit.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "apps/train.h"
+#include "megabyte/error.h"
+
+#define READ_BYTES (2ull << 20) /* of a lane: requests in flight (pipeline/io.h: 8 of 256 KiB) */
+
+/* What this process has taken so far, beside the device's blocks; 0 where the system does not
+ * say. */
+static uint64_t taken(const struct tensor_device *device)
+{
+    unsigned long long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+
+    if (f && fscanf(f, "%*u %llu", &pages) != 1)
+        pages = 0;
+    if (f)
+        fclose(f);
+    const uint64_t bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    const uint64_t blocks = strcmp(tensor_device_info(device)->kind, "cpu")
+                                ? 0 : tensor_device_allocated(device);
+    return bytes > blocks ? bytes - blocks : 0;
+}
+
+/* Bytes that the loader hands out in this process. */
+static uint64_t handed_out(const struct train_options *o, const struct megabyte_config *c,
+                           bool resumes)
+{
+    const uint64_t a_step = (uint64_t)c->batch * c->seq_len;
+
+    if (resumes || o->minutes > 0)
+        return UINT64_MAX;
+    return o->bytes ? o->bytes : (o->steps ? o->steps : TRAIN_STEPS) * a_step;
+}
+
+static void add_host(const struct train *t, const struct megabyte_config *c, bool resumes,
+                     uint64_t copy, struct train_plan *p)
+{
+    const struct train_options *o = t->options;
+    const uint32_t paths = o->n_paths > 1 ? (uint32_t)o->n_paths : 1;
+    const uint32_t lanes = t->mix ? t->mix->n : paths < o->data.at_once ? paths : o->data.at_once;
+    const struct pipeline_loader_params loader = {.window_bytes = c->seq_len,
+                                                  .shuffle_bytes = o->data.shuffle_bytes};
+    const uint64_t bytes = handed_out(o, c, resumes);
+    const uint64_t steps = bytes / ((uint64_t)c->batch * c->seq_len);
+
+    p->data = pipeline_loader_memory(&loader, lanes, bytes) + lanes * READ_BYTES;
+    if (o->save_every && o->save_every < steps && copy <= o->save_memory)
+        p->saving = copy;
+    p->program = taken(t->device);
+}
+
+/* On the cpu all is one memory. */
+static void sum_up(const struct tensor_device_info *info, struct train_plan *p)
+{
+    const bool one = !strcmp(info->kind, "cpu");
+
+    p->device = p->weights + p->gradients + p->optimizer + p->activations + p->staging +
+                p->evaluation;
+    p->host = p->products + p->scoring + p->data + p->program;
+    p->total = p->device + (one ? p->host : 0);
+    /* Where there is no room for a copy, training waits while it is saved. */
+    if (one && p->total + p->saving > info->memory_bytes)
+        p->saving = 0;
+    p->host += p->saving;
+    p->total += one ? p->saving : 0;
+}
+
+int train_plan(const struct train *t, const struct megabyte_config *config, bool resumes,
+               struct train_plan *plan)
+{
+    const struct tensor_device_info *info = tensor_device_info(t->device);
+    const struct train_options *o = t->options;
+    struct megabyte_model *model = NULL;
+    struct megabyte_trainer_plan trainer = {0};
+    struct megabyte_evaluator_plan evaluator = {0};
+    const uint32_t rows = config->micro_batch ? config->micro_batch : config->batch;
+    uint64_t copy = 0; /* of what a checkpoint holds */
+    int status = megabyte_model_create(t->device, config, true, &model);
+
+    if (status == 0)
+        status = megabyte_trainer_plan(model, &trainer);
+    if (status == 0 && (o->n_val || o->data.choice.val_fraction > 0))
+        status = megabyte_evaluator_plan(model, rows, &evaluator);
+    if (status == 0) {
+        const struct nn_parameters_memory m = nn_parameters_memory(model->parameters);
+        copy = m.weights + m.moments;
+        *plan = (struct train_plan){
+            .parameters = nn_parameters_size(model->parameters), .weights = m.weights,
+            .gradients = m.gradients, .optimizer = m.moments + trainer.optimizer,
+            .activations = trainer.activations, .staging = trainer.staging + info->copy_bytes,
+            .evaluation = evaluator.device, .scoring = evaluator.host,
+            .products = trainer.scratch > evaluator.scratch ? trainer.scratch : evaluator.scratch};
+    }
+    megabyte_model_destroy(&model);
+    if (status < 0)
+        return app_fail(APP_FAILED, "%s", megabyte_error());
+    add_host(t, config, resumes, copy, plan);
+    sum_up(info, plan);
+    return APP_DONE;
+}
+
+int train_plan_check(const struct train *t, const struct megabyte_config *config, bool resumes)
+{
+    const struct tensor_device_info *info = tensor_device_info(t->device);
+    struct train_plan p;
+    char needs[32], has[32];
+    const int status = train_plan(t, config, resumes, &p);
+
+    if (status != APP_DONE || p.total <= info->memory_bytes)
+        return status;
+    return app_fail(APP_FAILED, "training this takes %s of memory, and %s has %s; take a smaller "
+                    "batch, micro_batch or model, or --set recompute=1",
+                    app_bytes((double)p.total, needs), info->name,
+                    app_bytes((double)info->memory_bytes, has));
+}
+
+/* ---- --dry-run ---- */
+
+/* The parts as they are called in the table and in JSON. */
+static const struct {
+    const char *name, *key;
+    size_t offset;
+    const char *about;
+} parts[] = {
+    {"weights", "weights_bytes", offsetof(struct train_plan, weights), ""},
+    {"gradients", "gradients_bytes", offsetof(struct train_plan, gradients), ""},
+    {"optimizer", "optimizer_bytes", offsetof(struct train_plan, optimizer),
+     "moments, and what the update takes"},
+    {"activations", "activations_bytes", offsetof(struct train_plan, activations),
+     "what a micro-batch leaves for its gradient"},
+    {"staging", "staging_bytes", offsetof(struct train_plan, staging),
+     "batches, results and copies"},
+    {"evaluation", "evaluation_bytes", offsetof(struct train_plan, evaluation),
+     "what validation takes of the device"},
+    {"products", "products_bytes", offsetof(struct train_plan, products),
+     "scratch memory of the library of matrix products"},
+    {"scoring", "scoring_bytes", offsetof(struct train_plan, scoring),
+     "what validation takes of the host"},
+    {"saving", "saving_bytes", offsetof(struct train_plan, saving),
+     "a copy of weights and moments that is written beside training"},
+    {"data", "data_bytes", offsetof(struct train_plan, data),
+     "what is read, and shuffled together, at most"},
+    {"program", "program_bytes", offsetof(struct train_plan, program),
+     "this process so far: code, libraries, recordings"},
+};
+enum { PARTS = sizeof parts / sizeof *parts, DEVICE_PARTS = 6 };
+
+static uint64_t part(const struct train_plan *p, int i)
+{
+    return *(const uint64_t *)((const char *)p + parts[i].offset);
+}
+
+static void print_plan(const struct train_plan *p, const struct tensor_device_info *info,
+                       const struct megabyte_config *c)
+{
+    const bool one = !strcmp(info->kind, "cpu");
+    char size[32], has[32];
+
+    printf("parameters          %llu\nFLOPs a byte        %.4g forward, %.4g training\n",
+           (unsigned long long)p->parameters, megabyte_config_flops(c),
+           3 * megabyte_config_flops(c));
+    for (int i = 0; i < PARTS; i++)
+        if (part(p, i))
+            printf("%-8s%-12s%10s  %s\n",
+                   i == 0 ? "memory" : i == DEVICE_PARTS && !one ? "host" : "", parts[i].name,
+                   app_bytes((double)part(p, i), size), parts[i].about);
+    printf("%8s%-12s%10s  of %s\n", "", "total", app_bytes((double)p->total, size),
+           app_bytes((double)info->memory_bytes, has));
+}
+
+static int json_plan(const struct train *t, const struct train_plan *p,
+                     const struct tensor_device_info *info)
+{
+    const struct megabyte_config *c = &t->options->config;
+    json_t *object = json_pack(
+        "{s:I, s:f, s:I, s:I, s:I, s:s, s:s}", "parameters", (json_int_t)p->parameters,
+        "flops_per_byte", megabyte_config_flops(c), "memory_bytes", (json_int_t)p->total,
+        "host_bytes", (json_int_t)p->host, "device_memory_bytes", (json_int_t)info->memory_bytes,
+        "device", info->name, "precision", app_precision(&t->options->device));
+
+    for (int i = 0; object && i < PARTS; i++)
+        json_object_set_new(object, parts[i].key, json_integer((json_int_t)part(p, i)));
+    return app_json(object);
+}
+
+int train_plan_print(struct train *t)
+{
+    struct train_plan p;
+    int status = app_device_open(&t->options->device, &t->device);
+
+    if (status == APP_DONE)
+        status = train_plan(t, &t->options->config, false, &p);
+    if (status != APP_DONE)
+        return status;
+    const struct tensor_device_info *info = tensor_device_info(t->device);
+    if (!t->options->json)
+        print_plan(&p, info, &t->options->config);
+    if (p.total > info->memory_bytes)
+        app_note("this does not fit on %s; take a smaller batch, micro_batch or model, or --set "
+                 "recompute=1", info->name);
+    return t->options->json ? json_plan(t, &p, info) : APP_DONE;
+}
