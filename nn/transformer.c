@@ -70,7 +70,8 @@ struct tensor *nn_transformer(struct tensor_graph *g, const struct nn_transforme
         tensor_graph_push(g, "attention");
         struct tensor *h = nn_layer_norm(g, &b->attention_norm, x);
         h = nn_linear(g, &b->qkv, h, false);
-        h = tensor_attention(g, h, positions, c->heads, c->dropout);
+        h = tensor_attention(g, h, &(struct tensor_attention_params){
+            .positions = positions, .heads = c->heads, .dropout = c->dropout});
         h = nn_linear(g, &b->out, h, false);
         x = tensor_residual(g, x, h, c->dropout);
         tensor_graph_pop(g);
@@ -107,7 +108,8 @@ struct tensor *nn_transformer_cached(struct tensor_graph *g, const struct nn_tra
         tensor_graph_push(g, "attention");
         struct tensor *h = nn_layer_norm(g, &b->attention_norm, x);
         h = nn_linear(g, &b->qkv, h, false);
-        h = tensor_attention_cached(g, h, cache->layers[i], place, t->config.heads);
+        h = tensor_attention_cached(g, h, cache->layers[i], place,
+                                    &(struct tensor_attention_params){.heads = t->config.heads});
         h = nn_linear(g, &b->out, h, false);
         x = tensor_residual(g, x, h, 0);
         tensor_graph_pop(g);

@@ -81,11 +81,15 @@ struct tensor_node {
     struct tensor *saved[TENSOR_NODE_SAVED]; /* made by the forward passes for the gradient */
     uint32_t number[4];                      /* settings of the op */
     float real[2];
+    const void *params; /* more of them, from tensor_graph_memory_take(); or NULL */
 };
 
 /* Fails the recording, once, with a line "label: …"; later calls are ignored. */
 void tensor_graph_fail(struct tensor_graph *g, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* Zeroed memory that lives as long as the graph; NULL (and a failed recording) without memory. */
+void *tensor_graph_memory_take(struct tensor_graph *g, size_t size);
 
 /* A new intermediate tensor. */
 struct tensor *tensor_graph_new(struct tensor_graph *g, enum tensor_type type, uint32_t rank,
@@ -137,10 +141,6 @@ void tensor_graph_give(struct tensor_graph *g, struct tensor *t, struct tensor *
 void tensor_record_sum_rows(struct tensor_graph *g, struct tensor *x, uint32_t rows,
                             uint32_t columns, uint32_t stride, struct tensor *to,
                             uint32_t accumulate);
-/* tensor_attention_cached() of one new row a sequence. */
-struct tensor *tensor_record_attention_step(struct tensor_graph *g, struct tensor *qkv,
-                                            struct tensor *cache, struct tensor *place,
-                                            uint32_t heads);
 /* y = x + z elementwise; y may be x. */
 void tensor_record_add(struct tensor_graph *g, struct tensor *x, struct tensor *z,
                        struct tensor *y);

@@ -8,7 +8,6 @@
     K(append_row) \
     K(attention) \
     K(attention_append) \
-    K(attention_grad_dot) \
     K(attention_grad_key) \
     K(attention_grad_query) \
     K(attention_step) \
@@ -29,6 +28,7 @@
     K(relu_grad) \
     K(residual) \
     K(residual_grad) \
+    K(rope) \
     K(sample) \
     K(shift) \
     K(shift_grad) \

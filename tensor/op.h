@@ -69,21 +69,56 @@ struct tensor *tensor_residual(struct tensor_graph *g, struct tensor *x, struct 
 struct tensor *tensor_layer_norm(struct tensor_graph *g, struct tensor *x, struct tensor *gain,
                                  struct tensor *bias, float epsilon);
 
-/* Causal self-attention of H heads of h = C/H columns, scale 1/sqrt(h):
- *     y_i = sum over j <= i of dropout(softmax_j(q_i·k_j / sqrt(h))) v_j
- * within each sequence of S rows. qkv (N·S, 3·C): columns of q, then k, then v, head after head
- * → (N·S, C). The probabilities are not stored: the gradient computes them again from the row's
- * log-sum-exp. h <= 256. */
-struct tensor *tensor_attention(struct tensor_graph *g, struct tensor *qkv, uint32_t positions,
-                                uint32_t heads, float dropout);
+struct tensor_attention_params {
+    uint32_t positions; /* S, keys of one sequence; not used by tensor_attention_cached */
+    uint32_t heads;     /* H; h = C / H columns each, at most 256 */
+    uint32_t patch;     /* P: patches of P positions follow one another in a sequence, and see
+                           nothing of each other but what `reach` says; 0: the whole sequence */
+    uint32_t reach;     /* r, 0 … P: how many positions of the patch before are seen */
+    float dropout;      /* of probabilities, in [0, 1) */
+};
 
-/* The same for sequences that grow, without a gradient. `cache` (M, L, 2·C) keeps k and v rows of
- * sequences of up to L positions; place (N, 2) U32, read at run time, says of each of N sequences
- * which of the M it is and how many positions it has so far. Appends the n new rows of each, qkv
- * (N·n, 3·C), to the cache and attends over all so far → (N·n, C). That no two of the N are the
- * same, and that positions so far + n <= L, is the caller's duty. */
+/* Causal self-attention of H heads of h = C/H columns, scale 1/sqrt(h), within sequences of S rows:
+ *     y_i = sum over seen j of dropout(softmax_j(q_i·k_j / sqrt(h))) v_j
+ * Position i sees itself and those before it; with patches, as far back as its own patch goes and
+ * r positions more (the first patch of a sequence has none before it).
+ * qkv (N·S, 3·C): columns of q, then k, then v, head after head → (N·S, C). Probabilities are not
+ * stored: the gradient computes them again from each row's log-sum-exp. */
+struct tensor *tensor_attention(struct tensor_graph *g, struct tensor *qkv,
+                                const struct tensor_attention_params *params);
+
+/* The same with queries of their own, fewer than keys: the Q of a sequence are its last Q positions,
+ * so query i stands at S - Q + i.   q (N·Q, C), kv (N·S, 2·C), 1 <= Q <= S → (N·Q, C)
+ * Gradients go to q and kv. */
+struct tensor *tensor_attention_cross(struct tensor_graph *g, struct tensor *q, struct tensor *kv,
+                                      const struct tensor_attention_params *params);
+
+/* The same for sequences that grow, without gradient and dropout. `cache` (M, L, 2·C) keeps k and v
+ * rows of sequences; place (N, 2) U32, read at run time, says of each of N sequences which of the M
+ * it is (no two the same) and at which position t the first of its n new rows of qkv (N·n, 3·C)
+ * stands. They join the cache and attend over what they see in it → (N·n, C).
+ * Position j lies in row j mod L, so the cache keeps the last L positions. It is the caller's duty
+ * that L rows go as far back as the first new row sees: without patches t + n <= L, with patches
+ * L = P + r will do for rows of one patch. */
 struct tensor *tensor_attention_cached(struct tensor_graph *g, struct tensor *qkv,
-                                       struct tensor *cache, struct tensor *place, uint32_t heads);
+                                       struct tensor *cache, struct tensor *place,
+                                       const struct tensor_attention_params *params);
+
+struct tensor_rope_params {
+    uint32_t head_dim;  /* h, even */
+    uint32_t columns;   /* the first `columns` of a row are turned, head after head; the others are
+                           copied: 2·C of q, k and v, C of k and v or of q alone */
+    uint32_t positions; /* S: row i of a sequence of S rows stands at position first + i … */
+    uint32_t first;
+    struct tensor *position; /* (1) U32, added to it at run time; NULL: nothing */
+};
+
+/* Rotary position embedding (Su et al. 2021): in each head the pair of columns (c, c + h/2) at
+ * position t is turned by the angle t · 10000^(-2c/h). Products of rows so turned depend on the
+ * distance of their positions only. Angles are exact to 2^-32 turns at any position.
+ * x (N·S, C') → (N·S, C').   d(x) = d(y), turned back. */
+struct tensor *tensor_rope(struct tensor_graph *g, struct tensor *x,
+                           const struct tensor_rope_params *params);
 
 /* ---- generation: these have no gradient ---- */
 

@@ -63,9 +63,6 @@ struct tensor_graph {
     struct tensor_storage dummy_storage;
 };
 
-/* Zeroed memory that lives as long as the graph; NULL (and a failed recording) without memory. */
-void *tensor_graph_memory_take(struct tensor_graph *g, size_t size);
-
 /* Sets the label for the passes of a node's gradient, with a mark behind it; NULL ends it. */
 void tensor_graph_set_label(struct tensor_graph *g, const char *label, const char *mark);
 

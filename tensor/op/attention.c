@@ -2,17 +2,17 @@
  * attention_grad.c. */
 #include "tensor/contract.h"
 #include "tensor/op/attention_cpu.h"
-#include "tensor/op/attention_grad.h"
+#include "tensor/op/attention_record.h"
 #include <math.h>
 #include <string.h>
 
 /* A block of queries of one head of one sequence. */
 struct block {
-    const float *q, *k, *v;  /* row 0 of the block; row 0 of the keys */
+    const float *q, *kv;     /* row 0 of the block; row 0 of the keys */
     float *y, *lse;          /* row 0 of the block; lse may be NULL */
-    uint32_t first, count;   /* positions of the queries among the keys */
+    uint32_t first, count;   /* position of the first query; queries */
     uint32_t row;            /* number of the first query over all sequences and heads */
-    size_t width;            /* of y */
+    size_t width;            /* of y, of k and of v */
 };
 
 /* One query against one tile of keys, with a running maximum (Milakov and Gimelshein 2018). */
@@ -21,11 +21,12 @@ static void attend(const struct attention_params *p, const struct block *b,
                    float *maximum, float *sum)
 {
     float score[ATTENTION_TILE], mask[ATTENTION_TILE];
-    const uint32_t seen = b->first + i + 1 - first_key;
-    const uint32_t count = seen < tile->count ? seen : tile->count, dim = p->head_dim;
+    const uint32_t t = b->first + i, begin = ATTENTION_BEGIN(t, p->span, p->reach);
+    const uint32_t from = begin > first_key ? begin - first_key : 0, dim = p->head_dim;
+    const uint32_t count = t + 1 - first_key < tile->count ? t + 1 - first_key : tile->count;
     float *y = b->y + i * b->width, largest = *maximum, total = 0;
     attention_products(b->q + (size_t)i * p->stride_q, tile, dim, count, p->scale, score);
-    for (uint32_t j = 0; j < count; j++)
+    for (uint32_t j = from; j < count; j++)
         largest = score[j] > largest ? score[j] : largest;
     if (largest > *maximum) {
         const float shrink = *sum > 0 ? tensor_cpu_exp(*maximum - largest) : 0;
@@ -35,15 +36,16 @@ static void attend(const struct attention_params *p, const struct block *b,
         *maximum = largest;
     }
 #pragma omp simd
-    for (uint32_t j = 0; j < count; j++)
+    for (uint32_t j = from; j < count; j++)
         score[j] = tensor_cpu_exp(score[j] - largest);
-    for (uint32_t j = 0; j < count; j++)
+    for (uint32_t j = from; j < count; j++)
         total += score[j];
     *sum += total;
     attention_masks(u32_at(p->random), b->row + i, first_key, count, p->stream, p->threshold,
                     p->drop_scale, mask);
-    for (uint32_t j = 0; j < count; j++)
-        attention_add(y, score[j] * mask[j], b->v + (size_t)(first_key + j) * p->stride_k, dim);
+    for (uint32_t j = from; j < count; j++)
+        attention_add(y, score[j] * mask[j],
+                      b->kv + (size_t)((first_key + j) % p->key_rows) * p->stride_k + b->width, dim);
 }
 
 static void attend_block(const struct attention_params *p, const struct block *b)
@@ -55,13 +57,14 @@ static void attend_block(const struct attention_params *p, const struct block *b
         sum[i] = 0;
         memset(b->y + i * b->width, 0, p->head_dim * sizeof *b->y);
     }
-    const uint32_t keys = b->first + b->count;
-    for (uint32_t first = 0; first < keys; first += ATTENTION_TILE) {
-        const uint32_t left = keys - first, count = left < ATTENTION_TILE ? left : ATTENTION_TILE;
-        attention_tile_load(&tile, b->k + (size_t)first * p->stride_k, p->stride_k, p->head_dim,
-                            count);
+    const uint32_t end = b->first + b->count;
+    uint32_t first = ATTENTION_BEGIN(b->first, p->span, p->reach);
+    for (first -= first % 4; first < end; first += ATTENTION_TILE) {
+        const uint32_t left = end - first, count = left < ATTENTION_TILE ? left : ATTENTION_TILE;
+        attention_tile_load(&tile, b->kv, p->stride_k, p->head_dim, first, count, p->key_rows);
         for (uint32_t i = first > b->first ? first - b->first : 0; i < b->count; i++)
-            attend(p, b, &tile, i, first, &maximum[i], &sum[i]);
+            if (ATTENTION_BEGIN(b->first + i, p->span, p->reach) < first + count)
+                attend(p, b, &tile, i, first, &maximum[i], &sum[i]);
     }
     for (uint32_t i = 0; i < b->count; i++) {
         const float scale = 1 / sum[i];
@@ -85,13 +88,13 @@ static void attention_cpu(const void *params)
                 const uint32_t begin = i * ATTENTION_TILE, left = p->queries - begin;
                 const size_t row = (size_t)n * p->queries + begin, column = (size_t)h * p->head_dim;
                 const size_t key_row = (size_t)(place ? place[2 * n] : n) * p->key_rows;
-                const size_t key = key_row * p->stride_k + column;
+                const uint32_t first = place ? place[2 * n + 1] : p->keys - p->queries;
                 attend_block(p, &(struct block){
-                    .q = f32_at(p->q) + row * p->stride_q + column, .k = f32_at(p->k) + key,
-                    .v = f32_at(p->v) + key, .y = f32_at(p->y) + row * width + column,
+                    .q = f32_at(p->q) + row * p->stride_q + column,
+                    .kv = f32_at(p->kv) + key_row * p->stride_k + column,
+                    .y = f32_at(p->y) + row * width + column,
                     .lse = p->flags & ATTENTION_LSE ? f32_at(p->lse) + row * p->heads + h : NULL,
-                    .first = (place ? place[2 * n + 1] : 0) + begin,
-                    .count = left < ATTENTION_TILE ? left : ATTENTION_TILE,
+                    .first = first + begin, .count = left < ATTENTION_TILE ? left : ATTENTION_TILE,
                     .row = (n * p->heads + h) * p->queries + begin, .width = width});
             }
 }
@@ -103,15 +106,15 @@ static void attention_launch(const struct tensor_device_info *info, const void *
     launch->constant[0] = p->head_dim;
     /* Loads of four floats at once, where all rows allow it. */
     launch->constant[1] = (p->head_dim | p->stride_q | p->stride_k) % 4 == 0 &&
-                          (p->q | p->k | p->v | p->y) % 16 == 0;
+                          (p->q | p->kv | p->y) % 16 == 0;
     tensor_launch_items(launch, (uint64_t)p->sequences * p->heads * p->queries);
 }
 
 static const struct tensor_kernel attention = {
     .name = "attention",
     .params_size = sizeof(struct attention_params),
-    .args = 7,
-    .writes = 1u << 5 | 1u << 6,
+    .args = 6,
+    .writes = 1u << 4 | 1u << 5,
     .cpu = attention_cpu,
     .launch = attention_launch,
     .variant = {"attention"},
@@ -122,12 +125,14 @@ static void append_cpu(const void *params)
 {
     const struct attention_append_params *p = params;
     const size_t columns = p->columns;
-    for (uint32_t n = 0; n < p->sequences; n++)
+    for (uint32_t n = 0; n < p->sequences; n++) {
+        const uint32_t *place = u32_at(p->place) + 2 * (size_t)n;
+        float *cache = f32_at(p->cache) + (size_t)place[0] * p->capacity * 2 * columns;
         for (uint32_t i = 0; i < p->fresh; i++)
-            memcpy(f32_at(p->cache) + ((size_t)u32_at(p->place)[2 * n] * p->capacity +
-                                       u32_at(p->place)[2 * n + 1] + i) * 2 * columns,
+            memcpy(cache + (place[1] + i) % p->capacity * 2 * columns,
                    f32_at(p->qkv) + (n * (size_t)p->fresh + i) * 3 * columns + columns,
                    2 * columns * sizeof(float));
+    }
 }
 
 static void append_launch(const struct tensor_device_info *info, const void *params,
@@ -148,73 +153,126 @@ static const struct tensor_kernel append = {
 };
 const struct tensor_kernel *const tensor_kernel_attention_append = &append;
 
-static bool check_heads(struct tensor_graph *g, const struct tensor *qkv, uint32_t heads)
+/* Heads divide the columns of q, k and v; a patch reaches no further than the one before it. */
+static bool check_params(struct tensor_graph *g, uint32_t columns,
+                         const struct tensor_attention_params *a)
 {
-    const uint32_t columns = tensor_columns(qkv) / 3;
-    if (heads && columns && tensor_columns(qkv) % 3 == 0 && columns % heads == 0 &&
-        columns / heads <= ATTENTION_HEAD_MAX)
+    if (!a->heads || !columns || columns % a->heads || columns / a->heads > ATTENTION_HEAD_MAX)
+        tensor_graph_fail(g, "attention: %u columns of q do not part into %u heads of at most %d",
+                          columns, a->heads, ATTENTION_HEAD_MAX);
+    else if (a->reach > a->patch)
+        tensor_graph_fail(g, "attention: a patch of %u positions cannot reach back %u", a->patch,
+                          a->reach);
+    else
         return true;
-    tensor_graph_fail(g,
-                      "attention: %u columns of q, k and v do not part into %u heads of at most %d",
-                      tensor_columns(qkv), heads, ATTENTION_HEAD_MAX);
     return false;
 }
 
-struct tensor *tensor_attention(struct tensor_graph *g, struct tensor *qkv, uint32_t positions,
-                                uint32_t heads, float dropout)
+/* What follows from the settings and the width of q. */
+static struct attention_params params_of(const struct tensor_attention_params *a, uint32_t columns)
 {
-    const uint32_t rows = tensor_rows(qkv), columns = tensor_columns(qkv) / 3;
-    if (!check_heads(g, qkv, heads) || !tensor_check(g, positions && rows % positions == 0,
-                                                     "attention", "qkv (N·S, 3·C)", qkv, NULL))
-        return qkv;
-    struct tensor *y = tensor_graph_matrix(g, rows, columns);
+    return (struct attention_params){
+        .stride_q = columns, .stride_k = 2 * columns, .heads = a->heads,
+        .head_dim = columns / a->heads, .span = a->patch ? a->patch : ATTENTION_WHOLE,
+        .reach = a->reach, .scale = 1 / sqrtf((float)(columns / a->heads)), .drop_scale = 1};
+}
+
+/* Everything behind the first `columns` elements of t. */
+static struct tensor *behind(struct tensor_graph *g, struct tensor *t, uint32_t columns)
+{
+    return tensor_graph_view(g, t, columns, 1, (uint32_t[]){(uint32_t)(t->count - columns)});
+}
+
+/* q and kv may be the same tensor: packed rows. */
+static struct tensor *record(struct tensor_graph *g, struct tensor *q, struct tensor *kv,
+                             const struct tensor_attention_params *a, struct attention_params *p)
+{
     const bool training = tensor_graph_training(g);
-    struct tensor *lse = training ? tensor_graph_matrix(g, rows, heads) : NULL;
-    const struct attention_params p = {
-        .sequences = rows / positions, .queries = positions, .key_rows = positions,
-        .stride_q = 3 * columns, .stride_k = 3 * columns,
-        .heads = heads, .head_dim = columns / heads, .stream = tensor_graph_stream(g),
-        .threshold = tensor_dropout_threshold(g, dropout), .flags = training ? ATTENTION_LSE : 0,
-        .scale = 1 / sqrtf((float)(columns / heads)), .drop_scale = 1 / (1 - dropout)};
-    const uint32_t shape[2] = {1, columns};
-    tensor_graph_pass(g, &attention, &p,
-                      (struct tensor *[]){tensor_graph_view(g, qkv, 0, 2, shape),
-                                          tensor_graph_view(g, qkv, columns, 2, shape),
-                                          tensor_graph_view(g, qkv, 2 * columns, 2, shape),
-                                          p.threshold ? tensor_graph_random(g) : NULL, NULL, y,
+    const uint32_t columns = p->heads * p->head_dim, rows = p->sequences * p->queries;
+    struct tensor *y = tensor_graph_matrix(g, rows, columns);
+    struct tensor *lse = training ? tensor_graph_matrix(g, rows, p->heads) : NULL;
+    p->key_rows = p->keys;
+    p->stream = tensor_graph_stream(g);
+    p->threshold = tensor_dropout_threshold(g, a->dropout);
+    p->drop_scale = 1 / (1 - a->dropout);
+    p->flags = training ? ATTENTION_LSE : 0;
+    struct attention_grad_params *grad = tensor_graph_memory_take(g, sizeof *grad);
+    if (!grad)
+        return y;
+    *grad = (struct attention_grad_params){
+        .sequences = p->sequences, .queries = p->queries, .keys = p->keys, .stride_q = p->stride_q,
+        .stride_k = p->stride_k, .heads = p->heads, .head_dim = p->head_dim, .span = p->span,
+        .reach = p->reach, .stream = p->stream, .threshold = p->threshold, .scale = p->scale,
+        .drop_scale = p->drop_scale};
+    tensor_graph_pass(g, &attention, p,
+                      (struct tensor *[]){q, q == kv ? behind(g, kv, columns) : kv,
+                                          p->threshold ? tensor_graph_random(g) : NULL, NULL, y,
                                           lse},
-                      2.0 * rows * columns * (positions + 1.0));
+                      4 * tensor_attention_products(grad));
     tensor_graph_node(g, &(struct tensor_node){tensor_attention_gradient, .output = y,
-                                               .input = {qkv}, .saved = {lse},
-                                               .number = {positions, heads, p.stream, p.threshold},
-                                               .real = {p.scale, p.drop_scale}});
+                                               .input = {q, q == kv ? NULL : kv}, .saved = {lse},
+                                               .params = grad});
     return y;
 }
 
+struct tensor *tensor_attention(struct tensor_graph *g, struct tensor *qkv,
+                                const struct tensor_attention_params *a)
+{
+    const uint32_t rows = tensor_rows(qkv), columns = tensor_columns(qkv) / 3;
+    if (!tensor_check(g, a->positions && rows % a->positions == 0 && tensor_columns(qkv) % 3 == 0,
+                      "attention", "qkv (N·S, 3·C)", qkv, NULL) || !check_params(g, columns, a))
+        return qkv;
+    struct attention_params p = params_of(a, columns);
+    p.sequences = rows / a->positions;
+    p.queries = p.keys = a->positions;
+    p.stride_q = p.stride_k = 3 * columns;
+    return record(g, qkv, qkv, a, &p);
+}
+
+struct tensor *tensor_attention_cross(struct tensor_graph *g, struct tensor *q, struct tensor *kv,
+                                      const struct tensor_attention_params *a)
+{
+    const uint32_t rows = tensor_rows(kv), columns = tensor_columns(q);
+    const uint32_t sequences = a->positions ? rows / a->positions : 0;
+    const uint32_t queries = sequences ? tensor_rows(q) / sequences : 0;
+    if (!tensor_check(g, q != kv && queries && queries <= a->positions &&
+                      sequences * a->positions == rows && sequences * queries == tensor_rows(q) &&
+                      tensor_columns(kv) == 2 * columns,
+                      "attention_cross", "q (N·Q, C), kv (N·S, 2·C), Q <= S", q, kv) ||
+        !check_params(g, columns, a))
+        return q;
+    struct attention_params p = params_of(a, columns);
+    p.sequences = sequences;
+    p.queries = queries;
+    p.keys = a->positions;
+    return record(g, q, kv, a, &p);
+}
+
 struct tensor *tensor_attention_cached(struct tensor_graph *g, struct tensor *qkv,
-                                       struct tensor *cache, struct tensor *place, uint32_t heads)
+                                       struct tensor *cache, struct tensor *place,
+                                       const struct tensor_attention_params *a)
 {
     const uint32_t columns = tensor_columns(qkv) / 3, sequences = (uint32_t)(place->count / 2);
-    const uint32_t fresh = tensor_rows(qkv) / sequences;
-    if (!check_heads(g, qkv, heads) ||
-        !tensor_check(g, cache->rank == 3 && cache->shape[2] == 2 * columns && fresh &&
-                      tensor_rows(qkv) % sequences == 0 && fresh <= cache->shape[1],
-                      "attention_cached", "qkv (N·n, 3·C), cache (M, L, 2·C)", qkv, cache))
+    const uint32_t fresh = sequences ? tensor_rows(qkv) / sequences : 0, capacity = cache->shape[1];
+    if (!tensor_check(g, cache->rank == 3 && cache->shape[2] == 2 * columns && fresh &&
+                      tensor_rows(qkv) % sequences == 0 && fresh <= capacity &&
+                      tensor_columns(qkv) % 3 == 0 && a->reach + 1 <= capacity,
+                      "attention_cached", "qkv (N·n, 3·C), cache (M, L, 2·C)", qkv, cache) ||
+        !check_params(g, columns, a))
         return qkv;
+    struct attention_params p = params_of(a, columns);
+    p.sequences = sequences;
+    p.queries = fresh;
+    p.key_rows = capacity;
+    p.stride_q = 3 * columns;
+    p.flags = ATTENTION_PLACE;
     if (fresh == 1)
-        return tensor_record_attention_step(g, qkv, cache, place, heads);
-    const struct attention_append_params a = {
-        .sequences = sequences, .fresh = fresh, .capacity = cache->shape[1], .columns = columns};
-    tensor_graph_pass(g, &append, &a, (struct tensor *[]){qkv, place, cache}, 0);
+        return tensor_record_attention_step(g, qkv, cache, place, &p);
+    const struct attention_append_params append_params = {
+        .sequences = sequences, .fresh = fresh, .capacity = capacity, .columns = columns};
+    tensor_graph_pass(g, &append, &append_params, (struct tensor *[]){qkv, place, cache}, 0);
     struct tensor *y = tensor_graph_matrix(g, tensor_rows(qkv), columns);
-    const struct attention_params p = {
-        .sequences = sequences, .queries = fresh, .key_rows = cache->shape[1],
-        .stride_q = 3 * columns, .stride_k = 2 * columns, .heads = heads,
-        .head_dim = columns / heads, .flags = ATTENTION_PLACE,
-        .scale = 1 / sqrtf((float)(columns / heads)), .drop_scale = 1};
-    const uint64_t half = cache->count - columns;
-    tensor_graph_pass(g, &attention, &p, (struct tensor *[]){
-        qkv, cache, tensor_graph_view(g, cache, columns, 1, (uint32_t[]){(uint32_t)half}), NULL,
-        place, y, NULL}, 4.0 * tensor_rows(qkv) * columns * cache->shape[1]);
+    tensor_graph_pass(g, &attention, &p, (struct tensor *[]){qkv, cache, NULL, place, y, NULL},
+                      4.0 * tensor_rows(qkv) * columns * capacity);
     return y;
 }

@@ -32,10 +32,10 @@ void main()
         y[c] = vec4(0.0);
     }
 
-    uint keys = i + 1u, key_row = n * p.key_rows;
+    uint t = p.keys - p.queries + i, key_row = n * p.key_rows;
     if ((p.flags & ATTENTION_PLACE) != 0u) {
         key_row = p.place.at[2u * n] * p.key_rows;
-        keys += p.place.at[2u * n + 1u];
+        t = p.place.at[2u * n + 1u] + i;
     }
     uvec2 seed = uvec2(0u);
     uint draw = 0u;
@@ -44,13 +44,16 @@ void main()
         draw = p.random.at[2];
     }
 
+    const uint begin = ATTENTION_BEGIN(t, p.span, p.reach);
+    uint line = begin % p.key_rows;
     uvec4 word = uvec4(0u);
     float highest = -3.0e38, sum = 0.0;
-    for (uint j = 0u; j < keys; j++) {
-        const uint at = (key_row + j) * p.stride_k + h * HEAD;
+    for (uint j = begin; j <= t; j++) {
+        const uint at = (key_row + line) * p.stride_k + h * HEAD;
+        const uint at_v = at + p.heads * HEAD;
         float score = 0.0;
         [[unroll]] for (uint c = 0u; c < FOURS; c++)
-            score += dot(q[c], load_four(p.k, at + 4u * c, HEAD - 4u * c, wide));
+            score += dot(q[c], load_four(p.kv, at + 4u * c, HEAD - 4u * c, wide));
 
         const float raised = max(highest, score);
         const float shrink = exp(highest - raised), weight = exp(score - raised);
@@ -58,13 +61,14 @@ void main()
         sum = sum * shrink + weight;
 
         if (drops) {
-            word = word.yzwx;
-            if ((j & 3u) == 0u)
+            if (j == begin || (j & 3u) == 0u)
                 word = tensor_random(uvec4(j >> 2, id, p.stream, draw), seed);
         }
-        const float kept = drops ? (word.x < p.threshold ? 0.0 : weight * p.drop_scale) : weight;
+        const float kept =
+            drops ? (word[j & 3u] < p.threshold ? 0.0 : weight * p.drop_scale) : weight;
         [[unroll]] for (uint c = 0u; c < FOURS; c++)
-            y[c] = y[c] * shrink + kept * load_four(p.v, at + 4u * c, HEAD - 4u * c, wide);
+            y[c] = y[c] * shrink + kept * load_four(p.kv, at_v + 4u * c, HEAD - 4u * c, wide);
+        line = line + 1u == p.key_rows ? 0u : line + 1u;
     }
 
     [[unroll]] for (uint c = 0u; c < FOURS; c++)

@@ -20,14 +20,16 @@ struct attention_tile {
     uint32_t count;                                            /* keys in it */
 };
 
+/* Rows first … first + count - 1, counted around after `ring` rows. */
 static inline void attention_tile_load(struct attention_tile *tile, const float *rows,
-                                       size_t stride, uint32_t dim, uint32_t count)
+                                       size_t stride, uint32_t dim, uint32_t first, uint32_t count,
+                                       uint32_t ring)
 {
     const uint32_t padded = (count + ATTENTION_LANES - 1) / ATTENTION_LANES * ATTENTION_LANES;
     tile->count = count;
     for (uint32_t j = 0; j < count; j++)
         for (uint32_t d = 0; d < dim; d++)
-            tile->at[d][j] = rows[j * stride + d];
+            tile->at[d][j] = rows[(first + j) % ring * stride + d];
     for (uint32_t d = 0; d < dim; d++)
         for (uint32_t j = count; j < padded; j++)
             tile->at[d][j] = 0;

@@ -1,134 +1,131 @@
 /* attention_grad.c - gradient of causal attention: probabilities are computed again from the row's
  * log-sum-exp (Dao et al. 2022), one kernel for the queries, one for keys and values, no
  * atomics. */
-#include "tensor/op/attention_grad.h"
+#include "tensor/op/attention_record.h"
 #include "tensor/op/attention_cpu.h"
 #include <string.h>
 
-static void grad_dot_cpu(const void *params)
-{
-    const struct attention_grad_dot_params *p = params;
-#pragma omp parallel for schedule(static)
-    for (uint32_t r = 0; r < p->rows; r++)
-        for (uint32_t h = 0; h < p->heads; h++) {
-            const size_t at = ((size_t)r * p->heads + h) * p->head_dim;
-            const float *y = f32_at(p->y) + at, *dy = f32_at(p->dy) + at;
-            float sum = 0;
-#pragma omp simd reduction(+ : sum)
-            for (uint32_t d = 0; d < p->head_dim; d++)
-                sum += y[d] * dy[d];
-            f32_at(p->delta)[(size_t)r * p->heads + h] = sum;
-        }
-}
-
-static void grad_dot_launch(const struct tensor_device_info *info, const void *params,
-                            struct tensor_launch *launch)
-{
-    const struct attention_grad_dot_params *p = params;
-    tensor_launch_items(launch, (uint64_t)p->rows * p->heads);
-}
-
-static const struct tensor_kernel grad_dot = {
-    .name = "attention_grad_dot",
-    .params_size = sizeof(struct attention_grad_dot_params),
-    .args = 3,
-    .writes = 1u << 2,
-    .cpu = grad_dot_cpu,
-    .launch = grad_dot_launch,
-    .variant = {"attention_grad_dot"},
-};
-const struct tensor_kernel *const tensor_kernel_attention_grad_dot = &grad_dot;
-
 /* One head of one sequence. */
 struct head {
-    const float *q, *k, *v, *dy; /* row 0 */
-    const float *lse, *delta;    /* of row 0; stride is heads */
-    float *dq, *dk, *dv;
-    size_t stride, stride_dy; /* elements from row to row */
-    uint32_t row;             /* number of query 0 over all sequences and heads */
+    const float *q, *kv, *y, *dy; /* row 0 */
+    const float *lse;             /* of row 0; stride is heads */
+    float *delta, *dq, *dkv;
+    size_t width; /* of y, of k and of v */
+    uint32_t row; /* number of query 0 over all sequences and heads */
 };
 
 static struct head head_of(const struct attention_grad_params *p, uint32_t n, uint32_t h)
 {
-    const size_t width = (size_t)p->heads * p->head_dim, row = (size_t)n * p->positions;
-    const size_t at = row * 3 * width + (size_t)h * p->head_dim;
-    const float *qkv = f32_at(p->qkv) + at;
-    float *dqkv = f32_at(p->dqkv) + at;
+    const size_t width = (size_t)p->heads * p->head_dim, row = (size_t)n * p->queries;
+    const size_t column = (size_t)h * p->head_dim, at_y = row * width + column;
+    const size_t at_q = row * p->stride_q + column;
+    const size_t at_k = (size_t)n * p->keys * p->stride_k + column;
     return (struct head){
-        .q = qkv, .k = qkv + width, .v = qkv + 2 * width,
-        .dq = dqkv, .dk = dqkv + width, .dv = dqkv + 2 * width,
-        .dy = f32_at(p->dy) + row * width + (size_t)h * p->head_dim,
-        .lse = f32_at(p->lse) + row * p->heads + h, .delta = f32_at(p->delta) + row * p->heads + h,
-        .stride = 3 * width, .stride_dy = width, .row = (n * p->heads + h) * p->positions,
+        .q = f32_at(p->q) + at_q, .kv = f32_at(p->kv) + at_k, .y = f32_at(p->y) + at_y,
+        .dy = f32_at(p->dy) + at_y, .lse = f32_at(p->lse) + row * p->heads + h,
+        .delta = f32_at(p->delta) + row * p->heads + h, .dq = f32_at(p->dq) + at_q,
+        .dkv = f32_at(p->dkv) + at_k, .width = width, .row = (n * p->heads + h) * p->queries,
     };
 }
 
-/* Query i against keys [first, first + count): dropped[j] = D_ij P_ij and ds[j] = dS_ij. */
-static void pairs(const struct attention_grad_params *p, const struct head *a,
-                  const struct attention_tile *k, const struct attention_tile *v, uint32_t i,
-                  uint32_t first, uint32_t count, float dropped[ATTENTION_TILE],
-                  float ds[ATTENTION_TILE])
+/* A tile of keys, and the pairs of one query with them. */
+struct pairs {
+    struct attention_tile k, v;
+    uint32_t first;          /* of the keys */
+    uint32_t from, end;      /* keys that the query sees, from `first` on */
+    float dropped[ATTENTION_TILE], ds[ATTENTION_TILE]; /* D_ij P_ij, dS_ij */
+};
+
+static void load_tiles(const struct attention_grad_params *p, const struct head *a, uint32_t first,
+                       struct pairs *s)
 {
-    float mask[ATTENTION_TILE];
+    const uint32_t left = p->keys - first, count = left < ATTENTION_TILE ? left : ATTENTION_TILE;
+    attention_tile_load(&s->k, a->kv, p->stride_k, p->head_dim, first, count, p->keys);
+    attention_tile_load(&s->v, a->kv + a->width, p->stride_k, p->head_dim, first, count, p->keys);
+    s->first = first;
+}
+
+/* Query i against the tile; false if it sees nothing of it. */
+static bool take_pairs(const struct attention_grad_params *p, const struct head *a, uint32_t i,
+                       struct pairs *s)
+{
+    const uint32_t t = p->keys - p->queries + i, begin = ATTENTION_BEGIN(t, p->span, p->reach);
+    if (begin >= s->first + s->k.count)
+        return false;
+    s->from = begin > s->first ? begin - s->first : 0;
+    s->end = t + 1 - s->first < s->k.count ? t + 1 - s->first : s->k.count;
+    float mask[ATTENTION_TILE], *dropped = s->dropped, *ds = s->ds;
     const float lse = a->lse[(size_t)i * p->heads], delta = a->delta[(size_t)i * p->heads];
-    attention_products(a->q + i * a->stride, k, p->head_dim, count, p->scale, dropped);
-    attention_products(a->dy + i * a->stride_dy, v, p->head_dim, count, 1, ds);
-    attention_masks(u32_at(p->random), a->row + i, first, count, p->stream, p->threshold,
+    attention_products(a->q + (size_t)i * p->stride_q, &s->k, p->head_dim, s->end, p->scale,
+                       dropped);
+    attention_products(a->dy + i * a->width, &s->v, p->head_dim, s->end, 1, ds);
+    attention_masks(u32_at(p->random), a->row + i, s->first, s->end, p->stream, p->threshold,
                     p->drop_scale, mask);
 #pragma omp simd
-    for (uint32_t j = 0; j < count; j++) {
+    for (uint32_t j = s->from; j < s->end; j++) {
         const float weight = tensor_cpu_exp(dropped[j] - lse);
         dropped[j] = weight * mask[j];
         ds[j] = p->scale * weight * (mask[j] * ds[j] - delta);
     }
+    return true;
 }
 
-/* Loads a tile of keys and values that begins at `first`. */
-static uint32_t load_tiles(const struct attention_grad_params *p, const struct head *a,
-                           uint32_t first, struct attention_tile *k, struct attention_tile *v)
+/* The first query that sees a key of the tile that begins at `first`, or one before it. */
+static uint32_t first_query(const struct attention_grad_params *p, uint32_t first)
 {
-    const uint32_t left = p->positions - first;
-    const uint32_t count = left < ATTENTION_TILE ? left : ATTENTION_TILE;
-    attention_tile_load(k, a->k + first * a->stride, a->stride, p->head_dim, count);
-    attention_tile_load(v, a->v + first * a->stride, a->stride, p->head_dim, count);
-    return count;
+    const uint32_t before = p->keys - p->queries;
+    return first > before ? first - before : 0;
+}
+
+/* Behind the last query that sees a key of the tile. */
+static uint32_t end_query(const struct attention_grad_params *p, const struct pairs *s)
+{
+    const uint32_t last = s->first + s->k.count - 1, end = ATTENTION_END(last, p->span, p->reach);
+    const uint32_t before = p->keys - p->queries;
+    return end >= p->keys ? p->queries : end > before ? end - before : 0;
 }
 
 static void grad_query_head(const struct attention_grad_params *p, const struct head *a)
 {
-    struct attention_tile k, v;
-    float dropped[ATTENTION_TILE], ds[ATTENTION_TILE];
-    for (uint32_t i = 0; i < p->positions; i++)
-        memset(a->dq + i * a->stride, 0, p->head_dim * sizeof(float));
-    for (uint32_t first = 0; first < p->positions; first += ATTENTION_TILE) {
-        const uint32_t tile = load_tiles(p, a, first, &k, &v);
-        for (uint32_t i = first; i < p->positions; i++) {
-            const uint32_t count = i + 1 - first < tile ? i + 1 - first : tile;
-            pairs(p, a, &k, &v, i, first, count, dropped, ds);
-            for (uint32_t j = 0; j < count; j++)
-                attention_add(a->dq + i * a->stride, ds[j], a->k + (first + j) * a->stride,
-                              p->head_dim);
-        }
+    struct pairs s;
+    for (uint32_t i = 0; i < p->queries; i++) {
+        const float *y = a->y + i * a->width, *dy = a->dy + i * a->width;
+        float sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (uint32_t d = 0; d < p->head_dim; d++)
+            sum += y[d] * dy[d];
+        a->delta[(size_t)i * p->heads] = sum;
+        memset(a->dq + (size_t)i * p->stride_q, 0, p->head_dim * sizeof(float));
+    }
+    for (uint32_t first = 0; first < p->keys; first += ATTENTION_TILE) {
+        load_tiles(p, a, first, &s);
+        const uint32_t end = end_query(p, &s);
+        for (uint32_t i = first_query(p, first); i < end; i++)
+            if (take_pairs(p, a, i, &s))
+                for (uint32_t j = s.from; j < s.end; j++)
+                    attention_add(a->dq + (size_t)i * p->stride_q, s.ds[j],
+                                  a->kv + (size_t)(first + j) * p->stride_k, p->head_dim);
     }
 }
 
 static void grad_key_head(const struct attention_grad_params *p, const struct head *a)
 {
-    struct attention_tile k, v;
-    float dropped[ATTENTION_TILE], ds[ATTENTION_TILE];
-    for (uint32_t first = 0; first < p->positions; first += ATTENTION_TILE) {
-        const uint32_t tile = load_tiles(p, a, first, &k, &v);
-        for (uint32_t j = first; j < first + tile; j++) {
-            memset(a->dk + j * a->stride, 0, p->head_dim * sizeof(float));
-            memset(a->dv + j * a->stride, 0, p->head_dim * sizeof(float));
+    struct pairs s;
+    for (uint32_t first = 0; first < p->keys; first += ATTENTION_TILE) {
+        load_tiles(p, a, first, &s);
+        const uint32_t end = end_query(p, &s);
+        float *dk = a->dkv + (size_t)first * p->stride_k, *dv = dk + a->width;
+        for (uint32_t j = 0; j < s.k.count; j++) {
+            memset(dk + (size_t)j * p->stride_k, 0, p->head_dim * sizeof(float));
+            memset(dv + (size_t)j * p->stride_k, 0, p->head_dim * sizeof(float));
         }
-        for (uint32_t i = first; i < p->positions; i++) {
-            const uint32_t count = i + 1 - first < tile ? i + 1 - first : tile;
-            pairs(p, a, &k, &v, i, first, count, dropped, ds);
-            for (uint32_t j = 0; j < count; j++) {
-                attention_add(a->dk + (first + j) * a->stride, ds[j], a->q + i * a->stride,
-                              p->head_dim);
-                attention_add(a->dv + (first + j) * a->stride, dropped[j], a->dy + i * a->stride_dy,
+        for (uint32_t i = first_query(p, first); i < end; i++) {
+            if (!take_pairs(p, a, i, &s))
+                continue;
+            for (uint32_t j = s.from; j < s.end; j++) {
+                attention_add(dk + (size_t)j * p->stride_k, s.ds[j],
+                              a->q + (size_t)i * p->stride_q, p->head_dim);
+                attention_add(dv + (size_t)j * p->stride_k, s.dropped[j], a->dy + i * a->width,
                               p->head_dim);
             }
         }
@@ -156,22 +153,37 @@ static void grad_key_cpu(const void *params)
     each_head(params, grad_key_head);
 }
 
-static void grad_launch(const struct tensor_device_info *info, const void *params,
-                        struct tensor_launch *launch)
+static void grad_launch(const struct attention_grad_params *p, struct tensor_launch *launch,
+                        uint32_t rows)
+{
+    launch->constant[0] = p->head_dim;
+    /* Loads of four floats at once, where all rows allow it. */
+    launch->constant[1] = (p->head_dim | p->stride_q | p->stride_k) % 4 == 0 &&
+                          (p->q | p->kv | p->y | p->dy | p->dq | p->dkv) % 16 == 0;
+    tensor_launch_items(launch, (uint64_t)p->sequences * p->heads * rows);
+}
+
+static void grad_query_launch(const struct tensor_device_info *info, const void *params,
+                              struct tensor_launch *launch)
 {
     const struct attention_grad_params *p = params;
-    launch->constant[0] = p->head_dim;
-    launch->constant[1] = p->head_dim % 4 == 0 && (p->qkv | p->dy | p->dqkv) % 16 == 0;
-    tensor_launch_items(launch, (uint64_t)p->sequences * p->heads * p->positions);
+    grad_launch(p, launch, p->queries);
+}
+
+static void grad_key_launch(const struct tensor_device_info *info, const void *params,
+                            struct tensor_launch *launch)
+{
+    const struct attention_grad_params *p = params;
+    grad_launch(p, launch, p->keys);
 }
 
 static const struct tensor_kernel grad_query = {
     .name = "attention_grad_query",
     .params_size = sizeof(struct attention_grad_params),
-    .args = 6,
-    .writes = 1u << 5,
+    .args = 8,
+    .writes = 1u << 6 | 1u << 7,
     .cpu = grad_query_cpu,
-    .launch = grad_launch,
+    .launch = grad_query_launch,
     .variant = {"attention_grad_query"},
 };
 const struct tensor_kernel *const tensor_kernel_attention_grad_query = &grad_query;
@@ -179,33 +191,44 @@ const struct tensor_kernel *const tensor_kernel_attention_grad_query = &grad_que
 static const struct tensor_kernel grad_key = {
     .name = "attention_grad_key",
     .params_size = sizeof(struct attention_grad_params),
-    .args = 6,
-    .writes = 1u << 5,
+    .args = 9,
+    .writes = 1u << 8,
     .cpu = grad_key_cpu,
-    .launch = grad_launch,
+    .launch = grad_key_launch,
     .variant = {"attention_grad_key"},
 };
 const struct tensor_kernel *const tensor_kernel_attention_grad_key = &grad_key;
 
+double tensor_attention_products(const struct attention_grad_params *p)
+{
+    double seen = 0;
+    for (uint32_t t = p->keys - p->queries; t < p->keys; t++)
+        seen += t + 1 - ATTENTION_BEGIN(t, p->span, p->reach);
+    return seen * p->sequences * p->heads * p->head_dim;
+}
+
 void tensor_attention_gradient(struct tensor_graph *g, const struct tensor_node *node)
 {
-    struct tensor *qkv = node->input[0], *y = node->output, *lse = node->saved[0];
-    struct tensor *dy = tensor_graph_output_gradient(g, node);
-    const uint32_t rows = tensor_rows(y), heads = node->number[1];
-    const uint32_t dim = tensor_columns(y) / heads;
-    struct tensor *delta = tensor_graph_matrix(g, rows, heads);
-    const struct attention_grad_dot_params dot = {.rows = rows, .heads = heads, .head_dim = dim};
-    tensor_graph_pass(g, &grad_dot, &dot, (struct tensor *[]){y, dy, delta}, 0);
-
-    struct tensor *dqkv = tensor_graph_like(g, qkv);
-    const struct attention_grad_params p = {
-        .sequences = rows / node->number[0], .positions = node->number[0], .heads = heads,
-        .head_dim = dim, .stream = node->number[2], .threshold = node->number[3],
-        .scale = node->real[0], .drop_scale = node->real[1]};
-    struct tensor *const args[] = {qkv, dy, lse, delta,
-                                   p.threshold ? tensor_graph_random(g) : NULL, dqkv};
-    const double pairs = 0.5 * rows * (node->number[0] + 1.0) * tensor_columns(y);
-    tensor_graph_pass(g, &grad_query, &p, args, 6 * pairs); /* q·k, dy·v, dS k */
-    tensor_graph_pass(g, &grad_key, &p, args, 8 * pairs);   /* q·k, dy·v, dS q, P dy */
-    tensor_graph_give(g, qkv, dqkv);
+    const struct attention_grad_params *p = node->params;
+    struct tensor *q = node->input[0], *kv = node->input[1], *y = node->output;
+    struct tensor *lse = node->saved[0], *dy = tensor_graph_output_gradient(g, node);
+    struct tensor *random = p->threshold ? tensor_graph_random(g) : NULL;
+    struct tensor *delta = tensor_graph_like(g, lse), *dq = tensor_graph_like(g, q);
+    struct tensor *dkv = kv ? tensor_graph_like(g, kv) : NULL, *whole = kv, *to = dkv;
+    if (!kv) { /* packed */
+        const uint32_t columns = tensor_columns(y), shape[1] = {(uint32_t)q->count - columns};
+        whole = tensor_graph_view(g, q, columns, 1, shape);
+        to = tensor_graph_view(g, dq, columns, 1, shape);
+    }
+    const double products = tensor_attention_products(p);
+    tensor_graph_pass(g, &grad_query, p,
+                      (struct tensor *[]){q, whole, y, dy, lse, random, delta, dq}, 6 * products);
+    if (!kv || tensor_graph_wants(g, kv))
+        tensor_graph_pass(g, &grad_key, p,
+                          (struct tensor *[]){q, whole, NULL, dy, lse, random, delta, NULL, to},
+                          8 * products);
+    if (tensor_graph_wants(g, q))
+        tensor_graph_give(g, q, dq);
+    if (kv && tensor_graph_wants(g, kv))
+        tensor_graph_give(g, kv, dkv);
 }

@@ -18,19 +18,18 @@ const bool wide = WIDE != 0u;
 /* An item is a key (n, h, j): one pass over the queries that saw it. */
 void main()
 {
-    const uint id = linear_id(), j = id % p.positions;
-    const uint h = id / p.positions % p.heads, n = id / p.positions / p.heads;
+    const uint id = linear_id(), j = id % p.keys;
+    const uint h = id / p.keys % p.heads, n = id / p.keys / p.heads;
     if (n >= p.sequences)
         return;
     const bool drops = p.threshold != 0u;
     const uint columns = p.heads * HEAD;
-    const uint at_k = (n * p.positions + j) * 3u * columns + columns + h * HEAD;
-    const uint at_v = at_k + columns;
+    const uint at_k = (n * p.keys + j) * p.stride_k + h * HEAD, at_v = at_k + columns;
 
     vec4 k[FOURS], v[FOURS], dk[FOURS], dv[FOURS];
     [[unroll]] for (uint c = 0u; c < FOURS; c++) {
-        k[c] = load_four(p.qkv, at_k + 4u * c, HEAD - 4u * c, wide) * p.scale;
-        v[c] = load_four(p.qkv, at_v + 4u * c, HEAD - 4u * c, wide);
+        k[c] = load_four(p.kv, at_k + 4u * c, HEAD - 4u * c, wide) * p.scale;
+        v[c] = load_four(p.kv, at_v + 4u * c, HEAD - 4u * c, wide);
         dk[c] = vec4(0.0);
         dv[c] = vec4(0.0);
     }
@@ -41,30 +40,32 @@ void main()
         draw = p.random.at[2];
     }
 
-    for (uint i = j; i < p.positions; i++) {
-        const uint row = n * p.positions + i;
-        const uint at_q = row * 3u * columns + h * HEAD, at_dy = row * columns + h * HEAD;
+    const uint first = p.keys - p.queries; /* position of query 0 */
+    const uint end = min(ATTENTION_END(j, p.span, p.reach), p.keys);
+    for (uint t = max(j, first); t < end; t++) {
+        const uint row = n * p.queries + t - first;
+        const uint at_q = row * p.stride_q + h * HEAD, at_dy = row * columns + h * HEAD;
         float score = 0.0, dp = 0.0;
         [[unroll]] for (uint c = 0u; c < FOURS; c++) {
-            score += dot(k[c], load_four(p.qkv, at_q + 4u * c, HEAD - 4u * c, wide));
+            score += dot(k[c], load_four(p.q, at_q + 4u * c, HEAD - 4u * c, wide));
             dp += dot(v[c], load_four(p.dy, at_dy + 4u * c, HEAD - 4u * c, wide));
         }
         float keep = 1.0;
         if (drops) {
-            const uint query = (n * p.heads + h) * p.positions + i;
+            const uint query = (n * p.heads + h) * p.queries + t - first;
             const uvec4 word = tensor_random(uvec4(j >> 2, query, p.stream, draw), seed);
             keep = word[j & 3u] < p.threshold ? 0.0 : p.drop_scale;
         }
         const float weight = exp(score - p.lse.at[row * p.heads + h]);
         const float ds = p.scale * weight * (keep * dp - p.delta.at[row * p.heads + h]);
         [[unroll]] for (uint c = 0u; c < FOURS; c++) {
-            dk[c] += ds * load_four(p.qkv, at_q + 4u * c, HEAD - 4u * c, wide);
+            dk[c] += ds * load_four(p.q, at_q + 4u * c, HEAD - 4u * c, wide);
             dv[c] += keep * weight * load_four(p.dy, at_dy + 4u * c, HEAD - 4u * c, wide);
         }
     }
 
     [[unroll]] for (uint c = 0u; c < FOURS; c++) {
-        store_four(p.dqkv, at_k + 4u * c, HEAD - 4u * c, wide, dk[c]);
-        store_four(p.dqkv, at_v + 4u * c, HEAD - 4u * c, wide, dv[c]);
+        store_four(p.dkv, at_k + 4u * c, HEAD - 4u * c, wide, dk[c]);
+        store_four(p.dkv, at_v + 4u * c, HEAD - 4u * c, wide, dv[c]);
     }
 }

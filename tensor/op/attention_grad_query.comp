@@ -18,21 +18,24 @@ const bool wide = WIDE != 0u;
 /* An item is a query (n, h, i): one pass over the keys that it saw. */
 void main()
 {
-    const uint id = linear_id(), i = id % p.positions;
-    const uint h = id / p.positions % p.heads, n = id / p.positions / p.heads;
+    const uint id = linear_id(), i = id % p.queries;
+    const uint h = id / p.queries % p.heads, n = id / p.queries / p.heads;
     if (n >= p.sequences)
         return;
     const bool drops = p.threshold != 0u;
-    const uint columns = p.heads * HEAD, row = n * p.positions + i;
-    const uint at_q = row * 3u * columns + h * HEAD;
+    const uint columns = p.heads * HEAD, row = n * p.queries + i, t = p.keys - p.queries + i;
+    const uint at_q = row * p.stride_q + h * HEAD, at_y = row * columns + h * HEAD;
 
     vec4 q[FOURS], dy[FOURS], dq[FOURS];
+    float delta = 0.0;
     [[unroll]] for (uint c = 0u; c < FOURS; c++) {
-        q[c] = load_four(p.qkv, at_q + 4u * c, HEAD - 4u * c, wide) * p.scale;
-        dy[c] = load_four(p.dy, row * columns + h * HEAD + 4u * c, HEAD - 4u * c, wide);
+        q[c] = load_four(p.q, at_q + 4u * c, HEAD - 4u * c, wide) * p.scale;
+        dy[c] = load_four(p.dy, at_y + 4u * c, HEAD - 4u * c, wide);
+        delta += dot(dy[c], load_four(p.y, at_y + 4u * c, HEAD - 4u * c, wide));
         dq[c] = vec4(0.0);
     }
-    const float lse = p.lse.at[row * p.heads + h], delta = p.delta.at[row * p.heads + h];
+    p.delta.at[row * p.heads + h] = delta;
+    const float lse = p.lse.at[row * p.heads + h];
     uvec2 seed = uvec2(0u);
     uint draw = 0u;
     if (drops) {
@@ -40,26 +43,25 @@ void main()
         draw = p.random.at[2];
     }
 
+    const uint begin = ATTENTION_BEGIN(t, p.span, p.reach);
     uvec4 word = uvec4(0u);
-    for (uint j = 0u; j <= i; j++) {
-        const uint at_k = (n * p.positions + j) * 3u * columns + columns + h * HEAD;
-        const uint at_v = at_k + columns;
+    for (uint j = begin; j <= t; j++) {
+        const uint at_k = (n * p.keys + j) * p.stride_k + h * HEAD, at_v = at_k + columns;
         float score = 0.0, dp = 0.0;
         [[unroll]] for (uint c = 0u; c < FOURS; c++) {
-            score += dot(q[c], load_four(p.qkv, at_k + 4u * c, HEAD - 4u * c, wide));
-            dp += dot(dy[c], load_four(p.qkv, at_v + 4u * c, HEAD - 4u * c, wide));
+            score += dot(q[c], load_four(p.kv, at_k + 4u * c, HEAD - 4u * c, wide));
+            dp += dot(dy[c], load_four(p.kv, at_v + 4u * c, HEAD - 4u * c, wide));
         }
         if (drops) {
-            word = word.yzwx;
-            if ((j & 3u) == 0u)
+            if (j == begin || (j & 3u) == 0u)
                 word = tensor_random(uvec4(j >> 2, id, p.stream, draw), seed);
-            dp = word.x < p.threshold ? 0.0 : dp * p.drop_scale;
+            dp = word[j & 3u] < p.threshold ? 0.0 : dp * p.drop_scale;
         }
         const float ds = p.scale * exp(score - lse) * (dp - delta);
         [[unroll]] for (uint c = 0u; c < FOURS; c++)
-            dq[c] += ds * load_four(p.qkv, at_k + 4u * c, HEAD - 4u * c, wide);
+            dq[c] += ds * load_four(p.kv, at_k + 4u * c, HEAD - 4u * c, wide);
     }
 
     [[unroll]] for (uint c = 0u; c < FOURS; c++)
-        store_four(p.dqkv, at_q + 4u * c, HEAD - 4u * c, wide, dq[c]);
+        store_four(p.dq, at_q + 4u * c, HEAD - 4u * c, wide, dq[c]);
 }

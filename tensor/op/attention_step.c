@@ -1,7 +1,7 @@
 /* attention_step.c - attention by one new position a sequence, for generation (op.h:
  * tensor_attention_cached). */
 #include "tensor/op/attention_step.h"
-#include "tensor/contract.h"
+#include "tensor/op/attention_record.h"
 #include "tensor/cpu/exp.h"
 #include <math.h>
 #include <string.h>
@@ -23,7 +23,8 @@ static float dot(const float *a, const float *b, uint32_t n)
 static void attend(const struct attention_step_params *p, uint32_t n, uint32_t h)
 {
     const size_t columns = (size_t)p->heads * p->head_dim, stride = 2 * columns;
-    const uint32_t last = u32_at(p->place)[2 * n + 1], dim = p->head_dim;
+    const uint32_t t = u32_at(p->place)[2 * n + 1], dim = p->head_dim;
+    const uint32_t begin = ATTENTION_BEGIN(t, p->span, p->reach), last = t % p->capacity;
     const float *q = f32_at(p->qkv) + n * 3 * columns + (size_t)h * dim;
     float *k = f32_at(p->cache) + (size_t)u32_at(p->place)[2 * n] * p->capacity * stride +
                (size_t)h * dim;
@@ -32,11 +33,11 @@ static void attend(const struct attention_step_params *p, uint32_t n, uint32_t h
     memcpy(k + last * stride, q + columns, dim * sizeof *k);
     memcpy(v + last * stride, q + 2 * columns, dim * sizeof *v);
     memset(y, 0, dim * sizeof *y);
-    for (uint32_t first = 0; first <= last; first += TILE) {
-        const uint32_t left = last + 1 - first, count = left < TILE ? left : TILE;
+    for (uint32_t first = begin; first <= t; first += TILE) {
+        const uint32_t left = t + 1 - first, count = left < TILE ? left : TILE;
         float raised = highest;
         for (uint32_t j = 0; j < count; j++) {
-            weight[j] = p->scale * dot(q, k + (first + j) * stride, dim);
+            weight[j] = p->scale * dot(q, k + (first + j) % p->capacity * stride, dim);
             raised = weight[j] > raised ? weight[j] : raised;
         }
         const float shrink = sum > 0 ? tensor_cpu_exp(highest - raised) : 0;
@@ -47,7 +48,7 @@ static void attend(const struct attention_step_params *p, uint32_t n, uint32_t h
         for (uint32_t d = 0; d < dim; d++)
             y[d] *= shrink;
         for (uint32_t j = 0; j < count; j++) {
-            const float *row = v + (first + j) * stride;
+            const float *row = v + (first + j) % p->capacity * stride;
             sum += weight[j];
 #pragma omp simd
             for (uint32_t d = 0; d < dim; d++)
@@ -94,13 +95,14 @@ const struct tensor_kernel *const tensor_kernel_attention_step = &attention_step
 
 struct tensor *tensor_record_attention_step(struct tensor_graph *g, struct tensor *qkv,
                                             struct tensor *cache, struct tensor *place,
-                                            uint32_t heads)
+                                            const struct attention_params *params)
 {
     const uint32_t rows = tensor_rows(qkv), columns = tensor_columns(qkv) / 3;
     struct tensor *y = tensor_graph_matrix(g, rows, columns);
     const struct attention_step_params p = {
-        .sequences = rows, .capacity = cache->shape[1], .heads = heads,
-        .head_dim = columns / heads, .scale = 1 / sqrtf((float)(columns / heads))};
+        .sequences = rows, .capacity = cache->shape[1], .heads = params->heads,
+        .head_dim = params->head_dim, .span = params->span, .reach = params->reach,
+        .scale = params->scale};
     tensor_graph_pass(g, &attention_step, &p, (struct tensor *[]){qkv, place, cache, y},
                       4.0 * rows * columns * cache->shape[1]);
     return y;

@@ -28,7 +28,7 @@ vec4 load_key(uint n, uint h, uint row, uint j, uint last, uint half_, uint c)
     const uint columns = p.heads * HEAD, at = half_ * columns + h * HEAD + 4u * c;
     if (j == last)
         return load_four(p.qkv, n * 3u * columns + columns + at, HEAD - 4u * c, wide);
-    return load_four(p.cache, (row + j) * 2u * columns + at, HEAD - 4u * c, wide);
+    return load_four(p.cache, (row + j % p.capacity) * 2u * columns + at, HEAD - 4u * c, wide);
 }
 
 float workgroup_max(float x, uint lane)
@@ -71,7 +71,7 @@ void main()
 
     float highest = -3.0e38, sum = 0.0;
     vec4 y = vec4(0.0);
-    for (uint first = 0u; first <= last; first += TILE) {
+    for (uint first = ATTENTION_BEGIN(last, p.span, p.reach); first <= last; first += TILE) {
         const uint count = min(last + 1u - first, TILE);
         float score[4], raised = highest;
         for (uint t = 0u; t < 4u; t++) {
@@ -111,6 +111,6 @@ void main()
         y += gathered[s * FOURS + c];
     store_four(p.y, n * columns + h * HEAD + 4u * c, HEAD - 4u * c, wide, y / sum);
     for (uint which = 0u; which < 2u; which++) /* k, then v */
-        store_four(p.cache, (row + last) * 2u * columns + which * columns + h * HEAD + 4u * c,
+        store_four(p.cache, (row + last % p.capacity) * 2u * columns + which * columns + h * HEAD + 4u * c,
                    HEAD - 4u * c, wide, load_key(n, h, row, last, last, which, c));
 }

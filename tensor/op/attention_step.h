@@ -3,14 +3,14 @@
 #ifndef TENSOR_OP_ATTENTION_STEP_H
 #define TENSOR_OP_ATTENTION_STEP_H
 
-#include "tensor/op/share.h"
+#include "tensor/op/attention.h"
 
 #define ATTENTION_STEP_HEAD_MAX 256
 
-/* Row n is position i = place[2n + 1] of sequence s = place[2n] in the cache. Its k and v columns
- * are written to cache row s·capacity + i, and
- *     y_n = sum over j <= i of softmax_j(scale q_n·k_j) v_j
- * where the k and v of j < i are those of cache row s·capacity + j. */
+/* Row n is position t = place[2n + 1] of sequence s = place[2n] in the cache. Its k and v columns
+ * are written to cache row s·capacity + t mod capacity, and
+ *     y_n = sum over j of softmax_j(scale q_n·k_j) v_j,  ATTENTION_BEGIN(t) <= j <= t,
+ * where the k and v of j < t are those of cache row s·capacity + j mod capacity. */
 struct attention_step_params {
     f32_ptr qkv;   /* (sequences, 3·heads·head_dim) */
     u32_ptr place; /* (sequences, 2) */
@@ -20,6 +20,8 @@ struct attention_step_params {
     u32 capacity;
     u32 heads;
     u32 head_dim;
+    u32 span; /* as in attention_params */
+    u32 reach;
     f32 scale;
 };
 

@@ -53,7 +53,7 @@ struct check_op_case {
     struct check_arg arg[TENSOR_NODE_INPUTS + 3];
     uint32_t args;
     uint64_t count;     /* elements of the result */
-    uint32_t number[6]; /* settings: each op has its own */
+    uint32_t number[8]; /* settings: each op has its own */
     float real;
     uint32_t result;    /* 1 + number of the argument that is changed in place, or 0 */
 };

@@ -209,17 +209,23 @@ void evaluate_gemv(const struct check_op_case *c, void *const *in, const uint32_
 bool check_attention_step(uint32_t i, struct check_kernel_case *c)
 {
     static const struct {
-        uint32_t sequences, heads, head_dim, last;
-    } sizes[] = {{1, 1, 1, 0},  {3, 2, 5, 7},   {2, 2, 64, 3},   {1, 3, 96, 70}, {2, 1, 128, 256},
-                 {1, 1, 255, 9}, {1, 2, 256, 33}, {1, 2, 8, 511}, {1, 1, 6, 1100}};
+        uint32_t sequences, heads, head_dim, last, span, reach;
+    } sizes[] = {{1, 1, 1, 0, 0, 0},   {3, 2, 5, 7, 0, 0},    {2, 2, 64, 3, 0, 0},
+                 {1, 3, 96, 70, 0, 0}, {2, 1, 128, 256, 0, 0}, {1, 1, 255, 9, 0, 0},
+                 {1, 2, 256, 33, 0, 0}, {1, 2, 8, 511, 0, 0}, {1, 1, 6, 1100, 0, 0},
+                 {2, 2, 8, 3, 4, 4},   {3, 1, 16, 29, 8, 0},  {2, 2, 5, 40, 8, 3},
+                 {1, 1, 4, 2000, 700, 100}};
     if (i >= COUNT(sizes))
         return false;
     const uint32_t n = sizes[i].sequences, dim = sizes[i].head_dim, last = sizes[i].last;
     const struct attention_step_params p = {
-        .sequences = n, .capacity = last + 1 + i % 2, .heads = sizes[i].heads, .head_dim = dim,
+        .sequences = n, .heads = sizes[i].heads, .head_dim = dim,
+        .capacity = sizes[i].span ? sizes[i].span + sizes[i].reach : last + 1 + i % 2,
+        .span = sizes[i].span ? sizes[i].span : ATTENTION_WHOLE, .reach = sizes[i].reach,
         .scale = 3.0f / (float)dim};
     const uint32_t columns = p.heads * dim;
-    start(c, &p, sizeof p, "%u x %u heads of %u at %u", n, p.heads, dim, last);
+    start(c, &p, sizeof p, "%u x %u heads of %u at %u, patch %u, reach %u", n, p.heads, dim, last,
+          sizes[i].span, p.reach);
     INPUT(n, 3 * columns)->low = -3;
     put_places(c->arg, &c->args, n, last);
     INPUT(n * p.capacity, 2 * columns)->output = true;
@@ -236,11 +242,10 @@ void reference_attention_step(const void *params, void *const *arg)
     const struct attention_params whole = {
         .sequences = p->sequences, .queries = 1, .key_rows = p->capacity, .heads = p->heads,
         .stride_q = 3 * columns, .stride_k = 2 * columns, .head_dim = p->head_dim,
-        .flags = ATTENTION_PLACE, .scale = p->scale, .drop_scale = 1};
+        .span = p->span, .reach = p->reach, .flags = ATTENTION_PLACE, .scale = p->scale, .drop_scale = 1};
     double *cache = arg[2];
     reference_attention_append(&a, (void *const[]){arg[0], arg[1], cache});
-    reference_attention(&whole, (void *const[]){arg[0], cache, cache + columns, NULL, arg[1],
-                                                arg[3], NULL});
+    reference_attention(&whole, (void *const[]){arg[0], cache, NULL, arg[1], arg[3], NULL});
 }
 
 /* ---- lookups ---- */

@@ -12,6 +12,7 @@
 #include "tensor/op/layer_norm.h"
 #include "tensor/op/matmul.h"
 #include "tensor/op/residual.h"
+#include "tensor/op/rope.h"
 #include "tensor/op/row.h"
 #include "tensor/op/shift.h"
 #include "tensor/op/slice.h"
@@ -238,33 +239,41 @@ static double dot(const double *a, const double *b, size_t n)
     return sum;
 }
 
+/* Whether position t sees key j, in the words of op.h. */
+static bool sees(uint32_t t, uint32_t j, uint32_t span, uint32_t reach)
+{
+    const uint32_t patch = t / span, other = j / span;
+    return j <= t && (other == patch || (other + 1 == patch && j % span >= span - reach));
+}
+
 /* y and lse of query i of sequence n, head h. */
 static void attend(const struct attention_params *p, void *const *arg, uint32_t n, uint32_t h,
                    uint32_t i)
 {
-    const uint32_t *place = p->flags & ATTENTION_PLACE ? (const uint32_t *)arg[4] + 2 * n : NULL;
-    const uint32_t first = place ? place[1] : 0;
-    const uint32_t keys = first + i + 1, row = n * p->queries + i;
+    const uint32_t *place = p->flags & ATTENTION_PLACE ? (const uint32_t *)arg[3] + 2 * n : NULL;
+    const uint32_t t = (place ? place[1] : p->keys - p->queries) + i, row = n * p->queries + i;
+    const uint32_t query = (n * p->heads + h) * p->queries + i;
     const double *q = (const double *)arg[0] + (size_t)row * p->stride_q + h * p->head_dim;
-    const size_t key_row = (size_t)(place ? place[0] : n) * p->key_rows;
-    const size_t begin = key_row * p->stride_k + h * p->head_dim;
-    const double *k = (const double *)arg[1] + begin, *v = (const double *)arg[2] + begin;
-    double *y = (double *)arg[5] + ((size_t)row * p->heads + h) * p->head_dim, sum = 0;
-    double *weight = check_allocate(keys * sizeof *weight);
-    for (uint32_t j = 0; j < keys; j++)
-        sum += weight[j] = exp(p->scale * dot(q, k + (size_t)j * p->stride_k, p->head_dim));
+    const double *kv = (const double *)arg[1] + h * p->head_dim +
+                       (size_t)(place ? place[0] : n) * p->key_rows * p->stride_k;
+    double *y = (double *)arg[4] + ((size_t)row * p->heads + h) * p->head_dim, sum = 0;
     for (uint32_t c = 0; c < p->head_dim; c++)
         y[c] = 0;
-    for (uint32_t j = 0; j < keys; j++) {
-        const uint32_t query = (n * p->heads + h) * p->queries + i;
-        if (dropped(arg[3], j, query, p->stream, p->threshold))
+    for (uint32_t j = 0; j <= t; j++) {
+        if (!sees(t, j, p->span, p->reach))
             continue;
-        for (uint32_t c = 0; c < p->head_dim; c++)
-            y[c] += weight[j] / sum * p->drop_scale * v[(size_t)j * p->stride_k + c];
+        const double *k = kv + (size_t)(j % p->key_rows) * p->stride_k;
+        const double *v = k + (size_t)p->heads * p->head_dim;
+        const double weight = exp(p->scale * dot(q, k, p->head_dim));
+        sum += weight;
+        if (!dropped(arg[2], j, query, p->stream, p->threshold))
+            for (uint32_t c = 0; c < p->head_dim; c++)
+                y[c] += weight * p->drop_scale * v[c];
     }
+    for (uint32_t c = 0; c < p->head_dim; c++)
+        y[c] /= sum;
     if (p->flags & ATTENTION_LSE)
-        ((double *)arg[6])[(size_t)row * p->heads + h] = log(sum);
-    free(weight);
+        ((double *)arg[5])[(size_t)row * p->heads + h] = log(sum);
 }
 
 void reference_attention(const void *params, void *const *arg)
@@ -276,55 +285,57 @@ void reference_attention(const void *params, void *const *arg)
                 attend(p, arg, n, h, i);
 }
 
-void reference_attention_grad_dot(const void *params, void *const *arg)
-{
-    const struct attention_grad_dot_params *p = params;
-    const double *y = arg[0], *dy = arg[1];
-    double *delta = arg[2];
-    for (size_t i = 0; i < (size_t)p->rows * p->heads; i++)
-        delta[i] = dot(y + i * p->head_dim, dy + i * p->head_dim, p->head_dim);
-}
-
 /* What the pair of query i and key j adds to the gradients; one of the halves is left out. */
 static void pair_gradient(const struct attention_grad_params *p, void *const *arg, uint32_t n,
                           uint32_t h, uint32_t i, uint32_t j, bool of_query)
 {
-    const size_t columns = (size_t)p->heads * p->head_dim;
-    const size_t row_i = (size_t)n * p->positions + i, row_j = (size_t)n * p->positions + j;
-    const size_t at_q = row_i * 3 * columns + h * p->head_dim;
-    const size_t at_k = row_j * 3 * columns + columns + h * p->head_dim, at_v = at_k + columns;
-    const double *qkv = arg[0], *dy = (const double *)arg[1] + row_i * columns + h * p->head_dim;
-    const double lse = ((const double *)arg[2])[row_i * p->heads + h];
-    const double delta = ((const double *)arg[3])[row_i * p->heads + h];
-    double *dqkv = arg[5];
-    const uint32_t query = (n * p->heads + h) * p->positions + i;
+    const size_t columns = (size_t)p->heads * p->head_dim, row = (size_t)n * p->queries + i;
+    const size_t at_q = row * p->stride_q + h * p->head_dim;
+    const size_t at_k = ((size_t)n * p->keys + j) * p->stride_k + h * p->head_dim;
+    const double *q = (const double *)arg[0] + at_q, *k = (const double *)arg[1] + at_k;
+    const double *dy = (const double *)arg[3] + row * columns + h * p->head_dim;
+    const double lse = ((const double *)arg[4])[row * p->heads + h];
+    const double delta = ((const double *)arg[6])[row * p->heads + h];
+    const uint32_t query = (n * p->heads + h) * p->queries + i;
     const double keep =
-        dropped(arg[4], j, query, p->stream, p->threshold) ? 0 : (double)p->drop_scale;
-    const double weight = exp(p->scale * dot(qkv + at_q, qkv + at_k, p->head_dim) - lse);
-    const double ds = p->scale * weight * (keep * dot(dy, qkv + at_v, p->head_dim) - delta);
+        dropped(arg[5], j, query, p->stream, p->threshold) ? 0 : (double)p->drop_scale;
+    const double weight = exp(p->scale * dot(q, k, p->head_dim) - lse);
+    const double ds = p->scale * weight * (keep * dot(dy, k + columns, p->head_dim) - delta);
     for (uint32_t c = 0; c < p->head_dim; c++)
         if (of_query) {
-            dqkv[at_q + c] += ds * qkv[at_k + c];
+            ((double *)arg[7])[at_q + c] += ds * k[c];
         } else {
-            dqkv[at_k + c] += ds * qkv[at_q + c];
-            dqkv[at_v + c] += keep * weight * dy[c];
+            ((double *)arg[8])[at_k + c] += ds * q[c];
+            ((double *)arg[8])[at_k + columns + c] += keep * weight * dy[c];
         }
+}
+
+/* Sets `columns` of each row to zero. */
+static void clear(double *x, size_t rows, size_t stride, size_t columns)
+{
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < columns; c++)
+            x[r * stride + c] = 0;
 }
 
 static void attention_gradient(const struct attention_grad_params *p, void *const *arg,
                                bool of_query)
 {
     const size_t columns = (size_t)p->heads * p->head_dim;
-    double *dqkv = arg[5];
-    for (size_t r = 0; r < (size_t)p->sequences * p->positions; r++)
-        for (size_t c = 0; c < 3 * columns; c++)
-            if ((c < columns) == of_query)
-                dqkv[r * 3 * columns + c] = 0;
+    const size_t rows = (size_t)p->sequences * p->queries;
+    if (of_query)
+        clear(arg[7], rows, p->stride_q, columns);
+    else
+        clear(arg[8], (size_t)p->sequences * p->keys, p->stride_k, 2 * columns);
+    for (size_t i = 0; of_query && i < rows * p->heads; i++)
+        ((double *)arg[6])[i] = dot((const double *)arg[2] + i * p->head_dim,
+                                    (const double *)arg[3] + i * p->head_dim, p->head_dim);
     for (uint32_t n = 0; n < p->sequences; n++)
         for (uint32_t h = 0; h < p->heads; h++)
-            for (uint32_t i = 0; i < p->positions; i++)
-                for (uint32_t j = 0; j <= i; j++)
-                    pair_gradient(p, arg, n, h, i, j, of_query);
+            for (uint32_t i = 0; i < p->queries; i++)
+                for (uint32_t j = 0; j < p->keys; j++)
+                    if (sees(p->keys - p->queries + i, j, p->span, p->reach))
+                        pair_gradient(p, arg, n, h, i, j, of_query);
 }
 
 void reference_attention_grad_query(const void *params, void *const *arg)
@@ -345,7 +356,8 @@ void reference_attention_append(const void *params, void *const *arg)
     double *cache = arg[2];
     for (size_t n = 0; n < p->sequences; n++)
         for (size_t i = 0; i < p->fresh; i++) {
-            const size_t row = (size_t)place[2 * n] * p->capacity + place[2 * n + 1] + i;
+            const size_t line = (place[2 * n + 1] + i) % p->capacity;
+            const size_t row = (size_t)place[2 * n] * p->capacity + line;
             for (size_t c = 0; c < 2 * (size_t)p->columns; c++)
                 cache[row * 2 * p->columns + c] =
                     qkv[(n * p->fresh + i) * 3 * p->columns + p->columns + c];
@@ -438,6 +450,29 @@ void reference_adamw(const void *params, void *const *arg)
         w[i] -= rate * (m[i] * set[TENSOR_ADAMW_CORRECT1]) /
                 (sqrt(v[i] * set[TENSOR_ADAMW_CORRECT2]) + set[TENSOR_ADAMW_EPSILON]);
     }
+}
+
+void reference_rope(const void *params, void *const *arg)
+{
+    const struct rope_params *p = params;
+    const double *x = arg[0];
+    double *y = arg[2];
+    const uint32_t place = p->flags & ROPE_POSITION ? *(const uint32_t *)arg[1] : 0;
+    for (uint32_t r = 0; r < p->rows; r++)
+        for (uint32_t c = 0; c < p->columns; c++) {
+            const size_t at = (size_t)r * p->columns + c;
+            const uint32_t pair = c % p->pairs;
+            if (c >= 2 * p->pairs * p->turned) {
+                y[at] = x[at];
+            } else if (c % (2 * p->pairs) < p->pairs) {
+                const double t = p->first + r % p->positions + place;
+                const double angle =
+                    (p->flags & ROPE_BACK ? -t : t) * pow(10000, -(double)pair / p->pairs);
+                const double a = x[at], b = x[at + p->pairs];
+                y[at] = a * cos(angle) - b * sin(angle);
+                y[at + p->pairs] = b * cos(angle) + a * sin(angle);
+            }
+        }
 }
 
 void reference_gate(const void *params, void *const *arg)
