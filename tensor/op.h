@@ -87,7 +87,7 @@ struct tensor_attention_params {
 struct tensor *tensor_attention(struct tensor_graph *g, struct tensor *qkv,
                                 const struct tensor_attention_params *params);
 
-/* The same with queries of their own, fewer than keys: the Q of a sequence are its last Q positions,
+/* The same with queries of their own, fewer than keys: the Q of a sequence are its last positions,
  * so query i stands at S - Q + i.   q (N·Q, C), kv (N·S, 2·C), 1 <= Q <= S → (N·Q, C)
  * Gradients go to q and kv. */
 struct tensor *tensor_attention_cross(struct tensor_graph *g, struct tensor *q, struct tensor *kv,

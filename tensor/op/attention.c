@@ -44,8 +44,9 @@ static void attend(const struct attention_params *p, const struct block *b,
     attention_masks(u32_at(p->random), b->row + i, first_key, count, p->stream, p->threshold,
                     p->drop_scale, mask);
     for (uint32_t j = from; j < count; j++)
-        attention_add(y, score[j] * mask[j],
-                      b->kv + (size_t)((first_key + j) % p->key_rows) * p->stride_k + b->width, dim);
+        attention_add(
+            y, score[j] * mask[j],
+            b->kv + (size_t)((first_key + j) % p->key_rows) * p->stride_k + b->width, dim);
 }
 
 static void attend_block(const struct attention_params *p, const struct block *b)

@@ -111,6 +111,7 @@ void main()
         y += gathered[s * FOURS + c];
     store_four(p.y, n * columns + h * HEAD + 4u * c, HEAD - 4u * c, wide, y / sum);
     for (uint which = 0u; which < 2u; which++) /* k, then v */
-        store_four(p.cache, (row + last % p.capacity) * 2u * columns + which * columns + h * HEAD + 4u * c,
+        store_four(p.cache,
+                   ((row + last % p.capacity) * 2u + which) * columns + h * HEAD + 4u * c,
                    HEAD - 4u * c, wide, load_key(n, h, row, last, last, which, c));
 }

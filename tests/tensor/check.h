@@ -3,7 +3,7 @@
  *     check_op.c   the runner            cases.c   every kernel in the sizes that are worth a try
  *     run.c        runs one case         ops.c     every operation, likewise
  *     check.c      data, comparison      reference.c   what each kernel should compute, in double
- *     generation.c kernels and operations of generation
+ *     generation.c kernels and operations of generation;   attention.c   of attention, likewise
  *     graph.c      tests of the planner, the recorder and random.h, on their own
  */
 #ifndef TESTS_TENSOR_CHECK_H

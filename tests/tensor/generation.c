@@ -242,7 +242,8 @@ void reference_attention_step(const void *params, void *const *arg)
     const struct attention_params whole = {
         .sequences = p->sequences, .queries = 1, .key_rows = p->capacity, .heads = p->heads,
         .stride_q = 3 * columns, .stride_k = 2 * columns, .head_dim = p->head_dim,
-        .span = p->span, .reach = p->reach, .flags = ATTENTION_PLACE, .scale = p->scale, .drop_scale = 1};
+        .span = p->span, .reach = p->reach, .flags = ATTENTION_PLACE, .scale = p->scale,
+        .drop_scale = 1};
     double *cache = arg[2];
     reference_attention_append(&a, (void *const[]){arg[0], arg[1], cache});
     reference_attention(&whole, (void *const[]){arg[0], cache, NULL, arg[1], arg[3], NULL});

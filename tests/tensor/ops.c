@@ -1,18 +1,17 @@
 /* ops.c - every operation of op.h in small sizes, and its result in double precision. */
 #include "tensor/op/adamw.h"
 #include "tensor/op/add.h"
-#include "tensor/op/attention.h"
 #include "tensor/op/cross_entropy.h"
 #include "tensor/op/embedding.h"
 #include "tensor/op/gate.h"
 #include "tensor/op/layer_norm.h"
 #include "tensor/op/matmul.h"
 #include "tensor/op/residual.h"
-#include "tensor/op/rope.h"
 #include "tensor/op/shift.h"
 #include "tensor/op/slice.h"
 #include "tensor/op/sum.h"
 #include "tensor/op/unfold.h"
+#include "tests/tensor/attention.h"
 #include "tests/tensor/generation.h"
 #include "tests/tensor/reference.h"
 #include <math.h>
@@ -383,180 +382,6 @@ static void evaluate_layer_norm(const struct check_op_case *c, void *const *in,
     free(stat);
 }
 
-/* ---- tensor_attention, tensor_attention_cross: sequences, positions, heads, head_dim, patch,
- * reach, queries ---- */
-
-static const uint32_t attentions[][7] = {
-    {1, 1, 1, 1, 0, 0, 1},  {2, 6, 3, 5, 0, 0, 6},  {2, 9, 2, 4, 0, 0, 2},  {1, 7, 1, 64, 0, 0, 1},
-    {3, 12, 2, 4, 4, 0, 12}, {2, 12, 1, 6, 4, 3, 5}, {1, 16, 2, 8, 8, 8, 16}, {2, 4, 2, 3, 1, 1, 4},
-    {1, 70, 1, 8, 0, 0, 66}};
-
-static bool build_attention(uint32_t i, struct check_op_case *c)
-{
-    if (i / 2 >= COUNT(attentions))
-        return false;
-    const uint32_t *s = attentions[i / 2], rows = s[0] * s[1], columns = s[2] * s[3];
-    start(c, (uint64_t)rows * columns, "%u x %u x %u heads of %u, patch %u, reach %u, dropout %g",
-          s[0], s[1], s[2], s[3], s[4], s[5], i % 2 ? 0.2 : 0.0);
-    memcpy(c->number, s, sizeof attentions[0]);
-    c->real = i % 2 ? 0.2f : 0;
-    struct check_arg *qkv = parameter(c, SHAPE(rows, 3 * columns));
-    qkv->low = -2;
-    qkv->high = 2;
-    return true;
-}
-
-static struct tensor_attention_params attention_of(const struct check_op_case *c)
-{
-    return (struct tensor_attention_params){.positions = c->number[1], .heads = c->number[2],
-                                            .patch = c->number[4], .reach = c->number[5],
-                                            .dropout = c->real};
-}
-
-static struct tensor *record_attention(struct tensor_graph *g, const struct check_op_case *c,
-                                       struct tensor **in)
-{
-    const struct tensor_attention_params a = attention_of(c);
-    return tensor_attention(g, in[0], &a);
-}
-
-/* The kernel's parameters where q and kv are apart. */
-static struct attention_params kernel_of(const struct check_op_case *c)
-{
-    const uint32_t columns = c->number[2] * c->number[3];
-    return (struct attention_params){
-        .sequences = c->number[0], .queries = c->number[6], .keys = c->number[1],
-        .key_rows = c->number[1], .stride_q = columns, .stride_k = 2 * columns,
-        .heads = c->number[2], .head_dim = c->number[3],
-        .span = c->number[4] ? c->number[4] : ATTENTION_WHOLE, .reach = c->number[5],
-        .threshold = threshold_of(c->real), .scale = 1 / sqrtf((float)c->number[3]),
-        .drop_scale = 1 / (1 - c->real)};
-}
-
-static void evaluate_attention(const struct check_op_case *c, void *const *in,
-                               const uint32_t *random, double *result)
-{
-    struct attention_params p = kernel_of(c);
-    p.queries = p.keys;
-    p.stride_q = p.stride_k = 3 * p.heads * p.head_dim;
-    double *qkv = in[0];
-    reference_attention(&p, (void *const[]){qkv, qkv + p.heads * p.head_dim, (void *)random, NULL,
-                                            result, NULL});
-}
-
-static bool build_attention_cross(uint32_t i, struct check_op_case *c)
-{
-    /* Not the first: one key alone has no gradient to q but what rounding leaves. */
-    if (i / 2 + 1 >= COUNT(attentions))
-        return false;
-    const uint32_t *s = attentions[i / 2 + 1], columns = s[2] * s[3];
-    start(c, (uint64_t)s[0] * s[6] * columns,
-          "%u x %u of %u x %u heads of %u, patch %u, reach %u, dropout %g", s[0], s[6], s[1], s[2],
-          s[3], s[4], s[5], i % 2 ? 0.2 : 0.0);
-    memcpy(c->number, s, sizeof attentions[0]);
-    c->real = i % 2 ? 0.2f : 0;
-    struct check_arg *q = parameter(c, SHAPE(s[0] * s[6], columns));
-    q->low = -2;
-    q->high = 2;
-    parameter(c, SHAPE(s[0] * s[1], 2 * columns));
-    return true;
-}
-
-static struct tensor *record_attention_cross(struct tensor_graph *g, const struct check_op_case *c,
-                                             struct tensor **in)
-{
-    const struct tensor_attention_params a = attention_of(c);
-    return tensor_attention_cross(g, in[0], in[1], &a);
-}
-
-static void evaluate_attention_cross(const struct check_op_case *c, void *const *in,
-                                     const uint32_t *random, double *result)
-{
-    const struct attention_params p = kernel_of(c);
-    reference_attention(&p, (void *const[]){in[0], in[1], (void *)random, NULL, result, NULL});
-}
-
-/* ---- tensor_attention_cached: sequences, capacity, heads, head_dim, patch, reach, fresh,
- * position ---- */
-
-static bool build_attention_cached(uint32_t i, struct check_op_case *c)
-{
-    static const uint32_t sizes[][8] = {
-        {1, 1, 1, 1, 0, 0, 1, 0}, {3, 9, 2, 5, 0, 0, 1, 4},   {2, 4, 2, 8, 0, 0, 4, 0},
-        {2, 8, 1, 64, 0, 0, 3, 5}, {2, 7, 2, 4, 4, 3, 1, 22}, {1, 8, 2, 4, 4, 4, 4, 40},
-        {2, 4, 1, 8, 4, 0, 2, 13}, {2, 12, 1, 8, 4, 2, 7, 8}, {1, 11, 1, 4, 8, 3, 3, 1}};
-    if (i >= COUNT(sizes))
-        return false;
-    const uint32_t *s = sizes[i], columns = s[2] * s[3];
-    start(c, (uint64_t)s[0] * s[6] * columns, "%u x %u x %u heads of %u at %u of %u, patch %u, "
-          "reach %u", s[0], s[6], s[2], s[3], s[7], s[1], s[4], s[5]);
-    memcpy(c->number, s, sizeof sizes[0]);
-    constant(c, SHAPE(s[0] * s[6], 3 * columns));
-    constant(c, SHAPE(s[0], s[1], 2 * columns));
-    /* As in the cache, and each with as many positions. */
-    static uint32_t place[4][2];
-    for (uint32_t n = 0; n < s[0]; n++)
-        memcpy(place[n], (const uint32_t[]){n, s[7]}, sizeof place[n]);
-    argument(c, TENSOR_U32, SHAPE(s[0], 2))->values = place;
-    return true;
-}
-
-static struct tensor *record_attention_cached(struct tensor_graph *g, const struct check_op_case *c,
-                                              struct tensor **in)
-{
-    const struct tensor_attention_params a = attention_of(c);
-    return tensor_attention_cached(g, in[0], in[1], in[2], &a);
-}
-
-static void evaluate_attention_cached(const struct check_op_case *c, void *const *in,
-                                      const uint32_t *random, double *result)
-{
-    struct attention_params p = kernel_of(c);
-    const struct attention_append_params a = {.sequences = p.sequences, .fresh = p.queries,
-                                              .capacity = c->number[1],
-                                              .columns = p.heads * p.head_dim};
-    p.stride_q = 3 * a.columns;
-    p.flags = ATTENTION_PLACE;
-    reference_attention_append(&a, (void *const[]){in[0], in[2], in[1]});
-    reference_attention(&p, (void *const[]){in[0], in[1], NULL, in[2], result, NULL});
-}
-
-/* ---- tensor_rope: rows, columns, turned columns, head_dim, positions, first, position ---- */
-
-static bool build_rope(uint32_t i, struct check_op_case *c)
-{
-    static const uint32_t sizes[][7] = {{1, 2, 2, 2, 1, 0, 0},    {6, 24, 16, 4, 3, 5, 0},
-                                        {4, 36, 12, 6, 2, 0, 77}, {5, 64, 64, 32, 5, 1000, 3}};
-    if (i >= COUNT(sizes))
-        return false;
-    const uint32_t *s = sizes[i];
-    start(c, (uint64_t)s[0] * s[1], "%u x %u of %u, heads of %u, %u positions from %u + %u", s[0],
-          s[2], s[1], s[3], s[4], s[5], s[6]);
-    memcpy(c->number, s, sizeof sizes[0]);
-    parameter(c, SHAPE(s[0], s[1]));
-    struct check_arg *position = argument(c, TENSOR_U32, SHAPE(1));
-    position->low = position->high = s[6];
-    return true;
-}
-
-static struct tensor *record_rope(struct tensor_graph *g, const struct check_op_case *c,
-                                  struct tensor **in)
-{
-    return tensor_rope(g, in[0], &(struct tensor_rope_params){
-        .head_dim = c->number[3], .columns = c->number[2], .positions = c->number[4],
-        .first = c->number[5], .position = c->number[6] ? in[1] : NULL});
-}
-
-static void evaluate_rope(const struct check_op_case *c, void *const *in, const uint32_t *random,
-                          double *result)
-{
-    const struct rope_params p = {
-        .rows = c->number[0], .columns = c->number[1], .turned = c->number[2] / c->number[3],
-        .pairs = c->number[3] / 2, .positions = c->number[4], .first = c->number[5],
-        .flags = c->number[6] ? ROPE_POSITION : 0};
-    reference_rope(&p, (void *const[]){in[0], in[1], result});
-}
-
 /* ---- tensor_cross_entropy: sequences, per_sequence ---- */
 
 static bool build_cross_entropy(uint32_t i, struct check_op_case *c)
@@ -819,12 +644,12 @@ const struct check_op check_ops[] = {
     {"tensor_add", build_add, record_add, evaluate_residual, 1e-6},
     {"tensor_residual", build_residual, record_residual, evaluate_residual, 1e-6},
     {"tensor_layer_norm", build_layer_norm, record_layer_norm, evaluate_layer_norm, 2e-5},
-    {"tensor_attention", build_attention, record_attention, evaluate_attention, 2e-5},
-    {"tensor_attention_cross", build_attention_cross, record_attention_cross,
+    {"tensor_attention", check_op_attention, record_attention, evaluate_attention, 2e-5},
+    {"tensor_attention_cross", check_op_attention_cross, record_attention_cross,
      evaluate_attention_cross, 2e-5},
-    {"tensor_attention_cached", build_attention_cached, record_attention_cached,
+    {"tensor_attention_cached", check_op_attention_cached, record_attention_cached,
      evaluate_attention_cached, 1e-5},
-    {"tensor_rope", build_rope, record_rope, evaluate_rope, 1e-6},
+    {"tensor_rope", check_op_rope, record_rope, evaluate_rope, 1e-6},
     {"tensor_gemv", check_op_gemv, record_gemv, evaluate_gemv, 1e-5},
     {"tensor_embedding_patches", check_op_embedding_patches, record_embedding_patches,
      evaluate_embedding_patches, 1e-6},

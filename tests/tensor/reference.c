@@ -4,7 +4,6 @@
  */
 #include "tensor/op/adamw.h"
 #include "tensor/op/add.h"
-#include "tensor/op/attention.h"
 #include "tensor/op/cross_entropy.h"
 #include "tensor/op/embedding.h"
 #include "tensor/op/fill.h"
@@ -12,7 +11,6 @@
 #include "tensor/op/layer_norm.h"
 #include "tensor/op/matmul.h"
 #include "tensor/op/residual.h"
-#include "tensor/op/rope.h"
 #include "tensor/op/row.h"
 #include "tensor/op/shift.h"
 #include "tensor/op/slice.h"
@@ -140,7 +138,7 @@ void reference_add_rows(const void *params, void *const *arg)
 }
 
 /* Whether word `at` of a row of random words is below the threshold: dropped. */
-static bool dropped(const uint32_t *random, uint32_t at, uint32_t row, uint32_t stream,
+bool check_dropped(const uint32_t *random, uint32_t at, uint32_t row, uint32_t stream,
                     uint32_t threshold)
 {
     if (!threshold)
@@ -158,7 +156,8 @@ void reference_residual(const void *params, void *const *arg)
     for (uint32_t r = 0; r < p->rows; r++)
         for (uint32_t c = 0; c < p->columns; c++) {
             const size_t i = (size_t)r * p->columns + c;
-            y[i] = x[i] + (dropped(arg[2], c, r, p->stream, p->threshold) ? 0 : z[i] * p->scale);
+            const bool dropped = check_dropped(arg[2], c, r, p->stream, p->threshold);
+            y[i] = x[i] + (dropped ? 0 : z[i] * p->scale);
         }
 }
 
@@ -170,7 +169,7 @@ void reference_residual_grad(const void *params, void *const *arg)
     for (uint32_t r = 0; r < p->rows; r++)
         for (uint32_t c = 0; c < p->columns; c++) {
             const size_t i = (size_t)r * p->columns + c;
-            dz[i] = dropped(arg[1], c, r, p->stream, p->threshold) ? 0 : dy[i] * p->scale;
+            dz[i] = check_dropped(arg[1], c, r, p->stream, p->threshold) ? 0 : dy[i] * p->scale;
         }
 }
 
@@ -229,139 +228,6 @@ void reference_layer_norm_grad_gain(const void *params, void *const *arg)
             }
         }
     }
-}
-
-static double dot(const double *a, const double *b, size_t n)
-{
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += a[i] * b[i];
-    return sum;
-}
-
-/* Whether position t sees key j, in the words of op.h. */
-static bool sees(uint32_t t, uint32_t j, uint32_t span, uint32_t reach)
-{
-    const uint32_t patch = t / span, other = j / span;
-    return j <= t && (other == patch || (other + 1 == patch && j % span >= span - reach));
-}
-
-/* y and lse of query i of sequence n, head h. */
-static void attend(const struct attention_params *p, void *const *arg, uint32_t n, uint32_t h,
-                   uint32_t i)
-{
-    const uint32_t *place = p->flags & ATTENTION_PLACE ? (const uint32_t *)arg[3] + 2 * n : NULL;
-    const uint32_t t = (place ? place[1] : p->keys - p->queries) + i, row = n * p->queries + i;
-    const uint32_t query = (n * p->heads + h) * p->queries + i;
-    const double *q = (const double *)arg[0] + (size_t)row * p->stride_q + h * p->head_dim;
-    const double *kv = (const double *)arg[1] + h * p->head_dim +
-                       (size_t)(place ? place[0] : n) * p->key_rows * p->stride_k;
-    double *y = (double *)arg[4] + ((size_t)row * p->heads + h) * p->head_dim, sum = 0;
-    for (uint32_t c = 0; c < p->head_dim; c++)
-        y[c] = 0;
-    for (uint32_t j = 0; j <= t; j++) {
-        if (!sees(t, j, p->span, p->reach))
-            continue;
-        const double *k = kv + (size_t)(j % p->key_rows) * p->stride_k;
-        const double *v = k + (size_t)p->heads * p->head_dim;
-        const double weight = exp(p->scale * dot(q, k, p->head_dim));
-        sum += weight;
-        if (!dropped(arg[2], j, query, p->stream, p->threshold))
-            for (uint32_t c = 0; c < p->head_dim; c++)
-                y[c] += weight * p->drop_scale * v[c];
-    }
-    for (uint32_t c = 0; c < p->head_dim; c++)
-        y[c] /= sum;
-    if (p->flags & ATTENTION_LSE)
-        ((double *)arg[5])[(size_t)row * p->heads + h] = log(sum);
-}
-
-void reference_attention(const void *params, void *const *arg)
-{
-    const struct attention_params *p = params;
-    for (uint32_t n = 0; n < p->sequences; n++)
-        for (uint32_t h = 0; h < p->heads; h++)
-            for (uint32_t i = 0; i < p->queries; i++)
-                attend(p, arg, n, h, i);
-}
-
-/* What the pair of query i and key j adds to the gradients; one of the halves is left out. */
-static void pair_gradient(const struct attention_grad_params *p, void *const *arg, uint32_t n,
-                          uint32_t h, uint32_t i, uint32_t j, bool of_query)
-{
-    const size_t columns = (size_t)p->heads * p->head_dim, row = (size_t)n * p->queries + i;
-    const size_t at_q = row * p->stride_q + h * p->head_dim;
-    const size_t at_k = ((size_t)n * p->keys + j) * p->stride_k + h * p->head_dim;
-    const double *q = (const double *)arg[0] + at_q, *k = (const double *)arg[1] + at_k;
-    const double *dy = (const double *)arg[3] + row * columns + h * p->head_dim;
-    const double lse = ((const double *)arg[4])[row * p->heads + h];
-    const double delta = ((const double *)arg[6])[row * p->heads + h];
-    const uint32_t query = (n * p->heads + h) * p->queries + i;
-    const double keep =
-        dropped(arg[5], j, query, p->stream, p->threshold) ? 0 : (double)p->drop_scale;
-    const double weight = exp(p->scale * dot(q, k, p->head_dim) - lse);
-    const double ds = p->scale * weight * (keep * dot(dy, k + columns, p->head_dim) - delta);
-    for (uint32_t c = 0; c < p->head_dim; c++)
-        if (of_query) {
-            ((double *)arg[7])[at_q + c] += ds * k[c];
-        } else {
-            ((double *)arg[8])[at_k + c] += ds * q[c];
-            ((double *)arg[8])[at_k + columns + c] += keep * weight * dy[c];
-        }
-}
-
-/* Sets `columns` of each row to zero. */
-static void clear(double *x, size_t rows, size_t stride, size_t columns)
-{
-    for (size_t r = 0; r < rows; r++)
-        for (size_t c = 0; c < columns; c++)
-            x[r * stride + c] = 0;
-}
-
-static void attention_gradient(const struct attention_grad_params *p, void *const *arg,
-                               bool of_query)
-{
-    const size_t columns = (size_t)p->heads * p->head_dim;
-    const size_t rows = (size_t)p->sequences * p->queries;
-    if (of_query)
-        clear(arg[7], rows, p->stride_q, columns);
-    else
-        clear(arg[8], (size_t)p->sequences * p->keys, p->stride_k, 2 * columns);
-    for (size_t i = 0; of_query && i < rows * p->heads; i++)
-        ((double *)arg[6])[i] = dot((const double *)arg[2] + i * p->head_dim,
-                                    (const double *)arg[3] + i * p->head_dim, p->head_dim);
-    for (uint32_t n = 0; n < p->sequences; n++)
-        for (uint32_t h = 0; h < p->heads; h++)
-            for (uint32_t i = 0; i < p->queries; i++)
-                for (uint32_t j = 0; j < p->keys; j++)
-                    if (sees(p->keys - p->queries + i, j, p->span, p->reach))
-                        pair_gradient(p, arg, n, h, i, j, of_query);
-}
-
-void reference_attention_grad_query(const void *params, void *const *arg)
-{
-    attention_gradient(params, arg, true);
-}
-
-void reference_attention_grad_key(const void *params, void *const *arg)
-{
-    attention_gradient(params, arg, false);
-}
-
-void reference_attention_append(const void *params, void *const *arg)
-{
-    const struct attention_append_params *p = params;
-    const double *qkv = arg[0];
-    const uint32_t *place = arg[1];
-    double *cache = arg[2];
-    for (size_t n = 0; n < p->sequences; n++)
-        for (size_t i = 0; i < p->fresh; i++) {
-            const size_t line = (place[2 * n + 1] + i) % p->capacity;
-            const size_t row = (size_t)place[2 * n] * p->capacity + line;
-            for (size_t c = 0; c < 2 * (size_t)p->columns; c++)
-                cache[row * 2 * p->columns + c] =
-                    qkv[(n * p->fresh + i) * 3 * p->columns + p->columns + c];
-        }
 }
 
 void reference_cross_entropy(const void *params, void *const *arg)
@@ -450,29 +316,6 @@ void reference_adamw(const void *params, void *const *arg)
         w[i] -= rate * (m[i] * set[TENSOR_ADAMW_CORRECT1]) /
                 (sqrt(v[i] * set[TENSOR_ADAMW_CORRECT2]) + set[TENSOR_ADAMW_EPSILON]);
     }
-}
-
-void reference_rope(const void *params, void *const *arg)
-{
-    const struct rope_params *p = params;
-    const double *x = arg[0];
-    double *y = arg[2];
-    const uint32_t place = p->flags & ROPE_POSITION ? *(const uint32_t *)arg[1] : 0;
-    for (uint32_t r = 0; r < p->rows; r++)
-        for (uint32_t c = 0; c < p->columns; c++) {
-            const size_t at = (size_t)r * p->columns + c;
-            const uint32_t pair = c % p->pairs;
-            if (c >= 2 * p->pairs * p->turned) {
-                y[at] = x[at];
-            } else if (c % (2 * p->pairs) < p->pairs) {
-                const double t = p->first + r % p->positions + place;
-                const double angle =
-                    (p->flags & ROPE_BACK ? -t : t) * pow(10000, -(double)pair / p->pairs);
-                const double a = x[at], b = x[at + p->pairs];
-                y[at] = a * cos(angle) - b * sin(angle);
-                y[at + p->pairs] = b * cos(angle) + a * sin(angle);
-            }
-        }
 }
 
 void reference_gate(const void *params, void *const *arg)

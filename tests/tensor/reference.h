@@ -38,4 +38,8 @@ check_reference reference_unfold_grad;
 check_reference reference_slice;
 check_reference reference_slice_grad;
 
+/* Whether word `at` of a row of random words is below the threshold. */
+bool check_dropped(const uint32_t *random, uint32_t at, uint32_t row, uint32_t stream,
+                   uint32_t threshold);
+
 #endif

@@ -1,0 +1,610 @@
+/* attention.c - attention and the rotary embedding: cases, and what they should compute. */
+#include "tests/tensor/attention.h"
+#include "tensor/op/attention.h"
+#include "tensor/op/rope.h"
+#include "tests/tensor/reference.h"
+#include <math.h>
+#include <stdarg.h>
+#include <string.h>
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+#define SHAPE(...)   sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t), (uint32_t[]){__VA_ARGS__}
+
+/* ---- kernels ---- */
+
+static __attribute__((format(printf, 4, 5))) void start(struct check_kernel_case *c,
+                                                        const void *params, size_t size,
+                                                        const char *format, ...)
+{
+    va_list args;
+    memset(c, 0, sizeof *c);
+    memcpy(c->params, params, size);
+    va_start(args, format);
+    vsnprintf(c->label, sizeof c->label, format, args);
+    va_end(args);
+}
+
+static struct check_arg *argument(struct check_kernel_case *c, enum tensor_type type,
+                                  uint64_t count, double low, double high)
+{
+    c->arg[c->args] = (struct check_arg){.type = type, .count = count, .low = low, .high = high};
+    return &c->arg[c->args++];
+}
+
+static struct check_arg *input_between(struct check_kernel_case *c, uint64_t count, double low,
+                                       double high)
+{
+    struct check_arg *arg = argument(c, TENSOR_F32, count, low, high);
+    arg->input = true;
+    return arg;
+}
+
+static void input(struct check_kernel_case *c, uint64_t count)
+{
+    input_between(c, count, -1, 1);
+}
+
+static struct check_arg *input_u32(struct check_kernel_case *c, uint64_t count, uint32_t low,
+                                   uint32_t high)
+{
+    struct check_arg *arg = argument(c, TENSOR_U32, count, low, high);
+    arg->input = true;
+    return arg;
+}
+
+static void random_input(struct check_kernel_case *c, bool given)
+{
+    input_u32(c, given ? 3 : 0, 0, UINT32_MAX);
+}
+
+static void output(struct check_kernel_case *c, uint64_t count)
+{
+    argument(c, TENSOR_F32, count, 0, 0)->output = true;
+}
+
+static void updated(struct check_kernel_case *c, uint64_t count)
+{
+    input_between(c, count, -1, 1)->output = true;
+}
+
+/* For each of n sequences which of n it is in the cache, the last being the first, and how many
+ * positions it has: at most `most`. */
+static void places(struct check_kernel_case *c, uint32_t n, uint32_t most)
+{
+    static uint32_t place[8][2];
+    for (uint32_t i = 0; i < n; i++) {
+        place[i][0] = n - 1 - i;
+        place[i][1] = most > i ? most - i : 0;
+    }
+    input_u32(c, 2ull * n, 0, 0)->values = place;
+}
+
+/* Sequences of `keys` positions, queries at the last of them (all where 0), in patches of `span`
+ * (0: none) that reach back. */
+static const struct {
+    uint32_t sequences, keys, queries, heads, head_dim, span, reach;
+} heads[] = {{1, 1, 0, 1, 1, 0, 0},    {2, 9, 0, 3, 5, 0, 0},     {3, 8, 0, 2, 6, 0, 0},
+             {1, 70, 0, 2, 64, 0, 0},  {2, 17, 0, 1, 96, 0, 0},   {1, 33, 0, 2, 128, 0, 0},
+             {2, 5, 0, 1, 255, 0, 0},  {1, 12, 0, 1, 256, 0, 0},  {5, 4, 0, 2, 4, 0, 0},
+             {2, 9, 4, 2, 8, 0, 0},    {1, 150, 70, 1, 32, 0, 0}, {3, 7, 1, 2, 5, 0, 0},
+             {2, 24, 0, 2, 8, 8, 0},   {2, 24, 0, 2, 8, 8, 3},    {1, 40, 0, 3, 5, 4, 4},
+             {2, 48, 0, 1, 64, 16, 16}, {1, 6, 0, 2, 4, 1, 1},    {1, 200, 0, 1, 16, 50, 7},
+             {2, 13, 0, 1, 8, 6, 2},   {1, 30, 17, 1, 12, 8, 5},  {1, 130, 0, 1, 80, 0, 0}};
+
+static float scale_of(uint32_t head_dim)
+{
+    return 3.0f / (float)head_dim; /* scores that differ by a good deal, whatever the dimension */
+}
+
+/* Settings of all cases of attention, by the number of the case among those of one size. */
+static uint32_t threshold_number(uint32_t number)
+{
+    return number == 1 ? 0x40000000u : number == 2 ? 0x19999999u : 0;
+}
+
+static float drop_scale_number(uint32_t number)
+{
+    return number == 1 ? 4.0f / 3 : number == 2 ? 1 / 0.9f : 1;
+}
+
+/* Rows that lie apart as in packed ones or alone, then a cache that goes around; with and without
+ * dropout and log-sum-exp. */
+bool check_attention(uint32_t i, struct check_kernel_case *c)
+{
+    const uint32_t size = i / 4;
+    if (size >= COUNT(heads))
+        return false;
+    const bool cached = i % 4 == 3;
+    const uint32_t n = heads[size].sequences, keys = heads[size].keys, span = heads[size].span;
+    const uint32_t queries = heads[size].queries ? heads[size].queries : keys;
+    const uint32_t dim = heads[size].head_dim, columns = heads[size].heads * dim;
+    const uint32_t first = cached ? keys - queries + (span ? 5 * span : 6) : 0;
+    /* Without patches the cache keeps all; with them what is seen. */
+    const uint32_t key_rows = !cached ? keys
+                              : span  ? queries + span + heads[size].reach
+                                      : first + queries;
+    const struct attention_params p = {
+        .sequences = n, .queries = queries, .keys = cached ? 0 : keys, .key_rows = key_rows,
+        .stride_q = columns * (i % 4 == 2 ? 1 : 3), .stride_k = columns * (i % 4 < 2 ? 3 : 2),
+        .heads = heads[size].heads, .head_dim = dim, .span = span ? span : ATTENTION_WHOLE,
+        .reach = heads[size].reach, .stream = i, .threshold = threshold_number(i % 4),
+        .flags = (i % 4 < 2 ? ATTENTION_LSE : 0) | (cached ? ATTENTION_PLACE : 0),
+        .scale = scale_of(dim), .drop_scale = drop_scale_number(i % 4)};
+    start(c, &p, sizeof p, "%u x %u of %u x %u heads of %u, patch %u, reach %u%s%s", n, queries,
+          keys, p.heads, dim, span, p.reach, p.threshold ? ", dropout" : "",
+          cached ? ", cached" : "");
+    input_between(c, (uint64_t)n * queries * p.stride_q, -3, 3);
+    input(c, (uint64_t)n * key_rows * p.stride_k);
+    random_input(c, p.threshold);
+    places(c, cached ? n : 0, first);
+    output(c, (uint64_t)n * queries * columns);
+    output(c, p.flags & ATTENTION_LSE ? (uint64_t)n * queries * p.heads : 0);
+    return true;
+}
+
+/* Both halves of the gradient: what one of them does not use is not given. Where rows are packed,
+ * the result keeps what it had in the other columns. */
+static bool grad_case(uint32_t i, struct check_kernel_case *c, bool of_query)
+{
+    const uint32_t size = i / 3;
+    if (size >= COUNT(heads))
+        return false;
+    const uint32_t n = heads[size].sequences, keys = heads[size].keys;
+    const uint32_t queries = heads[size].queries ? heads[size].queries : keys;
+    const uint32_t dim = heads[size].head_dim, columns = heads[size].heads * dim;
+    const bool packed = i % 3 == 0;
+    const struct attention_grad_params p = {
+        .sequences = n, .queries = queries, .keys = keys, .stride_q = columns * (packed ? 3 : 1),
+        .stride_k = columns * (packed ? 3 : 2), .heads = heads[size].heads, .head_dim = dim,
+        .span = heads[size].span ? heads[size].span : ATTENTION_WHOLE, .reach = heads[size].reach,
+        .stream = i, .threshold = threshold_number(i % 3), .scale = scale_of(dim),
+        .drop_scale = drop_scale_number(i % 3)};
+    const uint64_t rows = (uint64_t)n * queries;
+    start(c, &p, sizeof p, "%u x %u of %u x %u heads of %u, patch %u, reach %u%s", n, queries, keys,
+          p.heads, dim, heads[size].span, p.reach, p.threshold ? ", dropout" : "");
+    input(c, rows * p.stride_q);
+    input(c, (uint64_t)n * keys * p.stride_k);
+    input(c, of_query ? rows * columns : 0);
+    input(c, rows * columns);
+    input_between(c, rows * p.heads, 1, 3); /* log-sum-exp, whatever it is */
+    random_input(c, p.threshold);
+    if (of_query)
+        output(c, rows * p.heads);
+    else
+        input(c, rows * p.heads);
+    updated(c, of_query ? rows * p.stride_q : 0);
+    if (!of_query)
+        updated(c, (uint64_t)n * keys * p.stride_k);
+    return true;
+}
+
+bool check_attention_grad_query(uint32_t i, struct check_kernel_case *c)
+{
+    return grad_case(i, c, true);
+}
+
+bool check_attention_grad_key(uint32_t i, struct check_kernel_case *c)
+{
+    return grad_case(i, c, false);
+}
+
+bool check_rope(uint32_t i, struct check_kernel_case *c)
+{
+    static const struct {
+        uint32_t rows, positions, first, half, heads, turned;
+    } sizes[] = {{1, 1, 0, 1, 1, 1},     {6, 3, 0, 2, 3, 2},   {10, 5, 7, 3, 2, 2},
+                 {64, 32, 0, 32, 6, 4},  {9, 9, 100, 128, 3, 1}, {4, 1, 1048575, 40, 2, 2},
+                 {3, 3, 4000000000u, 16, 2, 0}};
+    static const char *const how[] = {"", ", back", ", at a place", ", in place"};
+    static const uint32_t flags[] = {0, ROPE_BACK, ROPE_POSITION, ROPE_IN_PLACE};
+    if (i / 4 >= COUNT(sizes))
+        return false;
+    const uint32_t half = sizes[i / 4].half, place = i % 4 == 2 ? 1000 : 0;
+    struct rope_params p = {
+        .rows = sizes[i / 4].rows, .columns = 2 * half * sizes[i / 4].heads,
+        .turned = sizes[i / 4].turned, .pairs = half, .positions = sizes[i / 4].positions,
+        .first = sizes[i / 4].first,
+        .flags = flags[i % 4]};
+    for (uint32_t j = 0; j < ROPE_POWERS + 1; j++) {
+        const uint64_t fraction =
+            j ? (uint64_t)ldexpl(powl(10000, -(long double)(1u << (j - 1)) / half), 64)
+              : (uint64_t)ldexpl(0.5L / acosl(-1), 64);
+        uint32_t *word = j ? p.power + 2 * (j - 1) : p.unit;
+        word[0] = (uint32_t)fraction;
+        word[1] = (uint32_t)(fraction >> 32);
+    }
+    start(c, &p, sizeof p, "%u rows, %u of %u heads of %u, %u positions from %u%s", p.rows,
+          p.turned, sizes[i / 4].heads, 2 * half, p.positions, p.first, how[i % 4]);
+    input(c, (uint64_t)p.rows * p.columns);
+    input_u32(c, place ? 1 : 0, place, place);
+    output(c, (uint64_t)p.rows * p.columns);
+    if (i % 4 == 3) { /* y is x */
+        c->arg[2] = c->arg[0];
+        c->arg[2].same_as = 1;
+        c->arg[2].output = true;
+    }
+    return true;
+}
+
+bool check_attention_append(uint32_t i, struct check_kernel_case *c)
+{
+    static const struct attention_append_params sizes[] = {
+        {.sequences = 1, .fresh = 1, .capacity = 1, .columns = 1},
+        {.sequences = 3, .fresh = 1, .capacity = 9, .columns = 7},
+        {.sequences = 2, .fresh = 5, .capacity = 12, .columns = 64}};
+    if (i >= 3 * COUNT(sizes))
+        return false;
+    const struct attention_append_params p = sizes[i / 3];
+    /* At the front, at the end, and around it. */
+    const uint32_t first = i % 3 == 1 ? p.capacity - p.fresh : i % 3 == 2 ? 3 * p.capacity - 1 : 0;
+    start(c, &p, sizeof p, "%u x %u rows of %u at %u of %u",
+          p.sequences, p.fresh, p.columns, first, p.capacity);
+    input(c, 3ull * p.sequences * p.fresh * p.columns);
+    places(c, p.sequences, first);
+    updated(c, 2ull * p.sequences * p.capacity * p.columns);
+    return true;
+}
+
+/* ---- operations ---- */
+
+static __attribute__((format(printf, 3, 4))) void start_op(struct check_op_case *c, uint64_t count,
+                                                           const char *format, ...)
+{
+    va_list args;
+    *c = (struct check_op_case){.count = count};
+    va_start(args, format);
+    vsnprintf(c->label, sizeof c->label, format, args);
+    va_end(args);
+}
+
+static struct check_arg *op_argument(struct check_op_case *c, enum tensor_type type, uint32_t rank,
+                                     const uint32_t *shape)
+{
+    struct check_arg *arg = &c->arg[c->args++];
+    *arg = (struct check_arg){.type = type, .count = 1, .input = true, .rank = rank, .low = -1,
+                              .high = 1};
+    for (uint32_t i = 0; i < rank; i++)
+        arg->count *= arg->shape[i] = shape[i];
+    return arg;
+}
+
+static struct check_arg *parameter(struct check_op_case *c, uint32_t rank, const uint32_t *shape)
+{
+    struct check_arg *arg = op_argument(c, TENSOR_F32, rank, shape);
+    arg->gradient = true;
+    return arg;
+}
+
+/* ---- tensor_attention, tensor_attention_cross: sequences, positions, heads, head_dim, patch,
+ * reach, queries ---- */
+
+static const uint32_t attentions[][7] = {
+    {1, 1, 1, 1, 0, 0, 1},  {2, 6, 3, 5, 0, 0, 6},  {2, 9, 2, 4, 0, 0, 2},  {1, 7, 1, 64, 0, 0, 1},
+    {3, 12, 2, 4, 4, 0, 12}, {2, 12, 1, 6, 4, 3, 5}, {1, 16, 2, 8, 8, 8, 16}, {2, 4, 2, 3, 1, 1, 4},
+    {1, 70, 1, 8, 0, 0, 66}};
+
+bool check_op_attention(uint32_t i, struct check_op_case *c)
+{
+    if (i / 2 >= COUNT(attentions))
+        return false;
+    const uint32_t *s = attentions[i / 2], rows = s[0] * s[1], columns = s[2] * s[3];
+    start_op(c, (uint64_t)rows * columns,
+             "%u x %u x %u heads of %u, patch %u, reach %u, dropout %g", s[0], s[1], s[2],
+             s[3], s[4], s[5], i % 2 ? 0.2 : 0.0);
+    memcpy(c->number, s, sizeof attentions[0]);
+    c->real = i % 2 ? 0.2f : 0;
+    struct check_arg *qkv = parameter(c, SHAPE(rows, 3 * columns));
+    qkv->low = -2;
+    qkv->high = 2;
+    return true;
+}
+
+static struct tensor_attention_params attention_of(const struct check_op_case *c)
+{
+    return (struct tensor_attention_params){.positions = c->number[1], .heads = c->number[2],
+                                            .patch = c->number[4], .reach = c->number[5],
+                                            .dropout = c->real};
+}
+
+struct tensor *record_attention(struct tensor_graph *g, const struct check_op_case *c,
+                                struct tensor **in)
+{
+    const struct tensor_attention_params a = attention_of(c);
+    return tensor_attention(g, in[0], &a);
+}
+
+/* The kernel's parameters where q and kv are apart. */
+static struct attention_params kernel_of(const struct check_op_case *c)
+{
+    const uint32_t columns = c->number[2] * c->number[3];
+    return (struct attention_params){
+        .sequences = c->number[0], .queries = c->number[6], .keys = c->number[1],
+        .key_rows = c->number[1], .stride_q = columns, .stride_k = 2 * columns,
+        .heads = c->number[2], .head_dim = c->number[3],
+        .span = c->number[4] ? c->number[4] : ATTENTION_WHOLE, .reach = c->number[5],
+        .threshold = (uint32_t)((double)c->real * 4294967296.0),
+        .scale = 1 / sqrtf((float)c->number[3]),
+        .drop_scale = 1 / (1 - c->real)};
+}
+
+void evaluate_attention(const struct check_op_case *c, void *const *in,
+                        const uint32_t *random, double *result)
+{
+    struct attention_params p = kernel_of(c);
+    p.queries = p.keys;
+    p.stride_q = p.stride_k = 3 * p.heads * p.head_dim;
+    double *qkv = in[0];
+    reference_attention(&p, (void *const[]){qkv, qkv + p.heads * p.head_dim, (void *)random, NULL,
+                                            result, NULL});
+}
+
+bool check_op_attention_cross(uint32_t i, struct check_op_case *c)
+{
+    /* Not the first: one key alone has no gradient to q but what rounding leaves. */
+    if (i / 2 + 1 >= COUNT(attentions))
+        return false;
+    const uint32_t *s = attentions[i / 2 + 1], columns = s[2] * s[3];
+    start_op(c, (uint64_t)s[0] * s[6] * columns,
+          "%u x %u of %u x %u heads of %u, patch %u, reach %u, dropout %g", s[0], s[6], s[1], s[2],
+          s[3], s[4], s[5], i % 2 ? 0.2 : 0.0);
+    memcpy(c->number, s, sizeof attentions[0]);
+    c->real = i % 2 ? 0.2f : 0;
+    struct check_arg *q = parameter(c, SHAPE(s[0] * s[6], columns));
+    q->low = -2;
+    q->high = 2;
+    parameter(c, SHAPE(s[0] * s[1], 2 * columns));
+    return true;
+}
+
+struct tensor *record_attention_cross(struct tensor_graph *g, const struct check_op_case *c,
+                                      struct tensor **in)
+{
+    const struct tensor_attention_params a = attention_of(c);
+    return tensor_attention_cross(g, in[0], in[1], &a);
+}
+
+void evaluate_attention_cross(const struct check_op_case *c, void *const *in,
+                              const uint32_t *random, double *result)
+{
+    const struct attention_params p = kernel_of(c);
+    reference_attention(&p, (void *const[]){in[0], in[1], (void *)random, NULL, result, NULL});
+}
+
+/* ---- tensor_attention_cached: sequences, capacity, heads, head_dim, patch, reach, fresh,
+ * position ---- */
+
+bool check_op_attention_cached(uint32_t i, struct check_op_case *c)
+{
+    static const uint32_t sizes[][8] = {
+        {1, 1, 1, 1, 0, 0, 1, 0}, {3, 9, 2, 5, 0, 0, 1, 4},   {2, 4, 2, 8, 0, 0, 4, 0},
+        {2, 8, 1, 64, 0, 0, 3, 5}, {2, 7, 2, 4, 4, 3, 1, 22}, {1, 8, 2, 4, 4, 4, 4, 40},
+        {2, 4, 1, 8, 4, 0, 2, 13}, {2, 12, 1, 8, 4, 2, 7, 8}, {1, 11, 1, 4, 8, 3, 3, 1}};
+    if (i >= COUNT(sizes))
+        return false;
+    const uint32_t *s = sizes[i], columns = s[2] * s[3];
+    start_op(c, (uint64_t)s[0] * s[6] * columns, "%u x %u x %u heads of %u at %u of %u, patch %u, "
+          "reach %u", s[0], s[6], s[2], s[3], s[7], s[1], s[4], s[5]);
+    memcpy(c->number, s, sizeof sizes[0]);
+    op_argument(c, TENSOR_F32, SHAPE(s[0] * s[6], 3 * columns));
+    op_argument(c, TENSOR_F32, SHAPE(s[0], s[1], 2 * columns));
+    /* As in the cache, and each with as many positions. */
+    static uint32_t place[4][2];
+    for (uint32_t n = 0; n < s[0]; n++)
+        memcpy(place[n], (const uint32_t[]){n, s[7]}, sizeof place[n]);
+    op_argument(c, TENSOR_U32, SHAPE(s[0], 2))->values = place;
+    return true;
+}
+
+struct tensor *record_attention_cached(struct tensor_graph *g, const struct check_op_case *c,
+                                       struct tensor **in)
+{
+    const struct tensor_attention_params a = attention_of(c);
+    return tensor_attention_cached(g, in[0], in[1], in[2], &a);
+}
+
+void evaluate_attention_cached(const struct check_op_case *c, void *const *in,
+                               const uint32_t *random, double *result)
+{
+    struct attention_params p = kernel_of(c);
+    const struct attention_append_params a = {.sequences = p.sequences, .fresh = p.queries,
+                                              .capacity = c->number[1],
+                                              .columns = p.heads * p.head_dim};
+    p.stride_q = 3 * a.columns;
+    p.flags = ATTENTION_PLACE;
+    reference_attention_append(&a, (void *const[]){in[0], in[2], in[1]});
+    reference_attention(&p, (void *const[]){in[0], in[1], NULL, in[2], result, NULL});
+}
+
+/* ---- tensor_rope: rows, columns, turned columns, head_dim, positions, first, position ---- */
+
+bool check_op_rope(uint32_t i, struct check_op_case *c)
+{
+    static const uint32_t sizes[][7] = {{1, 2, 2, 2, 1, 0, 0},    {6, 24, 16, 4, 3, 5, 0},
+                                        {4, 36, 12, 6, 2, 0, 77}, {5, 64, 64, 32, 5, 1000, 3}};
+    if (i >= COUNT(sizes))
+        return false;
+    const uint32_t *s = sizes[i];
+    start_op(c, (uint64_t)s[0] * s[1], "%u x %u of %u, heads of %u, %u positions from %u + %u",
+             s[0], s[2], s[1], s[3], s[4], s[5], s[6]);
+    memcpy(c->number, s, sizeof sizes[0]);
+    parameter(c, SHAPE(s[0], s[1]));
+    struct check_arg *position = op_argument(c, TENSOR_U32, SHAPE(1));
+    position->low = position->high = s[6];
+    return true;
+}
+
+struct tensor *record_rope(struct tensor_graph *g, const struct check_op_case *c,
+                           struct tensor **in)
+{
+    return tensor_rope(g, in[0], &(struct tensor_rope_params){
+        .head_dim = c->number[3], .columns = c->number[2], .positions = c->number[4],
+        .first = c->number[5], .position = c->number[6] ? in[1] : NULL});
+}
+
+void evaluate_rope(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                   double *result)
+{
+    const struct rope_params p = {
+        .rows = c->number[0], .columns = c->number[1], .turned = c->number[2] / c->number[3],
+        .pairs = c->number[3] / 2, .positions = c->number[4], .first = c->number[5],
+        .flags = c->number[6] ? ROPE_POSITION : 0};
+    reference_rope(&p, (void *const[]){in[0], in[1], result});
+}
+
+/* ---- references ---- */
+
+static double dot(const double *a, const double *b, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += a[i] * b[i];
+    return sum;
+}
+
+/* Whether position t sees key j, in the words of op.h. */
+static bool sees(uint32_t t, uint32_t j, uint32_t span, uint32_t reach)
+{
+    const uint32_t patch = t / span, other = j / span;
+    return j <= t && (other == patch || (other + 1 == patch && j % span >= span - reach));
+}
+
+/* y and lse of query i of sequence n, head h. */
+static void attend(const struct attention_params *p, void *const *arg, uint32_t n, uint32_t h,
+                   uint32_t i)
+{
+    const uint32_t *place = p->flags & ATTENTION_PLACE ? (const uint32_t *)arg[3] + 2 * n : NULL;
+    const uint32_t t = (place ? place[1] : p->keys - p->queries) + i, row = n * p->queries + i;
+    const uint32_t query = (n * p->heads + h) * p->queries + i;
+    const double *q = (const double *)arg[0] + (size_t)row * p->stride_q + h * p->head_dim;
+    const double *kv = (const double *)arg[1] + h * p->head_dim +
+                       (size_t)(place ? place[0] : n) * p->key_rows * p->stride_k;
+    double *y = (double *)arg[4] + ((size_t)row * p->heads + h) * p->head_dim, sum = 0;
+    for (uint32_t c = 0; c < p->head_dim; c++)
+        y[c] = 0;
+    for (uint32_t j = 0; j <= t; j++) {
+        if (!sees(t, j, p->span, p->reach))
+            continue;
+        const double *k = kv + (size_t)(j % p->key_rows) * p->stride_k;
+        const double *v = k + (size_t)p->heads * p->head_dim;
+        const double weight = exp(p->scale * dot(q, k, p->head_dim));
+        sum += weight;
+        if (!check_dropped(arg[2], j, query, p->stream, p->threshold))
+            for (uint32_t c = 0; c < p->head_dim; c++)
+                y[c] += weight * p->drop_scale * v[c];
+    }
+    for (uint32_t c = 0; c < p->head_dim; c++)
+        y[c] /= sum;
+    if (p->flags & ATTENTION_LSE)
+        ((double *)arg[5])[(size_t)row * p->heads + h] = log(sum);
+}
+
+void reference_attention(const void *params, void *const *arg)
+{
+    const struct attention_params *p = params;
+    for (uint32_t n = 0; n < p->sequences; n++)
+        for (uint32_t h = 0; h < p->heads; h++)
+            for (uint32_t i = 0; i < p->queries; i++)
+                attend(p, arg, n, h, i);
+}
+
+/* What the pair of query i and key j adds to the gradients; one of the halves is left out. */
+static void pair_gradient(const struct attention_grad_params *p, void *const *arg, uint32_t n,
+                          uint32_t h, uint32_t i, uint32_t j, bool of_query)
+{
+    const size_t columns = (size_t)p->heads * p->head_dim, row = (size_t)n * p->queries + i;
+    const size_t at_q = row * p->stride_q + h * p->head_dim;
+    const size_t at_k = ((size_t)n * p->keys + j) * p->stride_k + h * p->head_dim;
+    const double *q = (const double *)arg[0] + at_q, *k = (const double *)arg[1] + at_k;
+    const double *dy = (const double *)arg[3] + row * columns + h * p->head_dim;
+    const double lse = ((const double *)arg[4])[row * p->heads + h];
+    const double delta = ((const double *)arg[6])[row * p->heads + h];
+    const uint32_t query = (n * p->heads + h) * p->queries + i;
+    const double keep =
+        check_dropped(arg[5], j, query, p->stream, p->threshold) ? 0 : (double)p->drop_scale;
+    const double weight = exp(p->scale * dot(q, k, p->head_dim) - lse);
+    const double ds = p->scale * weight * (keep * dot(dy, k + columns, p->head_dim) - delta);
+    for (uint32_t c = 0; c < p->head_dim; c++)
+        if (of_query) {
+            ((double *)arg[7])[at_q + c] += ds * k[c];
+        } else {
+            ((double *)arg[8])[at_k + c] += ds * q[c];
+            ((double *)arg[8])[at_k + columns + c] += keep * weight * dy[c];
+        }
+}
+
+/* Sets `columns` of each row to zero. */
+static void clear(double *x, size_t rows, size_t stride, size_t columns)
+{
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < columns; c++)
+            x[r * stride + c] = 0;
+}
+
+static void attention_gradient(const struct attention_grad_params *p, void *const *arg,
+                               bool of_query)
+{
+    const size_t columns = (size_t)p->heads * p->head_dim;
+    const size_t rows = (size_t)p->sequences * p->queries;
+    if (of_query)
+        clear(arg[7], rows, p->stride_q, columns);
+    else
+        clear(arg[8], (size_t)p->sequences * p->keys, p->stride_k, 2 * columns);
+    for (size_t i = 0; of_query && i < rows * p->heads; i++)
+        ((double *)arg[6])[i] = dot((const double *)arg[2] + i * p->head_dim,
+                                    (const double *)arg[3] + i * p->head_dim, p->head_dim);
+    for (uint32_t n = 0; n < p->sequences; n++)
+        for (uint32_t h = 0; h < p->heads; h++)
+            for (uint32_t i = 0; i < p->queries; i++)
+                for (uint32_t j = 0; j < p->keys; j++)
+                    if (sees(p->keys - p->queries + i, j, p->span, p->reach))
+                        pair_gradient(p, arg, n, h, i, j, of_query);
+}
+
+void reference_attention_grad_query(const void *params, void *const *arg)
+{
+    attention_gradient(params, arg, true);
+}
+
+void reference_attention_grad_key(const void *params, void *const *arg)
+{
+    attention_gradient(params, arg, false);
+}
+
+void reference_attention_append(const void *params, void *const *arg)
+{
+    const struct attention_append_params *p = params;
+    const double *qkv = arg[0];
+    const uint32_t *place = arg[1];
+    double *cache = arg[2];
+    for (size_t n = 0; n < p->sequences; n++)
+        for (size_t i = 0; i < p->fresh; i++) {
+            const size_t line = (place[2 * n + 1] + i) % p->capacity;
+            const size_t row = (size_t)place[2 * n] * p->capacity + line;
+            for (size_t c = 0; c < 2 * (size_t)p->columns; c++)
+                cache[row * 2 * p->columns + c] =
+                    qkv[(n * p->fresh + i) * 3 * p->columns + p->columns + c];
+        }
+}
+
+void reference_rope(const void *params, void *const *arg)
+{
+    const struct rope_params *p = params;
+    const double *x = arg[0];
+    double *y = arg[2];
+    const uint32_t place = p->flags & ROPE_POSITION ? *(const uint32_t *)arg[1] : 0;
+    for (uint32_t r = 0; r < p->rows; r++)
+        for (uint32_t c = 0; c < p->columns; c++) {
+            const size_t at = (size_t)r * p->columns + c;
+            const uint32_t pair = c % p->pairs;
+            if (c >= 2 * p->pairs * p->turned) {
+                y[at] = x[at];
+            } else if (c % (2 * p->pairs) < p->pairs) {
+                const double t = p->first + r % p->positions + place;
+                const double angle =
+                    (p->flags & ROPE_BACK ? -t : t) * pow(10000, -(double)pair / p->pairs);
+                const double a = x[at], b = x[at + p->pairs];
+                y[at] = a * cos(angle) - b * sin(angle);
+                y[at + p->pairs] = b * cos(angle) + a * sin(angle);
+            }
+        }
+}
