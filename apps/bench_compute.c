@@ -1,6 +1,7 @@
 /*
  * mb-bench op, step and generate: what the device does in a second.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,13 +117,23 @@ static int measure_ceilings(struct tensor_device *device, struct ceilings *c)
     return 0;
 }
 
-/* How near an operation comes to the ceiling that bounds it. */
+/* The two floors of an operation's time: its operations, and its bytes, at the ceilings. */
+static double flops_floor(const struct ceilings *c, const struct tensor_time *t)
+{
+    return t->flops / c->flops;
+}
+
+static double bytes_floor(const struct ceilings *c, const struct tensor_time *t)
+{
+    return t->bytes / c->bytes;
+}
+
+/* How near an operation comes to the higher of them. */
 static double of_ceiling(const struct ceilings *c, const struct tensor_time *t)
 {
-    const double s = t->seconds > 0 ? t->seconds : 1e-12;
-    const double flops = t->flops / s / c->flops, bytes = t->bytes / s / c->bytes;
+    const double flops = flops_floor(c, t), bytes = bytes_floor(c, t);
 
-    return flops > bytes ? flops : bytes;
+    return (flops > bytes ? flops : bytes) / (t->seconds > 0 ? t->seconds : 1e-12);
 }
 
 static void print_ceilings(FILE *out, const struct ceilings *c)
@@ -162,11 +173,12 @@ static json_t *json_times(const struct times *all, const struct ceilings *c)
     for (uint32_t i = 0; i < all->count; i++) {
         const struct tensor_time *t = &all->time[i];
         const double s = t->seconds > 0 ? t->seconds : 1e-12;
-        json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:f, s:f, s:f, s:f}", "label",
-                                              t->label, "kernel", t->kernel, "passes",
-                                              (int)t->passes, "seconds", t->seconds,
-                                              "flops_per_second", t->flops / s, "bytes_per_second",
-                                              t->bytes / s, "share_of_ceiling", of_ceiling(c, t)));
+        json_array_append_new(
+            list, json_pack("{s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f}", "label", t->label,
+                            "kernel", t->kernel, "passes", (int)t->passes, "seconds", t->seconds,
+                            "flops_per_second", t->flops / s, "bytes_per_second", t->bytes / s,
+                            "flops_floor_seconds", flops_floor(c, t), "bytes_floor_seconds",
+                            bytes_floor(c, t), "share_of_ceiling", of_ceiling(c, t)));
     }
     return list;
 }
@@ -189,9 +201,10 @@ static int fail_here(struct tensor_device **device)
 
 /* ---- step ---- */
 
-/* Runs steps on random bytes; seconds[i] is the time of step i behind the warm-up. */
+/* Runs steps on random bytes; seconds[i] is the time of step i behind the warm-up, host[i] what of
+ * it the device had nothing to do. */
 static int run_steps(const struct bench_options *o, const struct megabyte_model *model, bool timing,
-                     double *seconds, struct times *times)
+                     double *seconds, double *host, struct times *times)
 {
     const struct megabyte_config *c = &model->config;
     const struct megabyte_trainer_params params = {.seed = o->seed, .timing = timing};
@@ -207,12 +220,15 @@ static int run_steps(const struct bench_options *o, const struct megabyte_model 
         random_bytes(batch.bytes, (size_t)c->batch * c->seq_len, o->seed + i);
         for (uint32_t b = 0; b < c->batch; b++)
             batch.lengths[b] = c->seq_len;
-        const double began = app_seconds();
+        const double began = app_seconds(), busy = tensor_device_busy(model->device);
         status = megabyte_trainer_submit(trainer, i + 1, 1e-4);
         if (status == 0)
             status = megabyte_trainer_collect(trainer, &result);
-        if (i >= o->warm_up)
+        if (i >= o->warm_up) {
             seconds[i - o->warm_up] = app_seconds() - began;
+            host[i - o->warm_up] =
+                seconds[i - o->warm_up] - (tensor_device_busy(model->device) - busy);
+        }
         app_progress("%s step %" PRIu64 " of %" PRIu64, timing ? "timed" : "measured", i + 1,
                      o->warm_up + o->steps);
     }
@@ -222,35 +238,91 @@ static int run_steps(const struct bench_options *o, const struct megabyte_model 
     return status;
 }
 
-/* seconds: of a step; timed: of one whose operations were timed, which is a little slower. */
+/* What a step took. */
+struct step_figures {
+    double seconds, host; /* medians: from submitting it to its result; without work for the
+                             device */
+    double timed;         /* means of steps whose operations were timed, which is a little slower:
+                             the step ... */
+    double bubbles;       /* ... and what of it is left beside the operations */
+};
+
+static int json_step(const struct bench_options *o, const struct tensor_device_info *info,
+                     const struct step_figures *f, const struct times *times,
+                     const struct ceilings *ceilings, double peak)
+{
+    const struct megabyte_config *c = &o->config;
+    const double bytes = (double)c->batch * c->seq_len / f->seconds;
+    const double flops = megabyte_config_flops(c), rate = 3 * flops * bytes;
+    json_t *object = json_pack(
+        "{s:f, s:f, s:f, s:f, s:s, s:s, s:s, s:s, s:I, s:I}", "bytes_per_second", bytes,
+        "flops_per_byte", flops, "flops_per_second", rate, "seconds_per_step", f->seconds,
+        "device", info->name, "driver", info->driver, "precision", app_precision(&o->device),
+        "preset", c->preset, "batch", (json_int_t)c->batch, "steps", (json_int_t)o->steps);
+    json_t *more = json_pack(
+        "{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o, s:o}", "host_seconds", f->host,
+        "host_share", f->host / f->seconds, "bubble_seconds", f->bubbles, "bubble_share",
+        f->bubbles / f->timed, "ceiling_flops_per_second", ceilings->flops,
+        "ceiling_bytes_per_second", ceilings->bytes, "model_flops_utilization",
+        rate / ceilings->flops, "stated_flops_per_second", peak > 0 ? json_real(peak) : json_null(),
+        "model_flops_utilization_stated", peak > 0 ? json_real(rate / peak) : json_null(), "ops",
+        json_times(times, ceilings));
+
+    json_object_update(object, more);
+    json_decref(more);
+    return app_json(object);
+}
+
 static int report_step(const struct bench_options *o, const struct tensor_device_info *info,
-                       double seconds, double timed, struct times *times,
+                       const struct step_figures *f, struct times *times,
                        const struct ceilings *ceilings)
 {
     const struct megabyte_config *c = &o->config;
-    const double bytes = (double)c->batch * c->seq_len / seconds;
-    const double flops = megabyte_config_flops(c), outside = timed - times->seconds;
-    char speed[32];
+    const double bytes = (double)c->batch * c->seq_len / f->seconds;
+    const double flops = megabyte_config_flops(c), rate = 3 * flops * bytes;
+    const double peak = o->peak > 0 ? o->peak
+                                    : bench_stated_peak(info->name, app_precision(&o->device));
+    char speed[32], stated[64] = "the stated peak is unknown (--peak)";
 
     qsort(times->time, times->count, sizeof *times->time, by_seconds);
     if (o->json)
-        return app_json(json_pack(
-            "{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:s, s:s, s:I, s:I, s:o}",
-            "model_flops_utilization", 3 * flops * bytes / ceilings->flops,
-            "ceiling_flops_per_second", ceilings->flops, "ceiling_bytes_per_second",
-            ceilings->bytes, "outside_share", outside / timed, "bytes_per_second", bytes,
-            "flops_per_byte", flops, "flops_per_second", 3 * flops * bytes, "seconds_per_step",
-            seconds, "device", info->name, "driver", info->driver, "precision",
-            app_precision(&o->device), "preset", c->preset, "batch", (json_int_t)c->batch, "steps",
-            (json_int_t)o->steps, "ops", json_times(times, ceilings)));
+        return json_step(o, info, f, times, ceilings, peak);
     print_times(stdout, times, ceilings);
-    printf("%-28s %-22s %7s %10.3f\n\n", "outside of operations", "", "", 1e3 * outside);
+    printf("%-28s %-22s %7s %10.3f %5.1f%%\n\n", "between operations", "", "", 1e3 * f->bubbles,
+           100 * f->bubbles / f->timed);
     print_ceilings(stdout, ceilings);
-    printf("%s, %s, %s: %.4f s a step, %s/s, %.1f GFLOP/s (3 x %.4g FLOPs a byte), %.0f%% of the "
-           "ceiling\n", c->preset, info->name, app_precision(&o->device), seconds,
-           app_bytes(bytes, speed), 3 * flops * bytes * 1e-9, flops,
-           100 * 3 * flops * bytes / ceilings->flops);
+    if (peak > 0)
+        snprintf(stated, sizeof stated, "%.1f%% of the stated %.4g TFLOP/s", 100 * rate / peak,
+                 peak * 1e-12);
+    printf("%s, %s, %s: %.4f s a step, %s/s, %.1f GFLOP/s (3 x %.4g FLOPs a byte)\n"
+           "utilization: %.1f%% of the ceiling, %s\n"
+           "host: %.3f ms of a step in which the device has nothing to do, %.2f%%\n",
+           c->preset, info->name, app_precision(&o->device), f->seconds, app_bytes(bytes, speed),
+           rate * 1e-9, flops, 100 * rate / ceilings->flops, stated, 1e3 * f->host,
+           100 * f->host / f->seconds);
     return APP_DONE;
+}
+
+/* `steps` steps, plain ones and timed ones. */
+static int measure_steps(const struct bench_options *o, const struct megabyte_model *model,
+                         struct step_figures *f, struct times *times)
+{
+    double *seconds = calloc(2 * o->steps, sizeof *seconds);
+    int status = seconds ? 0 : megabyte_fail(ENOMEM, "out of memory");
+
+    if (status == 0)
+        status = run_steps(o, model, false, seconds, seconds + o->steps, NULL);
+    if (status == 0) {
+        f->seconds = bench_median(seconds, o->steps);
+        f->host = bench_median(seconds + o->steps, o->steps);
+        status = run_steps(o, model, true, seconds, seconds + o->steps, times);
+    }
+    f->timed = 0;
+    for (uint64_t i = 0; i < o->steps && status == 0; i++)
+        f->timed += seconds[i] / (double)o->steps;
+    f->bubbles = f->timed - times->seconds;
+    free(seconds);
+    return status;
 }
 
 int bench_step(const struct bench_options *o)
@@ -259,32 +331,26 @@ int bench_step(const struct bench_options *o)
     struct megabyte_model *model = NULL;
     struct times times = {.count = 0};
     struct ceilings ceilings = {.size = 0};
-    double *seconds = calloc(o->steps, sizeof *seconds), *timed = calloc(o->steps, sizeof *timed);
-    int status = seconds && timed ? app_device_open(&o->device, &device) : APP_FAILED;
+    struct step_figures figures;
+    int status = app_device_open(&o->device, &device);
 
-    if (status == APP_DONE) {
-        int result = megabyte_model_create(device, &o->config, true, &model);
-        if (result == 0)
-            result = nn_parameters_commit(model->parameters);
-        if (result == 0)
-            result = nn_parameters_initialise(model->parameters, o->seed);
-        if (result == 0)
-            result = run_steps(o, model, false, seconds, NULL);
-        if (result == 0)
-            result = run_steps(o, model, true, timed, &times);
-        if (result == 0)
-            result = measure_ceilings(device, &ceilings);
-        app_progress_end();
-        status = result < 0 ? APP_FAILED
-                            : report_step(o, tensor_device_info(device),
-                                          bench_median(seconds, o->steps),
-                                          bench_median(timed, o->steps), &times, &ceilings);
-        megabyte_model_destroy(&model);
-        if (result < 0)
-            status = fail_here(&device);
-    }
-    free(seconds);
-    free(timed);
+    if (status != APP_DONE)
+        return status;
+    int result = megabyte_model_create(device, &o->config, true, &model);
+    if (result == 0)
+        result = nn_parameters_commit(model->parameters);
+    if (result == 0)
+        result = nn_parameters_initialise(model->parameters, o->seed);
+    if (result == 0)
+        result = measure_steps(o, model, &figures, &times);
+    if (result == 0)
+        result = measure_ceilings(device, &ceilings);
+    app_progress_end();
+    if (result == 0)
+        status = report_step(o, tensor_device_info(device), &figures, &times, &ceilings);
+    megabyte_model_destroy(&model);
+    if (result < 0)
+        return fail_here(&device);
     tensor_device_close(&device);
     return status;
 }

@@ -25,6 +25,8 @@ static const char usage[] =
     "  --warm-up N            runs before them (2)\n"
     "  --bytes N              generate: how many bytes (256)\n"
     "  --size N               op: rows and columns of the product (1024)\n"
+    "  --peak FLOPS           step: what the device can do a second as its vendor states it, such\n"
+    "                         as 989e12 (known of some GPUs)\n"
     "  --seed N               of weights and bytes (1)\n"
     "\n";
 
@@ -39,8 +41,8 @@ static const char more_usage[] =
     "Exit status: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted.\n";
 
 enum {
-    KEY_PRESET = 0x100, KEY_SET, KEY_STEPS, KEY_WARM_UP, KEY_BYTES, KEY_SIZE, KEY_SEED, KEY_JSON,
-    KEY_QUIET, KEY_VERSION, KEY_HELP,
+    KEY_PRESET = 0x100, KEY_SET, KEY_STEPS, KEY_WARM_UP, KEY_BYTES, KEY_SIZE, KEY_SEED, KEY_PEAK,
+    KEY_JSON, KEY_QUIET, KEY_VERSION, KEY_HELP,
 };
 
 static const struct option table[] = {
@@ -54,6 +56,7 @@ static const struct option table[] = {
     {"bytes", required_argument, NULL, KEY_BYTES},
     {"size", required_argument, NULL, KEY_SIZE},
     {"seed", required_argument, NULL, KEY_SEED},
+    {"peak", required_argument, NULL, KEY_PEAK},
     {"json", no_argument, NULL, KEY_JSON},
     {"quiet", no_argument, NULL, KEY_QUIET},
     {"version", no_argument, NULL, KEY_VERSION},
@@ -96,6 +99,9 @@ static int take_own(struct bench_options *o, int key, const char *value)
         return take_count("size", value, 1, 32768, &o->size);
     case KEY_SEED:
         return take_count("seed", value, 0, INT64_MAX, &o->seed);
+    case KEY_PEAK:
+        return app_number(value, 1, 1e21, &o->peak) < 0
+                   ? app_fail(-1, "--peak wants FLOP/s, not '%s'", value) : 1;
     case KEY_JSON:
         return o->json = true;
     case KEY_QUIET:

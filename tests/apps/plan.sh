@@ -89,6 +89,17 @@ json step.json 'o["bytes_per_second"] > 0 and o["device"] and o["precision"] == 
 json step.json 'abs(o["flops_per_second"] / (3 * o["flops_per_byte"] * o["bytes_per_second"]) - 1)
     < 1e-9'
 json step.json 'all(op["kernel"] and op["seconds"] >= 0 for op in o["ops"]) and len(o["ops"]) > 9'
+json step.json '0 <= o["host_share"] == o["host_seconds"] / o["seconds_per_step"] < 1
+    and o["stated_flops_per_second"] is None and o["model_flops_utilization_stated"] is None'
+json step.json 'o["model_flops_utilization"] ==
+    o["flops_per_second"] / o["ceiling_flops_per_second"]
+    and sum(op["seconds"] for op in o["ops"]) + o["bubble_seconds"] > 0'
+json step.json 'all(math.isclose(op["share_of_ceiling"] * op["seconds"], max(
+    op["flops_floor_seconds"], op["bytes_floor_seconds"])) for op in o["ops"] if op["seconds"])'
+"$mb_bench" step $cpu $tiny --steps 1 --warm-up 0 --peak 2e12 --json --quiet > step.json ||
+    fail "mb-bench step --peak"
+json step.json 'math.isclose(o["model_flops_utilization_stated"], o["flops_per_second"] / 2e12)'
+expect 2 "peak" "$mb_bench" step $cpu --peak fast
 "$mb_bench" step $cpu $tiny --steps 1 --warm-up 0 2> /dev/null | grep -q 'a step' || fail "step"
 "$mb_bench" generate $cpu $tiny --bytes 5 --json --quiet > generate.json || fail "mb-bench generate"
 json generate.json 'o["bytes"] == 5 and o["bytes_per_second"] > 0 and o["device"]'
