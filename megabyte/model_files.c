@@ -127,6 +127,8 @@ int megabyte_model_load(struct megabyte_checkpoint *checkpoint, struct tensor_de
         status = load(checkpoint, m, WEIGHTS);
     if (status == 0 && training)
         status = load(checkpoint, m, MOMENTS);
+    if (status == 0 && nn_parameters_refresh(m->parameters) < 0)
+        status = megabyte_fail(EIO, "%s", tensor_error());
     if (status < 0) {
         megabyte_model_destroy(&m);
         return status;

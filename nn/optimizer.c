@@ -57,7 +57,7 @@ static int record_update(struct nn_optimizer *o, const struct nn_parameters *par
     tensor_graph_push(o->update, "adamw");
     for (uint32_t i = 0; nn_parameters_flat(parameters, i, &flat); i++)
         tensor_adamw(o->update, flat.weight, flat.gradient, flat.moment1, flat.moment2, o->settings,
-                     norm, flat.decayed);
+                     norm, flat.narrow, flat.decayed);
     tensor_graph_pop(o->update);
     free(gradients);
     return 0;

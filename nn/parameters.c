@@ -1,5 +1,6 @@
 /* parameters.c - trainable tensors and their arenas. */
 #include "nn/parameters.h"
+#include "tensor/op.h"
 #include "tensor/random.h"
 #include <errno.h>
 #include <math.h>
@@ -15,11 +16,12 @@ struct entry {
     char name[NAME_MAX_BYTES];
 };
 
-enum { WEIGHTS, GRADIENTS, MOMENTS1, MOMENTS2, ARENAS };
+enum { WEIGHTS, GRADIENTS, MOMENTS1, MOMENTS2, NARROW, ARENAS };
 
 struct nn_parameters {
     struct tensor_device *device;
     bool training;
+    enum tensor_type narrow; /* of the 16-bit copies; F32: there are none */
     bool broken; /* out of host memory while declaring */
     struct entry **entries;
     uint32_t count;
@@ -34,10 +36,16 @@ int nn_parameters_create(struct tensor_device *device, bool training,
     if (!p)
         return -ENOMEM;
     static const char *const names[ARENAS] = {"weights", "gradients", "first moments",
-                                              "second moments"};
+                                              "second moments", "16-bit weights"};
+    static const enum tensor_type types[] = {[TENSOR_PRECISION_FP32] = TENSOR_F32,
+                                             [TENSOR_PRECISION_BF16] = TENSOR_BF16,
+                                             [TENSOR_PRECISION_FP16] = TENSOR_F16};
     p->device = device;
     p->training = training;
-    for (int i = 0; i < (training ? ARENAS : 1); i++) {
+    p->narrow = types[tensor_device_info(device)->precision];
+    for (int i = 0; i < ARENAS; i++) {
+        if (i == NARROW ? p->narrow == TENSOR_F32 : i != WEIGHTS && !training)
+            continue;
         const int status = tensor_arena_create(device, TENSOR_DEVICE, names[i], &p->arena[i]);
         if (status < 0) {
             nn_parameters_destroy(&p);
@@ -89,14 +97,17 @@ struct nn_parameter *nn_parameter(struct nn_parameters *p, enum nn_first_values 
 
 static void place(struct nn_parameters *p, struct nn_parameter *parameter)
 {
+    struct tensor *narrow = NULL;
     struct tensor **const tensor[ARENAS] = {&parameter->weight, &parameter->gradient,
-                                            &parameter->moment1, &parameter->moment2};
+                                            &parameter->moment1, &parameter->moment2, &narrow};
     for (int i = 0; i < ARENAS; i++)
         if (p->arena[i])
-            *tensor[i] = tensor_arena_take(p->arena[i], parameter->name, TENSOR_F32,
-                                           parameter->rank, parameter->shape);
+            *tensor[i] = tensor_arena_take(p->arena[i], parameter->name,
+                                           i == NARROW ? p->narrow : TENSOR_F32, parameter->rank,
+                                           parameter->shape);
     parameter->weight->needs_gradient = p->training;
     parameter->weight->gradient = parameter->gradient;
+    parameter->weight->narrow = narrow;
 }
 
 int nn_parameters_place(struct nn_parameters *p)
@@ -171,6 +182,27 @@ int nn_parameters_initialise(struct nn_parameters *p, uint64_t seed)
     for (uint32_t i = 0; i < p->count && status == 0; i++)
         status = initialise(&p->entries[i]->parameter, seed, buffer, room);
     free(buffer);
+    return status == 0 ? nn_parameters_refresh(p) : status;
+}
+
+int nn_parameters_refresh(struct nn_parameters *p)
+{
+    struct tensor_graph *g = NULL;
+    struct nn_flat flat;
+    if (p->narrow == TENSOR_F32)
+        return 0;
+    int status =
+        tensor_graph_create(p->device, &(struct tensor_graph_params){.name = "refresh"}, &g);
+    if (status < 0)
+        return status;
+    for (uint32_t i = 0; nn_parameters_flat(p, i, &flat); i++)
+        tensor_cast(g, flat.narrow, flat.weight);
+    status = tensor_graph_finish(g);
+    if (status == 0)
+        status = tensor_graph_run(g);
+    if (status == 0)
+        status = tensor_device_wait(p->device);
+    tensor_graph_destroy(&g);
     return status;
 }
 
@@ -197,7 +229,7 @@ struct nn_parameters_memory nn_parameters_memory(const struct nn_parameters *p)
     uint64_t size[ARENAS] = {0};
     for (int i = 0; i < ARENAS; i++)
         size[i] = p->arena[i] ? tensor_arena_size(p->arena[i]) : 0;
-    return (struct nn_parameters_memory){size[WEIGHTS], size[GRADIENTS],
+    return (struct nn_parameters_memory){size[WEIGHTS] + size[NARROW], size[GRADIENTS],
                                          size[MOMENTS1] + size[MOMENTS2]};
 }
 
@@ -207,6 +239,8 @@ bool nn_parameters_flat(const struct nn_parameters *p, uint32_t index, struct nn
     if (!weight)
         return false;
     *flat = (struct nn_flat){.weight = weight};
+    if (p->arena[NARROW])
+        flat->narrow = tensor_arena_flat(p->arena[NARROW], index);
     if (p->training) {
         flat->gradient = tensor_arena_flat(p->arena[GRADIENTS], index);
         flat->moment1 = tensor_arena_flat(p->arena[MOMENTS1], index);

@@ -5,8 +5,10 @@
  * checkpoint
  *
  * Weights lie in one arena; for training there are three more of the same layout: gradients and
- * AdamW's two moments. Tensors with two or more dimensions come first, since those decay (section
- * 7, decision 25), so the optimizer sees flat arrays with one border.
+ * AdamW's two moments. On a device of 16-bit precision there is one with the weights so rounded,
+ * which matrix products read; it is written together with the weights. Tensors with two or more
+ * dimensions come first, since those decay (section 7, decision 25), so the optimizer sees flat
+ * arrays with one border.
  *
  * Functions of this library return 0 or a negative errno value; the line for people is
  * tensor_error()'s.
@@ -31,7 +33,8 @@ struct nn_parameter {
     uint32_t shape[TENSOR_RANK_MAX];
     enum nn_first_values first;
     float deviation;
-    struct tensor *weight;     /* of shape; these four exist after nn_parameters_place */
+    struct tensor *weight;     /* of shape, these four exist after nn_parameters_place;
+                                  weight->narrow is the 16-bit copy, or NULL */
     struct tensor *gradient;   /* NULL unless for training; so are the moments */
     struct tensor *moment1;
     struct tensor *moment2;
@@ -56,6 +59,10 @@ int nn_parameters_commit(struct nn_parameters *parameters);
  * declaration nor on the device. */
 int nn_parameters_initialise(struct nn_parameters *parameters, uint64_t seed);
 
+/* Brings the 16-bit copies up to date after weights were written by other means than these
+ * functions and the optimizer: loaded from a file. Nothing to do in fp32. Errors: as a run's. */
+int nn_parameters_refresh(struct nn_parameters *parameters);
+
 uint32_t nn_parameters_count(const struct nn_parameters *parameters);
 /* In the order of declaration. */
 struct nn_parameter *nn_parameters_at(const struct nn_parameters *parameters, uint32_t index);
@@ -63,7 +70,7 @@ struct nn_parameter *nn_parameters_at(const struct nn_parameters *parameters, ui
 uint64_t nn_parameters_size(const struct nn_parameters *parameters);
 
 struct nn_parameters_memory {
-    uint64_t weights, gradients, moments; /* bytes */
+    uint64_t weights, gradients, moments; /* bytes; weights with their 16-bit copies */
 };
 struct nn_parameters_memory nn_parameters_memory(const struct nn_parameters *parameters);
 
@@ -71,6 +78,7 @@ struct nn_parameters_memory nn_parameters_memory(const struct nn_parameters *par
  * `decayed`: how many elements at the front of this part belong to tensors that decay. */
 struct nn_flat {
     struct tensor *weight, *gradient, *moment1, *moment2;
+    struct tensor *narrow; /* the weights in 16 bits, or NULL */
     uint64_t decayed;
 };
 bool nn_parameters_flat(const struct nn_parameters *parameters, uint32_t index,

@@ -7,6 +7,8 @@
 
 struct part {
     struct tensor_storage storage;
+    uint64_t span;         /* bytes that it would take if all elements had 32 bits */
+    enum tensor_type type; /* of the first tensor */
     struct tensor_block block;
     struct tensor flat;
     struct part *next;
@@ -68,21 +70,34 @@ void tensor_arena_destroy(struct tensor_arena **arena)
     *arena = NULL;
 }
 
-/* The part with room for `size` bytes; a new one when the last would outgrow one allocation, or the
- * 32-bit indices of the kernels that see it as a flat array. */
-static struct part *part_for(struct tensor_arena *a, uint64_t size)
+/* What a tensor takes: whole groups of as many elements as there are words in TENSOR_ALIGNMENT. */
+static uint64_t room_of(const struct tensor *t)
 {
+    const uint64_t size = tensor_size(t);
+    return tensor_is_narrow(t->type) ? tensor_align(2 * size) / 2 : tensor_align(size);
+}
+
+/* The part with room for a tensor; a new one when the last would outgrow one allocation, or the
+ * 32-bit indices of the kernels that see it as a flat array. Those of 16 bits count double, so that
+ * arenas of equal shapes are cut at the same places. */
+static struct part *part_for(struct tensor_arena *a, const struct tensor *t)
+{
+    const uint64_t size = room_of(t) * (tensor_is_narrow(t->type) ? 2 : 1);
     uint64_t limit = a->device->info.allocation_bytes;
     if (limit > (uint64_t)INT32_MAX * 4)
         limit = (uint64_t)INT32_MAX * 4;
     limit = limit / TENSOR_ALIGNMENT * TENSOR_ALIGNMENT;
     if (size > limit)
         return NULL;
-    if (a->last && a->last->storage.size + size <= limit)
+    if (a->last && a->last->span + size <= limit) {
+        a->last->span += size;
         return a->last;
+    }
     struct part *p = calloc(1, sizeof *p);
     if (!p)
         return NULL;
+    p->span = size;
+    p->type = t->type;
     p->storage.device = a->device;
     p->storage.index = a->last ? a->last->storage.index + 1 : 0;
     if (a->last)
@@ -105,7 +120,7 @@ struct tensor *tensor_arena_take(struct tensor_arena *a, const char *name, enum 
     }
     if (!tensor_describe(&o->tensor, type, rank, shape) || a->committed)
         a->error = a->error ? a->error : EINVAL;
-    else if (!(p = part_for(a, tensor_align(tensor_size(&o->tensor)))))
+    else if (!(p = part_for(a, &o->tensor)))
         a->error = a->error ? a->error : ENOMEM;
     if (!p) {
         free(o);
@@ -115,8 +130,8 @@ struct tensor *tensor_arena_take(struct tensor_arena *a, const char *name, enum 
         o->tensor.name = memcpy(o->name, name, length);
     o->tensor.storage = &p->storage;
     o->tensor.offset = p->storage.size;
-    p->storage.size += tensor_align(tensor_size(&o->tensor));
-    a->size += tensor_align(tensor_size(&o->tensor));
+    p->storage.size += room_of(&o->tensor);
+    a->size += room_of(&o->tensor);
     o->next = a->tensors;
     a->tensors = o;
     return &o->tensor;
@@ -161,12 +176,14 @@ struct tensor *tensor_arena_flat(struct tensor_arena *a, uint32_t index)
         return NULL;
     p->flat.storage = &p->storage;
     p->flat.name = a->name;
-    tensor_describe(&p->flat, TENSOR_F32, 1, (uint32_t[]){(uint32_t)(p->storage.size / 4)});
+    const bool narrow = tensor_is_narrow(p->type);
+    tensor_describe(&p->flat, narrow ? p->type : TENSOR_F32, 1,
+                    (uint32_t[]){(uint32_t)(p->storage.size / (narrow ? 2 : 4))});
     return &p->flat;
 }
 
 void tensor_arena_place(const struct tensor *t, uint32_t *index, uint64_t *element)
 {
     *index = t->storage->index;
-    *element = t->offset / 4;
+    *element = t->offset / (tensor_is_narrow(t->type) ? 2 : 4);
 }

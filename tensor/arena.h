@@ -2,9 +2,10 @@
  *
  * An arena is filled in two passes so that it is one allocation (or a few, where a device limits
  * their size): take every tensor, then commit. Tensors of one arena lie one behind the other in the
- * order they were taken, each start aligned to TENSOR_ALIGNMENT bytes; two arenas that were filled
- * with the same shapes have the same layout, which lets the optimizer walk weights, gradients and
- * moments as flat arrays (tensor_arena_flat).
+ * order they were taken, each start aligned to TENSOR_ALIGNMENT bytes, or to half of that behind
+ * one of a 16-bit type: two arenas that were filled with the same shapes have the same layout,
+ * counted in elements, also if one is of 16 bits and the other of 32. That lets the optimizer walk
+ * weights, their 16-bit copies, gradients and moments as flat arrays (tensor_arena_flat).
  */
 #ifndef TENSOR_ARENA_H
 #define TENSOR_ARENA_H
@@ -38,9 +39,9 @@ int tensor_arena_commit(struct tensor_arena *arena);
 /* Bytes the arena takes, known before commit. */
 uint64_t tensor_arena_size(const struct tensor_arena *arena);
 
-/* The arena as flat rank-1 tensors of one type, one for each allocation; parts of no tensor are
- * zero. Owned by the arena. `index` from 0; NULL when there are no more. Call when everything is
- * taken; like other tensors they have memory after commit. */
+/* The arena as flat rank-1 tensors, one for each allocation, of the 16-bit type of its first tensor
+ * or else F32; parts of no tensor are zero. Owned by the arena. `index` from 0; NULL when there are
+ * no more. Call when everything is taken; like other tensors they have memory after commit. */
 struct tensor *tensor_arena_flat(struct tensor_arena *arena, uint32_t index);
 
 /* Where a tensor begins in its flat tensor: element number, and the flat tensor's index. */

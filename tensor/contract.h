@@ -113,7 +113,6 @@ void tensor_graph_pass(struct tensor_graph *g, const struct tensor_kernel *kerne
 void tensor_graph_node(struct tensor_graph *g, const struct tensor_node *node);
 
 bool tensor_graph_training(const struct tensor_graph *g);
-enum tensor_precision tensor_graph_precision(const struct tensor_graph *g);
 struct tensor *tensor_graph_random(const struct tensor_graph *g);
 /* A number that no other call on this graph got: the random stream of one dropout. */
 uint32_t tensor_graph_stream(struct tensor_graph *g);
@@ -121,6 +120,13 @@ uint32_t tensor_graph_stream(struct tensor_graph *g);
 /* Probability p of dropout as a threshold for 32 random bits: 0 outside training or for p = 0.
  * Fails the recording if p is not in [0, 1) or the graph has no random tensor. */
 uint32_t tensor_dropout_threshold(struct tensor_graph *g, float p);
+
+/* t as matrix products take it: t itself where the precision is fp32, else its values in 16 bits:
+ * t->narrow, or a cast that is recorded when it is first asked for and again only after a pass
+ * wrote to t, or to another tensor of its arena. */
+struct tensor *tensor_graph_narrow(struct tensor_graph *g, struct tensor *t);
+/* The type of a tensor as kernels are told: NARROW_NONE, NARROW_BF16 … (share.h). */
+uint32_t tensor_narrow_type(const struct tensor *t);
 
 /* ---- gradients, for use in rules ---- */
 

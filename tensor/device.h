@@ -26,10 +26,12 @@ enum tensor_feature {
 };
 
 /* How matrix products of linear layers take their factors; sums, results, all other operations, and
- * what is kept (weights, gradients, moments) are float32 in any case. */
+ * what is kept (weights, gradients, moments) are float32 in any case. Rounding goes to the nearest,
+ * ties to even. */
 enum tensor_precision {
     TENSOR_PRECISION_FP32, /* as they are */
-    TENSOR_PRECISION_BF16, /* rounded to bfloat16, to the nearest, ties to even */
+    TENSOR_PRECISION_BF16, /* rounded to bfloat16: 8 bits of fraction, the range of float32 */
+    TENSOR_PRECISION_FP16, /* rounded to half precision: 11 bits, up to 65504 */
 };
 
 struct tensor_device_params {

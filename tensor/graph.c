@@ -38,6 +38,7 @@ void tensor_graph_destroy(struct tensor_graph **graph)
     free(g->blocks);
     free(g->steps);
     free(g->seconds);
+    free(g->casts);
     free(g->storages);
     free(g->nodes);
     free(g->segments);
@@ -70,7 +71,8 @@ static struct tensor_range range_of(const struct tensor *t, bool write)
         return (struct tensor_range){0};
     const struct tensor_storage *s = t->storage;
     const uint64_t begin = s->temporary ? s->block->address + s->begin : tensor_address(t);
-    return (struct tensor_range){begin, begin + (s->temporary ? s->size : tensor_size(t)), write};
+    const uint64_t size = s->temporary ? s->size : (tensor_size(t) + 3) / 4 * 4; /* whole words */
+    return (struct tensor_range){begin, begin + size, write};
 }
 
 /* What stands in for a tensor that a pass does without: some drivers (lavapipe of Mesa 26) read

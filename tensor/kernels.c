@@ -11,6 +11,7 @@
     K(attention_grad_key) \
     K(attention_grad_query) \
     K(attention_step) \
+    K(cast) \
     K(copy) \
     K(cross_entropy) \
     K(cross_entropy_grad) \

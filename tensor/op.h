@@ -20,7 +20,11 @@ struct tensor *tensor_row(struct tensor_graph *g, struct tensor *x, uint32_t row
 /* y = x · weightᵀ + bias, then max(0, y) if relu.
  * x (R, I), weight (O, I), bias (O) or NULL → (R, O)
  * d(x) = d(y) · weight, d(weight) = d(y)ᵀ · x, d(bias) = column sums of d(y), with d(y) set to 0
- * where relu gave 0. */
+ * where relu gave 0.
+ * In the precisions of 16 bits (enum tensor_precision) the three products take x, weight and d(y)
+ * rounded to that, sums and results are F32; bias and d(bias) are never rounded. Each tensor is
+ * rounded once, however many products read it; a weight not at all where weight->narrow holds it
+ * so already. */
 struct tensor *tensor_linear(struct tensor_graph *g, struct tensor *x, struct tensor *weight,
                              struct tensor *bias, bool relu);
 
@@ -215,6 +219,10 @@ void tensor_append_row(struct tensor_graph *g, struct tensor *to, struct tensor 
 struct tensor *tensor_gate(struct tensor_graph *g, struct tensor *value, struct tensor *x,
                            struct tensor *limit);
 
+/* to = from, rounded to the 16-bit type of `to` (equal count, BF16 or F16 from F32), to the
+ * nearest, ties to even; beyond the type's range infinite. Without a gradient. */
+void tensor_cast(struct tensor_graph *g, struct tensor *to, struct tensor *from);
+
 /* What tensor_adamw reads at run time: a (8) F32 tensor, in this order. */
 enum tensor_adamw_setting {
     TENSOR_ADAMW_RATE,       /* learning rate of this step */
@@ -233,9 +241,10 @@ enum tensor_adamw_setting {
  *     m ← beta1 m + (1 - beta1) g,   v ← beta2 v + (1 - beta2) g²
  *     w ← w - rate · decay · w (the first `decayed` elements only)
  *     w ← w - rate · (m · correct1) / (sqrt(v · correct2) + epsilon)
- * All of (n). If norm_squared is not finite, or below 0, nothing is changed. */
+ * All of (n). `narrow` (n) BF16 or F16, or NULL, becomes w rounded (tensor_cast). If norm_squared
+ * is not finite, or below 0, nothing is changed. */
 void tensor_adamw(struct tensor_graph *g, struct tensor *weight, struct tensor *gradient,
                   struct tensor *moment1, struct tensor *moment2, struct tensor *settings,
-                  struct tensor *norm_squared, uint64_t decayed);
+                  struct tensor *norm_squared, struct tensor *narrow, uint64_t decayed);
 
 #endif

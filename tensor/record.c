@@ -163,6 +163,8 @@ void tensor_graph_pass(struct tensor_graph *g, const struct tensor_kernel *kerne
         struct tensor *t = args[i];
         pass->arg[i] = t;
         pass->bytes += t ? (double)tensor_size(t) : 0;
+        if (t)
+            t->storage->version += kernel->writes >> i & 1;
     }
     g->pass_count++;
 }
@@ -181,6 +183,32 @@ void tensor_graph_node(struct tensor_graph *g, const struct tensor_node *node)
     n->output->needs_gradient = true;
 }
 
+struct tensor *tensor_graph_narrow(struct tensor_graph *g, struct tensor *t)
+{
+    static const enum tensor_type types[] = {[TENSOR_PRECISION_FP32] = TENSOR_F32,
+                                             [TENSOR_PRECISION_BF16] = TENSOR_BF16,
+                                             [TENSOR_PRECISION_FP16] = TENSOR_F16};
+    const enum tensor_type type = types[g->device->info.precision];
+    if (type == TENSOR_F32 || g->error)
+        return t;
+    if (t->narrow && t->narrow->type == type)
+        return t->narrow;
+    /* Views of the same elements, under whatever shape, share a cast. */
+    for (uint32_t i = g->cast_count; i--;) {
+        const struct tensor_cast *c = &g->casts[i];
+        if (c->storage == t->storage && c->offset == t->offset && c->count == t->count &&
+            c->version == t->storage->version)
+            return c->narrow;
+    }
+    if (!tensor_graph_grow(g, (void **)&g->casts, g->cast_count, &g->cast_room, sizeof *g->casts))
+        return &g->dummy;
+    struct tensor *narrow = tensor_graph_new(g, type, t->rank, t->shape);
+    tensor_cast(g, narrow, t);
+    g->casts[g->cast_count++] =
+        (struct tensor_cast){t->storage, t->offset, t->count, t->storage->version, narrow};
+    return narrow;
+}
+
 void tensor_graph_keep(struct tensor_graph *g, struct tensor *t)
 {
     t->storage->keep = true;
@@ -189,11 +217,6 @@ void tensor_graph_keep(struct tensor_graph *g, struct tensor *t)
 bool tensor_graph_training(const struct tensor_graph *g)
 {
     return g->params.training;
-}
-
-enum tensor_precision tensor_graph_precision(const struct tensor_graph *g)
-{
-    return g->device->info.precision;
 }
 
 struct tensor *tensor_graph_random(const struct tensor_graph *g)

@@ -30,6 +30,14 @@ struct tensor_segment {
     uint32_t pass_begin, pass_end, node_begin, node_end;
 };
 
+/* A cast to 16 bits that was recorded: of what, and as it was when so many passes had written
+ * there. */
+struct tensor_cast {
+    const struct tensor_storage *storage;
+    uint64_t offset, count, version;
+    struct tensor *narrow;
+};
+
 struct tensor_graph {
     struct tensor_device *device;
     struct tensor_graph_params params;
@@ -50,6 +58,8 @@ struct tensor_graph {
     struct tensor_segment *segments;
     uint32_t segment_count, segment_room;
     bool in_segment;
+    struct tensor_cast *casts;
+    uint32_t cast_count, cast_room;
     uint32_t streams;
 
     bool planned, finished;

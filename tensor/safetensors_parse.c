@@ -7,10 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const tensor_safetensors_dtypes[3] = {
-    [TENSOR_F32] = "F32",
-    [TENSOR_U32] = "U32",
-    [TENSOR_U8] = "U8",
+const char *const tensor_safetensors_dtypes[TENSOR_TYPES] = {
+    [TENSOR_F32] = "F32",   [TENSOR_U32] = "U32", [TENSOR_U8] = "U8",
+    [TENSOR_BF16] = "BF16", [TENSOR_F16] = "F16",
 };
 
 /* Every dtype that the public library knows, so that sizes of foreign tensors are checked too. */
@@ -115,7 +114,7 @@ static const char *check_dtype(struct tensor_safetensors_entry *entry)
     entry->usable = entry->rank >= 1 && entry->rank <= TENSOR_RANK_MAX && entry->size > 0;
     for (uint32_t i = 0; i < entry->rank; i++)
         entry->usable = entry->usable && entry->shape[i] <= UINT32_MAX;
-    for (uint32_t i = 0; i < 3; i++) {
+    for (uint32_t i = 0; i < TENSOR_TYPES; i++) {
         if (strcmp(tensor_safetensors_dtypes[i], entry->dtype) == 0) {
             entry->type = (enum tensor_type)i;
             return NULL;

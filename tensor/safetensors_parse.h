@@ -16,7 +16,7 @@
 #define SAFETENSORS_PIECE      (8u << 20) /* bytes of a tensor that are moved at a time */
 
 /* What enum tensor_type is called in a file. */
-extern const char *const tensor_safetensors_dtypes[3];
+extern const char *const tensor_safetensors_dtypes[TENSOR_TYPES];
 
 /* The tensors of a file. Names, dtypes and metadata point into `header`. */
 struct tensor_safetensors_list {

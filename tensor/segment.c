@@ -143,6 +143,23 @@ static void record_again(struct tensor_graph *g, const struct tensor_segment *s,
     }
 }
 
+/* What is cast again stands for the first cast, where gradients ask for one. */
+static void cast_again(struct tensor_graph *g, struct twins *w)
+{
+    const uint32_t count = g->cast_count;
+    for (uint32_t i = 0; i < count && !g->error; i++) {
+        struct tensor_cast c = g->casts[i];
+        if (!c.narrow->storage->again || c.version != c.storage->version ||
+            !tensor_graph_grow(g, (void **)&g->casts, g->cast_count, &g->cast_room,
+                               sizeof *g->casts))
+            continue;
+        c.storage = c.storage->again ? c.storage->again : c.storage;
+        c.version = c.storage->version;
+        c.narrow = twin_of(g, w, c.narrow);
+        g->casts[g->cast_count++] = c;
+    }
+}
+
 void tensor_segment_again(struct tensor_graph *g, uint32_t node)
 {
     uint32_t number = 0;
@@ -160,4 +177,5 @@ void tensor_segment_again(struct tensor_graph *g, uint32_t node)
     w.to = w.from + most;
     make_storages(g, number + 1);
     record_again(g, &s, &w);
+    cast_again(g, &w);
 }

@@ -24,11 +24,18 @@ struct tensor_storage {
     bool wanted;            /* a pass reads what others write here (plan.c) */
     struct tensor_storage *again; /* of a segment: where it is computed again */
     uint32_t gradient_uses; /* how many tensors have this as their gradient */
+
+    uint64_t version; /* counts the passes that write here, as they are recorded */
 };
 
 static inline uint64_t tensor_align(uint64_t size)
 {
     return (size + TENSOR_ALIGNMENT - 1) / TENSOR_ALIGNMENT * TENSOR_ALIGNMENT;
+}
+
+static inline bool tensor_is_narrow(enum tensor_type type)
+{
+    return type == TENSOR_BF16 || type == TENSOR_F16;
 }
 
 /* The address that kernels use; 0 for NULL. */

@@ -24,9 +24,12 @@
 #include <stdint.h>
 
 enum tensor_type {
-    TENSOR_F32, /* IEEE single precision */
-    TENSOR_U32, /* unsigned 32-bit integers: counters, lengths, seeds */
-    TENSOR_U8,  /* bytes; devices read them in whole 32-bit words, and memory is padded to that */
+    TENSOR_F32,  /* IEEE single precision */
+    TENSOR_U32,  /* unsigned 32-bit integers: counters, lengths, seeds */
+    TENSOR_U8,   /* bytes; devices read them in whole 32-bit words, and memory is padded to that */
+    TENSOR_BF16, /* bfloat16, the upper half of an F32: factors of matrix products */
+    TENSOR_F16,  /* IEEE half precision, likewise; both are padded to whole words too */
+    TENSOR_TYPES
 };
 
 #define TENSOR_RANK_MAX 4
@@ -46,6 +49,9 @@ struct tensor {
     uint64_t offset;                   /* bytes from the start of the storage */
     struct tensor *gradient;           /* of a parameter: where its gradient is accumulated; the
                                           caller sets it together with needs_gradient */
+    struct tensor *narrow;             /* of a parameter: the same values in 16 bits, for matrix
+                                          products; the caller sets it, and keeps it up to date
+                                          (tensor_adamw does). NULL: products cast for themselves */
 };
 
 /* Bytes that the elements take. */

@@ -4,7 +4,7 @@
  * graph asks for the same few hundred again and again. Bias, ReLU and accumulation ride along as
  * post-ops.
  */
-#include "tensor/cpu/bf16.h"
+#include "tensor/cpu/narrow.h"
 #include "tensor/cpu/matmul.h"
 #include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@ struct entry {
     uint32_t m, n, k, flags;
     dnnl_primitive_t primitive;
     dnnl_memory_t a, b, bias, c, scratch;
-    dnnl_data_type_t type; /* of a and b */
+    dnnl_data_type_t type; /* in which oneDNN takes a and b */
     size_t scratch_size;   /* bytes that the primitive takes while it runs */
     struct entry *next;
 };
@@ -30,7 +30,7 @@ static struct {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     struct entry *bucket[BUCKETS];
-    struct room factor[2], scratch; /* a and b rounded; all of the largest product so far */
+    struct room factor[2], scratch; /* a and b as floats; all of the largest product so far */
 } dnn;
 
 /* A shape that oneDNN refuses is a bug of ours, and an op on the cpu has no way to fail. */
@@ -86,7 +86,7 @@ static dnnl_primitive_attr_t attributes(uint32_t flags)
     return attr;
 }
 
-/* False: oneDNN has no such product on this processor, which may be so of bfloat16 only. */
+/* False: oneDNN has no such product on this processor, which may be so of 16 bits only. */
 #if DNNL_VERSION_MAJOR >= 3
 static bool make(struct entry *e, const struct shapes *s, dnnl_primitive_attr_t attr)
 {
@@ -161,9 +161,9 @@ static struct entry *find(const struct matmul_params *p)
     *e = (struct entry){.m = p->m, .n = p->n, .k = p->k, .flags = p->flags, .next = *place};
     const struct shapes shapes = shapes_of(p);
     dnnl_primitive_attr_t attr = attributes(p->flags);
-    e->type = p->flags & MATMUL_BF16 ? dnnl_bf16 : dnnl_f32;
+    e->type = p->flags & MATMUL_BF16 ? dnnl_bf16 : p->flags & MATMUL_F16 ? dnnl_f16 : dnnl_f32;
     if (!make(e, &shapes, attr)) {
-        e->type = dnnl_f32; /* of the rounded factors: slower, and the same products */
+        e->type = dnnl_f32; /* of the same factors, widened: slower, and the same products */
         make(e, &shapes, attr);
     }
     MUST(dnnl_primitive_attr_destroy(attr));
@@ -182,40 +182,33 @@ static void *take(struct room *room, size_t size)
     return room->memory;
 }
 
-/* A factor rounded to bfloat16, stored as one or as a float. */
-static void *rounded(const struct entry *e, const float *x, size_t count, int which)
+/* Whether oneDNN takes the factors of 16 bits as floats only. */
+static bool widens(const struct entry *e)
 {
-    const size_t size = count * (e->type == dnnl_bf16 ? sizeof(uint16_t) : sizeof(float));
-    void *memory = take(&dnn.factor[which], size);
-    uint16_t *halves = memory;
-    float *floats = memory;
-    if (e->type == dnnl_bf16) {
-#pragma omp parallel for simd schedule(static)
-        for (size_t i = 0; i < count; i++)
-            halves[i] = tensor_to_bf16(x[i]);
-    } else {
-#pragma omp parallel for simd schedule(static)
-        for (size_t i = 0; i < count; i++)
-            floats[i] = tensor_from_bf16(tensor_to_bf16(x[i]));
-    }
+    return e->flags & (MATMUL_BF16 | MATMUL_F16) && e->type == dnnl_f32;
+}
+
+static void *widened(const struct matmul_params *p, uint64_t x, size_t count, int which)
+{
+    void *memory = take(&dnn.factor[which], count * sizeof(float));
+    tensor_cpu_widen(u16_at(x), memory, count, p->flags & MATMUL_BF16 ? NARROW_BF16 : NARROW_F16);
     return memory;
 }
 
 uint64_t tensor_cpu_matmul_scratch(const struct matmul_params *p)
 {
     const struct entry *e = find(p);
-    const size_t size = e->type == dnnl_bf16 ? sizeof(uint16_t) : sizeof(float);
-    const uint64_t factors = ((uint64_t)p->m * p->k + (uint64_t)p->k * p->n) * size;
-    return e->scratch_size + (p->flags & MATMUL_BF16 ? factors : 0);
+    const uint64_t factors = ((uint64_t)p->m * p->k + (uint64_t)p->k * p->n) * sizeof(float);
+    return e->scratch_size + (widens(e) ? factors : 0);
 }
 
 void tensor_cpu_matmul(const struct matmul_params *p)
 {
     struct entry *e = find(p);
     void *a = f32_at(p->a), *b = f32_at(p->b);
-    if (p->flags & MATMUL_BF16) {
-        a = rounded(e, a, (size_t)p->m * p->k, 0);
-        b = rounded(e, b, (size_t)p->k * p->n, 1);
+    if (widens(e)) {
+        a = widened(p, p->a, (size_t)p->m * p->k, 0);
+        b = widened(p, p->b, (size_t)p->k * p->n, 1);
     }
     MUST(dnnl_memory_set_data_handle(e->a, a));
     MUST(dnnl_memory_set_data_handle(e->b, b));

@@ -2,7 +2,7 @@
  *
  * Built where oneDNN is missing; several times slower, right all the same.
  */
-#include "tensor/cpu/bf16.h"
+#include "tensor/cpu/narrow.h"
 #include "tensor/cpu/matmul.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,8 +29,8 @@ static void add_row(const struct matmul_params *p, const float *a, const float *
     }
 }
 
-/* The factors rounded, in memory that stays; the cpu device runs one pass at a time. */
-static const float *rounded(const float *x, size_t count, int which)
+/* A factor of 16 bits as floats, in memory that stays; the cpu device runs one pass at a time. */
+static const float *widened(const struct matmul_params *p, uint64_t x, size_t count, int which)
 {
     static float *kept[2];
     static size_t room[2];
@@ -43,25 +43,23 @@ static const float *rounded(const float *x, size_t count, int which)
         fprintf(stderr, "tensor: no memory for a product of %zu elements\n", count);
         abort(); /* an op on the cpu has no way to fail */
     }
-    float *to = kept[which];
-#pragma omp parallel for simd schedule(static)
-    for (size_t i = 0; i < count; i++)
-        to[i] = tensor_from_bf16(tensor_to_bf16(x[i]));
-    return to;
+    tensor_cpu_widen(u16_at(x), kept[which], count,
+                     p->flags & MATMUL_BF16 ? NARROW_BF16 : NARROW_F16);
+    return kept[which];
 }
 
 uint64_t tensor_cpu_matmul_scratch(const struct matmul_params *p)
 {
     const uint64_t factors = (uint64_t)p->m * p->k + (uint64_t)p->k * p->n;
-    return p->flags & MATMUL_BF16 ? factors * sizeof(float) : 0;
+    return p->flags & (MATMUL_BF16 | MATMUL_F16) ? factors * sizeof(float) : 0;
 }
 
 void tensor_cpu_matmul(const struct matmul_params *p)
 {
     const float *a = f32_at(p->a), *b = f32_at(p->b), *bias = f32_at(p->bias);
-    if (p->flags & MATMUL_BF16) {
-        a = rounded(a, (size_t)p->m * p->k, 0);
-        b = rounded(b, (size_t)p->k * p->n, 1);
+    if (p->flags & (MATMUL_BF16 | MATMUL_F16)) {
+        a = widened(p, p->a, (size_t)p->m * p->k, 0);
+        b = widened(p, p->b, (size_t)p->k * p->n, 1);
     }
 #pragma omp parallel for schedule(static)
     for (uint32_t i = 0; i < p->m; i++) {

@@ -1,11 +1,14 @@
 /* adamw.c - the optimizer's update of a flat array (op.h: tensor_adamw). */
 #include "tensor/op/adamw.h"
 #include "tensor/contract.h"
+#include "tensor/cpu/narrow.h"
+#include "tensor/storage.h"
 #include <math.h>
 
-static void adamw_cpu(const void *params)
+/* `type` is p->type, known when this is compiled into its callers. */
+static inline __attribute__((always_inline)) void update(const struct adamw_params *p,
+                                                         uint32_t type)
 {
-    const struct adamw_params *p = params;
     const float *s = f32_at(p->settings);
     const float squared = *f32_at(p->norm_squared);
     if (!isfinite(squared) || squared < 0)
@@ -18,6 +21,7 @@ static void adamw_cpu(const void *params)
     const float scale = clip > 0 && ratio < 1 ? ratio : 1;
     float *w = f32_at(p->weight), *m = f32_at(p->moment1), *v = f32_at(p->moment2);
     const float *gradient = f32_at(p->gradient);
+    uint16_t *narrow = u16_at(p->narrow);
 #pragma omp parallel for simd schedule(static)
     for (uint32_t i = 0; i < p->count; i++) {
         const float g = gradient[i] * scale;
@@ -25,20 +29,41 @@ static void adamw_cpu(const void *params)
         v[i] = beta2 * v[i] + (1 - beta2) * g * g;
         const float kept = i < p->decayed ? w[i] - decay * w[i] : w[i];
         w[i] = kept - rate * (m[i] * correct1) / (sqrtf(v[i] * correct2) + epsilon);
+        if (type != NARROW_NONE)
+            narrow[i] = tensor_to_narrow(w[i], type);
+    }
+}
+
+static void adamw_cpu(const void *params)
+{
+    const struct adamw_params *p = params;
+    switch (p->type) {
+    case NARROW_BF16:
+        update(p, NARROW_BF16);
+        break;
+    case NARROW_F16:
+        update(p, NARROW_F16);
+        break;
+    default:
+        update(p, NARROW_NONE);
+        break;
     }
 }
 
 static void adamw_launch(const struct tensor_device_info *info, const void *params,
                          struct tensor_launch *launch)
 {
-    tensor_launch_items(launch, ((const struct adamw_params *)params)->count);
+    const struct adamw_params *p = params;
+    launch->constant[0] = p->type;
+    launch->constant[1] = (p->weight | p->gradient | p->moment1 | p->moment2) % 16 == 0;
+    tensor_launch_items(launch, ((uint64_t)p->count + 3) / 4);
 }
 
 static const struct tensor_kernel adamw = {
     .name = "adamw",
     .params_size = sizeof(struct adamw_params),
-    .args = 6,
-    .writes = 1u << 0 | 1u << 2 | 1u << 3,
+    .args = 7,
+    .writes = 1u << 0 | 1u << 2 | 1u << 3 | 1u << 6,
     .cpu = adamw_cpu,
     .launch = adamw_launch,
     .variant = {"adamw"},
@@ -47,19 +72,23 @@ const struct tensor_kernel *const tensor_kernel_adamw = &adamw;
 
 void tensor_adamw(struct tensor_graph *g, struct tensor *weight, struct tensor *gradient,
                   struct tensor *moment1, struct tensor *moment2, struct tensor *settings,
-                  struct tensor *norm_squared, uint64_t decayed)
+                  struct tensor *norm_squared, struct tensor *narrow, uint64_t decayed)
 {
     if (!tensor_check(g,
                       weight->count == gradient->count && weight->count == moment1->count &&
                           weight->count == moment2->count,
                       "adamw", "equal counts", weight, gradient) ||
         !tensor_check(g, settings->count == TENSOR_ADAMW_SETTINGS && norm_squared->count == 1,
-                      "adamw", "settings (8), norm_squared (1)", settings, norm_squared))
+                      "adamw", "settings (8), norm_squared (1)", settings, norm_squared) ||
+        !tensor_check(
+            g, !narrow || (narrow->count == weight->count && tensor_is_narrow(narrow->type)),
+            "adamw", "weight and narrow of equal counts, narrow BF16 or F16", weight, narrow))
         return;
     const struct adamw_params p = {
         .count = (uint32_t)weight->count,
-        .decayed = (uint32_t)(decayed < weight->count ? decayed : weight->count)};
+        .decayed = (uint32_t)(decayed < weight->count ? decayed : weight->count),
+        .type = narrow ? tensor_narrow_type(narrow) : NARROW_NONE};
     tensor_graph_pass(
         g, &adamw, &p,
-        (struct tensor *[]){weight, gradient, moment1, moment2, settings, norm_squared}, 0);
+        (struct tensor *[]){weight, gradient, moment1, moment2, settings, norm_squared, narrow}, 0);
 }

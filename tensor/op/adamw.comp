@@ -1,18 +1,24 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_buffer_reference : require
+#extension GL_EXT_buffer_reference_uvec2 : require
 #include "tensor/op/adamw.h"
+#include "tensor/op/four.glsl"
+#include "tensor/op/narrow.glsl"
 
 layout(local_size_x_id = 0) in;
+layout(constant_id = 1) const uint TYPE = NARROW_NONE; /* p.type */
+layout(constant_id = 2) const uint WIDE = 0;           /* whether all are aligned to 16 bytes */
 layout(push_constant) uniform push { adamw_params p; };
 
 /* The order of enum tensor_adamw_setting (op.h). */
 const uint RATE = 0u, BETA1 = 1u, BETA2 = 2u, EPSILON = 3u, DECAY = 4u, CORRECT1 = 5u,
            CORRECT2 = 6u, CLIP = 7u;
 
+/* An item is four elements. */
 void main()
 {
-    const uint i = linear_id();
+    const uint i = linear_id() * 4u;
     const float squared = p.norm_squared.at[0];
     /* By its bits, that it is finite and not negative: a compiler may assume that a float is never
      * infinite. */
@@ -20,20 +26,24 @@ void main()
     if (i >= p.count || !applied)
         return;
 
+    const uint count = p.count - i;
+    const bool wide = WIDE != 0u && count >= 4u;
     const float rate = p.settings.at[RATE], clip = p.settings.at[CLIP];
     const float beta1 = p.settings.at[BETA1], beta2 = p.settings.at[BETA2];
-    float g = p.gradient.at[i], w = p.weight.at[i];
+    vec4 g = load_four(p.gradient, i, count, wide), w = load_four(p.weight, i, count, wide);
     if (clip > 0.0)
         g *= min(1.0, clip / (sqrt(squared) + 1e-6));
 
-    const float m = beta1 * p.moment1.at[i] + (1.0 - beta1) * g;
-    const float v = beta2 * p.moment2.at[i] + (1.0 - beta2) * g * g;
-    if (i < p.decayed)
-        w -= rate * p.settings.at[DECAY] * w;
+    const vec4 m = beta1 * load_four(p.moment1, i, count, wide) + (1.0 - beta1) * g;
+    const vec4 v = beta2 * load_four(p.moment2, i, count, wide) + (1.0 - beta2) * g * g;
+    const bvec4 decays = lessThan(uvec4(i) + uvec4(0u, 1u, 2u, 3u), uvec4(p.decayed));
+    w -= mix(vec4(0.0), rate * p.settings.at[DECAY] * w, decays);
     w -= rate * (m * p.settings.at[CORRECT1]) /
          (sqrt(v * p.settings.at[CORRECT2]) + p.settings.at[EPSILON]);
 
-    p.moment1.at[i] = m;
-    p.moment2.at[i] = v;
-    p.weight.at[i] = w;
+    store_four(p.moment1, i, count, wide, m);
+    store_four(p.moment2, i, count, wide, v);
+    store_four(p.weight, i, count, wide, w);
+    if (TYPE != NARROW_NONE)
+        store_narrow_four(p.narrow, i, count, w, TYPE);
 }

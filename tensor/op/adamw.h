@@ -11,8 +11,10 @@ struct adamw_params {
     f32_ptr moment2;
     f32_ptr settings;     /* (8): enum tensor_adamw_setting */
     f32_ptr norm_squared; /* (1) */
+    u16_ptr narrow;       /* (count), of type: what becomes of weight, rounded */
     u32 count;
     u32 decayed; /* the first so many elements decay */
+    u32 type;    /* NARROW_NONE: there is no narrow */
 };
 
 #endif

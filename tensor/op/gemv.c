@@ -1,7 +1,7 @@
 /* gemv.c - linear layers of a few rows, in one pass over the weight (op.h: tensor_gemv). */
 #include "tensor/op/gemv.h"
 #include "tensor/contract.h"
-#include "tensor/cpu/bf16.h"
+#include "tensor/cpu/narrow.h"
 #include <math.h>
 #include <string.h>
 
@@ -12,18 +12,34 @@
 
 typedef float lanes __attribute__((vector_size(4 * LANES)));
 typedef int32_t words __attribute__((vector_size(4 * LANES)));
+typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
 
-/* x to bfloat16, as tensor_to_bf16() rounds. */
-#define ROUND_LANES(x)                                                                             \
-    do {                                                                                           \
-        const words bits = (words)(x), nan = (bits & 0x7fffffff) > 0x7f800000;                     \
-        const words near = (bits + 0x7fff + (bits >> 16 & 1)) & (int32_t)0xffff0000;               \
-        (x) = (lanes)((nan & (bits | 0x400000)) | (~nan & near));                                  \
-    } while (0)
-
-static float rounded(float x, bool bf16)
+/* LANES elements of the weight from number i on; half precision as in tensor_from_f16(). */
+static inline __attribute__((always_inline)) void load(const void *weight, size_t i, uint32_t type,
+                                                       lanes *to)
 {
-    return bf16 ? tensor_from_bf16(tensor_to_bf16(x)) : x;
+    if (type == NARROW_NONE) {
+        memcpy(to, (const float *)weight + i, sizeof *to);
+        return;
+    }
+    halves half;
+    memcpy(&half, (const uint16_t *)weight + i, sizeof half);
+    const words bits = __builtin_convertvector(half, words);
+    if (type == NARROW_BF16) {
+        *to = (lanes)(bits << 16);
+        return;
+    }
+    const words size = (bits & 0x7fff) << 13, sign = bits << 16 & (int32_t)0x80000000;
+    const words small = (words)(__builtin_convertvector(bits & 0x7fff, lanes) * 0x1p-24f);
+    const words is_small = size < 0x800000, is_large = size >= 0xf800000;
+    const words large = (size + 0x38000000) + (is_large & 0x38000000);
+    *to = (lanes)((is_small & small) | (~is_small & large) | sign);
+}
+
+static inline float element(const void *weight, size_t i, uint32_t type)
+{
+    return type == NARROW_NONE ? ((const float *)weight)[i]
+                               : tensor_from_narrow(((const uint16_t *)weight)[i], type);
 }
 
 static float sum_of(const lanes *x)
@@ -39,19 +55,17 @@ static float sum_of(const lanes *x)
 /* A tile of outputs by rows. Inlined with constant sizes: every sum is taken in the same order
  * whatever they are. */
 static inline __attribute__((always_inline)) void tile(const struct gemv_params *p, const float *x,
-                                                       const float *weight, int outputs, int rows,
-                                                       bool bf16, float sum[OUTPUTS][ROWS])
+                                                       size_t first, int outputs, int rows,
+                                                       uint32_t type, float sum[OUTPUTS][ROWS])
 {
     const size_t inputs = p->inputs, whole = inputs / LANES * LANES;
+    const void *weight = f32_at(p->weight);
     lanes part[OUTPUTS][ROWS];
     memset(part, 0, sizeof part);
     for (size_t i = 0; i < whole; i += LANES) {
         lanes w[OUTPUTS];
-        for (int o = 0; o < outputs; o++) {
-            memcpy(&w[o], weight + (size_t)o * inputs + i, sizeof w[o]);
-            if (bf16)
-                ROUND_LANES(w[o]);
-        }
+        for (int o = 0; o < outputs; o++)
+            load(weight, (first + (size_t)o) * inputs + i, type, &w[o]);
         for (int r = 0; r < rows; r++) {
             lanes a;
             memcpy(&a, x + (size_t)r * inputs + i, sizeof a);
@@ -63,7 +77,7 @@ static inline __attribute__((always_inline)) void tile(const struct gemv_params 
         for (int r = 0; r < rows; r++) {
             sum[o][r] = sum_of(&part[o][r]);
             for (size_t i = whole; i < inputs; i++)
-                sum[o][r] += rounded(weight[(size_t)o * inputs + i], bf16) *
+                sum[o][r] += element(weight, (first + (size_t)o) * inputs + i, type) *
                              x[(size_t)r * inputs + i];
         }
 }
@@ -89,18 +103,17 @@ static void store(const struct gemv_params *p, uint32_t first_row, uint32_t rows
 #define TILE(rows_)                                                                                \
     for (uint32_t o = 0; o < outputs; o += step)                                                   \
         if (step == OUTPUTS)                                                                       \
-            tile(p, x, weight + (size_t)o * p->inputs, OUTPUTS, rows_, bf16, sum);                 \
+            tile(p, x, first + o, OUTPUTS, rows_, type, sum);                                      \
         else                                                                                       \
-            tile(p, x, weight + (size_t)o * p->inputs, 1, rows_, bf16, sum + o)
+            tile(p, x, first + o, 1, rows_, type, sum + o)
 
 /* Up to OUTPUTS outputs of all rows. */
 static inline __attribute__((always_inline)) void outputs_of(const struct gemv_params *p,
                                                              const float *rows, uint32_t first,
-                                                             bool bf16)
+                                                             uint32_t type)
 {
     const uint32_t left = p->outputs - first, outputs = left < OUTPUTS ? left : OUTPUTS;
     const uint32_t step = outputs == OUTPUTS ? OUTPUTS : 1;
-    const float *weight = f32_at(p->weight) + (size_t)first * p->inputs;
     for (uint32_t r = 0; r < p->rows; r += ROWS) {
         const uint32_t count = p->rows - r < ROWS ? p->rows - r : ROWS;
         const float *x = rows + (size_t)r * p->inputs;
@@ -123,7 +136,7 @@ static inline __attribute__((always_inline)) void outputs_of(const struct gemv_p
 }
 
 /* Row r as it is multiplied: normalised, rounded, or both. */
-static void prepare(const struct gemv_params *p, uint32_t r)
+static void prepare(const struct gemv_params *p, uint32_t r, uint32_t type)
 {
     const float *x = f32_at(p->x) + (size_t)r * p->inputs;
     const float *gain = f32_at(p->gain), *shift = f32_at(p->shift);
@@ -143,26 +156,33 @@ static void prepare(const struct gemv_params *p, uint32_t r)
         for (uint32_t i = 0; i < p->inputs; i++)
             y[i] = (x[i] - mean) * rstd * gain[i] + shift[i];
     }
-    for (uint32_t i = 0; p->flags & GEMV_BF16 && i < p->inputs; i++)
-        y[i] = rounded(y[i], true);
+    for (uint32_t i = 0; type != NARROW_NONE && i < p->inputs; i++)
+        y[i] = tensor_from_narrow(tensor_to_narrow(y[i], type), type);
+}
+
+static uint32_t type_of(const struct gemv_params *p)
+{
+    return p->flags & GEMV_BF16 ? NARROW_BF16 : p->flags & GEMV_F16 ? NARROW_F16 : NARROW_NONE;
 }
 
 static void gemv_cpu(const void *params)
 {
     const struct gemv_params *p = params;
     const float *rows = f32_at(p->x);
-    if (p->flags & (GEMV_NORM | GEMV_BF16)) {
+    const uint32_t type = type_of(p);
+    if (p->flags & GEMV_NORM || type != NARROW_NONE) {
         for (uint32_t r = 0; r < p->rows; r++)
-            prepare(p, r);
+            prepare(p, r, type);
         rows = f32_at(p->room);
     }
     const bool large = (uint64_t)p->rows * p->inputs * p->outputs >= PARALLEL;
 #pragma omp parallel for schedule(static) if (large)
     for (uint32_t o = 0; o < p->outputs; o += OUTPUTS)
-        if (p->flags & GEMV_BF16)
-            outputs_of(p, rows, o, true);
-        else
-            outputs_of(p, rows, o, false);
+        switch (type) {
+        case NARROW_BF16: outputs_of(p, rows, o, NARROW_BF16); break;
+        case NARROW_F16: outputs_of(p, rows, o, NARROW_F16); break;
+        default: outputs_of(p, rows, o, NARROW_NONE); break;
+        }
 }
 
 static void gemv_launch(const struct tensor_device_info *info, const void *params,
@@ -207,14 +227,17 @@ struct tensor *tensor_gemv(struct tensor_graph *g, struct tensor *x,
                       residual ? residual : bias ? bias : layer->weight))
         return x;
     struct tensor *y = tensor_graph_matrix(g, rows, outputs);
-    const uint32_t bf16 = tensor_graph_precision(g) == TENSOR_PRECISION_BF16 ? GEMV_BF16 : 0;
+    struct tensor *weight = tensor_graph_narrow(g, layer->weight);
+    const uint32_t type = weight->type == TENSOR_BF16  ? GEMV_BF16
+                          : weight->type == TENSOR_F16 ? GEMV_F16
+                                                       : 0;
     const struct gemv_params p = {
         .rows = rows, .inputs = inputs, .outputs = outputs, .epsilon = layer->epsilon,
         .flags = (gain ? GEMV_NORM : 0) | (bias ? GEMV_BIAS : 0) | (layer->relu ? GEMV_RELU : 0) |
-                 (residual ? GEMV_RESIDUAL : 0) | bf16};
-    struct tensor *room = gain || bf16 ? tensor_graph_like(g, x) : NULL;
+                 (residual ? GEMV_RESIDUAL : 0) | type};
+    struct tensor *room = gain || type ? tensor_graph_like(g, x) : NULL;
     tensor_graph_pass(g, &gemv, &p, (struct tensor *[]){
-        x, layer->gain, layer->shift, layer->weight, layer->bias, layer->residual, room, y},
+        x, layer->gain, layer->shift, weight, layer->bias, layer->residual, room, y},
         2.0 * rows * inputs * outputs);
     return y;
 }

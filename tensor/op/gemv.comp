@@ -7,7 +7,7 @@
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #include "tensor/op/gemv.h"
 #include "tensor/op/four.glsl"
-#include "tensor/op/bf16.glsl"
+#include "tensor/op/narrow.glsl"
 #include "tensor/op/lanes.glsl"
 
 layout(local_size_x_id = 0) in;
@@ -16,7 +16,10 @@ layout(constant_id = 2) const uint WIDE = 0;  /* whether lines begin at multiple
 layout(constant_id = 3) const uint ROWS = 1;  /* that a workgroup takes, at most GEMV_ROWS */
 layout(push_constant) uniform push { gemv_params p; };
 
-const bool wide = WIDE != 0u, norm = (FLAGS & GEMV_NORM) != 0u, bf16 = (FLAGS & GEMV_BF16) != 0u;
+const bool wide = WIDE != 0u, norm = (FLAGS & GEMV_NORM) != 0u;
+const uint TYPE = (FLAGS & GEMV_BF16) != 0u  ? NARROW_BF16
+                  : (FLAGS & GEMV_F16) != 0u ? NARROW_F16
+                                             : NARROW_NONE;
 const uint SUBGROUPS = gl_WorkGroupSize.x / 4u; /* at most */
 
 shared float partial[GEMV_ROWS * SUBGROUPS];
@@ -77,6 +80,13 @@ void store(float sum, uint row, uint column)
     p.y.at[row * p.outputs + column] = sum;
 }
 
+/* Elements i … i + 3 of the weight, as load_four. */
+vec4 load_weight(uint i, uint count)
+{
+    return TYPE == NARROW_NONE ? load_four(p.weight, i, count, wide)
+                               : load_narrow_four(u32_ptr(uvec2(p.weight)), i, count, wide, TYPE);
+}
+
 /* A subgroup takes two outputs of ROWS rows; its lanes take fours of inputs in turn. */
 void main()
 {
@@ -93,24 +103,19 @@ void main()
     const uint line0 = column * p.inputs, line1 = min(column + 1u, p.outputs - 1u) * p.inputs;
     for (uint i = 4u * lane; i < p.inputs; i += 4u * lanes) {
         const uint left = p.inputs - i;
-        vec4 w0 = load_four(p.weight, line0 + i, left, wide);
-        vec4 w1 = load_four(p.weight, line1 + i, left, wide);
+        const vec4 w0 = load_weight(line0 + i, left), w1 = load_weight(line1 + i, left);
         vec4 gain = vec4(0.0), shift = vec4(0.0);
         if (norm) {
             gain = load_four(p.gain, i, left, wide);
             shift = load_four(p.shift, i, left, wide);
-        }
-        if (bf16) {
-            w0 = round_bf16(w0);
-            w1 = round_bf16(w1);
         }
         [[unroll]] for (uint r = 0u; r < ROWS; r++) {
             const uint begin = min(first_row + r, p.rows - 1u) * p.inputs;
             vec4 x = load_four(p.x, begin + i, left, wide);
             if (norm)
                 x = (x - mean[r]) * rstd[r] * gain + shift;
-            if (bf16)
-                x = round_bf16(x);
+            if (TYPE != NARROW_NONE)
+                x = round_narrow(x, TYPE);
             sum0[r] += dot(w0, x);
             sum1[r] += dot(w1, x);
         }

@@ -8,7 +8,8 @@
 #define GEMV_BIAS     2u  /* add bias[output] */
 #define GEMV_RELU     4u  /* then max(0, …) */
 #define GEMV_RESIDUAL 8u  /* then add residual */
-#define GEMV_BF16     16u /* x and weight are rounded to bfloat16 before they are multiplied */
+#define GEMV_BF16     16u /* weight is bfloat16, two to a word, and x' is so rounded */
+#define GEMV_F16      32u /* … half precision */
 
 #define GEMV_ROWS 16 /* rows that read the weight together, on Vulkan */
 
@@ -19,7 +20,7 @@ struct gemv_params {
     f32_ptr x;        /* (rows, inputs) */
     f32_ptr gain;     /* (inputs) */
     f32_ptr shift;    /* (inputs) */
-    f32_ptr weight;   /* (outputs, inputs) */
+    f32_ptr weight;   /* (outputs, inputs), of the type that flags say */
     f32_ptr bias;     /* (outputs) */
     f32_ptr residual; /* (rows, outputs) */
     f32_ptr room;     /* (rows, inputs): where the cpu keeps x' */

@@ -23,7 +23,7 @@ static void matmul_launch(const struct tensor_device_info *info, const void *par
     launch->constant[0] = p->flags & (MATMUL_TRANSPOSE_A | MATMUL_TRANSPOSE_B);
     /* Loads of four floats at once, where all lines allow it. */
     launch->constant[1] = (p->k | line_a | line_b) % 4 == 0 && (p->a | p->b) % 16 == 0;
-    launch->constant[2] = (p->flags & MATMUL_BF16) != 0;
+    launch->constant[2] = p->flags & (MATMUL_BF16 | MATMUL_F16);
     if (!(info->features & TENSOR_SHARED_TILES)) {
         launch->variant = DIRECT;
         tensor_launch_items(launch, tiles(p->m, MATMUL_DIRECT_M) * tiles(p->n, MATMUL_DIRECT_N));
@@ -84,8 +84,12 @@ static void record_matmul(struct tensor_graph *g, struct tensor *a, struct tenso
                           struct tensor *bias, struct tensor *c, uint32_t m, uint32_t n, uint32_t k,
                           uint32_t flags)
 {
-    if (tensor_graph_precision(g) == TENSOR_PRECISION_BF16)
+    a = tensor_graph_narrow(g, a);
+    b = tensor_graph_narrow(g, b);
+    if (a->type == TENSOR_BF16)
         flags |= MATMUL_BF16;
+    if (a->type == TENSOR_F16)
+        flags |= MATMUL_F16;
     const struct matmul_params p = {.m = m, .n = n, .k = k, .flags = flags};
     tensor_graph_pass(g, &matmul, &p, (struct tensor *[]){a, b, bias, c}, 2.0 * m * n * k);
 }

@@ -9,7 +9,8 @@
 #define MATMUL_ACCUMULATE  4u  /* c += instead of c = */
 #define MATMUL_BIAS        8u  /* add bias[column] */
 #define MATMUL_RELU        16u /* then max(0, …) */
-#define MATMUL_BF16        32u /* elements of a and b are rounded to bfloat16 first */
+#define MATMUL_BF16        32u /* elements of a and b are bfloat16, two to a word */
+#define MATMUL_F16         64u /* … or half precision; neither: float32 */
 
 /* Tiles of the variants: rows and columns of c that one invocation of matmul_direct and one
  * workgroup (of 256) of matmul_tiled take; the kernels are written for these. */
@@ -21,7 +22,7 @@
 
 /* c = a' · b', with a' (m, k), b' (k, n), c (m, n); each stored row-major and dense. */
 struct matmul_params {
-    f32_ptr a;
+    f32_ptr a; /* of the type that flags say; so is b */
     f32_ptr b;
     f32_ptr bias; /* (n) */
     f32_ptr c;

@@ -4,51 +4,48 @@
 #extension GL_EXT_buffer_reference_uvec2 : require
 #include "tensor/op/matmul.h"
 #include "tensor/op/four.glsl"
-#include "tensor/op/bf16.glsl"
+#include "tensor/op/narrow.glsl"
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint TRANSPOSE = 0; /* MATMUL_TRANSPOSE_* of p.flags */
 layout(constant_id = 2) const uint WIDE = 0;      /* whether lines of a and b begin at multiples of
                                                      16 bytes, and k is a multiple of 4 */
-layout(constant_id = 3) const uint BF16 = 0;      /* MATMUL_BF16 of p.flags */
+layout(constant_id = 3) const uint FACTOR = 0;    /* MATMUL_BF16 or MATMUL_F16 of p.flags */
 layout(push_constant) uniform push { matmul_params p; };
+#include "tensor/op/factor.glsl"
 
 const bool wide = WIDE != 0u;
 
 /* Four k of a line of x that is stored line after line, from k on. */
 vec4 load_along(f32_ptr x, uint line, uint lines, uint k)
 {
-    return load_four(x, min(line, lines - 1u) * p.k + k, p.k - k, wide);
+    return load_factors(x, min(line, lines - 1u) * p.k + k, p.k - k, wide);
 }
 
 /* Four lines, from `line` on, of an x that is stored k after k, at one k. */
 vec4 load_across(f32_ptr x, uint line, uint lines, uint k)
 {
     if (wide)
-        return load_four(x, k * lines + min(line, lines - 4u), 4u, true);
+        return load_factors(x, k * lines + min(line, lines - 4u), 4u, true);
     if (k >= p.k)
         return vec4(0.0);
     const uint begin = k * lines, last = lines - 1u;
-    return vec4(x.at[begin + min(line, last)], x.at[begin + min(line + 1u, last)],
-                x.at[begin + min(line + 2u, last)], x.at[begin + min(line + 3u, last)]);
+    return vec4(load_factor(x, begin + min(line, last)),
+                load_factor(x, begin + min(line + 1u, last)),
+                load_factor(x, begin + min(line + 2u, last)),
+                load_factor(x, begin + min(line + 3u, last)));
 }
 
 /* Column i of the result is line + i of x at k … k + 3. Past the end of k there are zeros; lines
  * past the last repeat others, and nothing that comes of them is stored. */
 mat4 load_block(f32_ptr x, bool across, uint line, uint lines, uint k)
 {
-    mat4 block;
-
     if (across)
-        block = mat4(load_across(x, line, lines, k), load_across(x, line, lines, k + 1u),
-                     load_across(x, line, lines, k + 2u), load_across(x, line, lines, k + 3u));
-    else
-        block = mat4(load_along(x, line, lines, k), load_along(x, line + 1u, lines, k),
-                     load_along(x, line + 2u, lines, k), load_along(x, line + 3u, lines, k));
-    if (BF16 != 0u)
-        block = mat4(round_bf16(block[0]), round_bf16(block[1]), round_bf16(block[2]),
-                     round_bf16(block[3]));
-    return across ? transpose(block) : block;
+        return transpose(mat4(
+            load_across(x, line, lines, k), load_across(x, line, lines, k + 1u),
+            load_across(x, line, lines, k + 2u), load_across(x, line, lines, k + 3u)));
+    return mat4(load_along(x, line, lines, k), load_along(x, line + 1u, lines, k),
+                load_along(x, line + 2u, lines, k), load_along(x, line + 3u, lines, k));
 }
 
 void store(mat4 sum, uint first_row, uint first_column)

@@ -5,13 +5,14 @@
 #extension GL_EXT_control_flow_attributes : require
 #include "tensor/op/matmul.h"
 #include "tensor/op/four.glsl"
-#include "tensor/op/bf16.glsl"
+#include "tensor/op/narrow.glsl"
 
 layout(local_size_x_id = 0) in; /* 256 */
 layout(constant_id = 1) const uint TRANSPOSE = 0; /* MATMUL_TRANSPOSE_* of p.flags */
 layout(constant_id = 2) const uint WIDE = 0;      /* as in matmul_direct.comp */
-layout(constant_id = 3) const uint BF16 = 0;      /* MATMUL_BF16 of p.flags */
+layout(constant_id = 3) const uint FACTOR = 0;    /* MATMUL_BF16 or MATMUL_F16 of p.flags */
 layout(push_constant) uniform push { matmul_params p; };
+#include "tensor/op/factor.glsl"
 
 const uint LINES = MATMUL_TILED_M, K = MATMUL_TILED_K; /* a tile is square */
 const bool wide = WIDE != 0u;
@@ -29,9 +30,8 @@ vec4 fetch(f32_ptr x, bool across, uint first, uint lines, uint k)
     const uint at_k = k + (across ? local / 16u : local % 4u * 4u);
     if (line >= lines || at_k >= p.k)
         return vec4(0.0);
-    const vec4 four = across ? load_four(x, at_k * lines + line, lines - line, wide)
-                             : load_four(x, line * p.k + at_k, p.k - at_k, wide);
-    return BF16 != 0u ? round_bf16(four) : four;
+    return across ? load_factors(x, at_k * lines + line, lines - line, wide)
+                  : load_factors(x, line * p.k + at_k, p.k - at_k, wide);
 }
 
 void store(vec4 sum, uint row, uint column)

@@ -12,6 +12,7 @@ static const struct {
     const char *name;
     void (*on_device)(struct tensor_device *device);
     void (*once)(void);
+    bool precisions; /* on_device: in every precision */
 } checks[] = {
     {"settings", NULL, check_settings},         {"sampling", NULL, check_sampling},
     {"first-values", check_first_values, NULL}, {"causality", check_causality, NULL},
@@ -19,6 +20,7 @@ static const struct {
     {"generation", check_generation, NULL},     {"training", check_training, NULL},
     {"gate", check_gate, NULL},                 {"learning", check_learning, NULL},
     {"memory", check_memory, NULL},             {"strided-gain", NULL, check_strided_gain},
+    {"precision", check_precision, NULL, true},
 };
 #define CHECKS (sizeof checks / sizeof *checks)
 
@@ -47,6 +49,8 @@ int main(int argc, char **argv)
         const double start = now();
         if (checks[i].once)
             checks[i].once();
+        else if (checks[i].precisions)
+            check_each_precision(checks[i].on_device);
         else
             check_each_device(checks[i].on_device);
         printf("%s: %.1f s\n", checks[i].name, now() - start);

@@ -100,10 +100,12 @@ static void show(void *user, const char *line)
     printf("     %s\n", line);
 }
 
-static void run_on(const char *name, void (*test)(struct tensor_device *))
+static void run_on(const char *name, enum tensor_precision precision,
+                   void (*test)(struct tensor_device *))
 {
     const bool vulkan = strcmp(name, "cpu") != 0;
-    struct tensor_device_params params = {.name = name, .validation = vulkan, .log = show};
+    struct tensor_device_params params = {
+        .name = name, .precision = precision, .validation = vulkan, .log = show};
     struct tensor_device *device;
     int status = open_device(&params, &device);
     if (status == -ENOTSUP && params.validation) { /* the layer is not installed */
@@ -140,7 +142,7 @@ static void remember(void *user, int index, const struct tensor_device_info *inf
         snprintf(name, sizeof d->name[0], "vulkan:%d", index);
 }
 
-void check_each_device(void (*test)(struct tensor_device *device))
+static void run_each(uint32_t precisions, void (*test)(struct tensor_device *device))
 {
     struct devices devices = {.count = 0};
     drivers_begin();
@@ -148,7 +150,18 @@ void check_each_device(void (*test)(struct tensor_device *device))
     drivers_end();
     CHECK(devices.count > 0, "no device at all");
     for (int i = 0; i < devices.count; i++)
-        run_on(devices.name[i], test);
+        for (uint32_t precision = 0; precision < precisions; precision++)
+            run_on(devices.name[i], (enum tensor_precision)precision, test);
+}
+
+void check_each_device(void (*test)(struct tensor_device *device))
+{
+    run_each(TENSOR_PRECISION_FP32 + 1, test);
+}
+
+void check_each_precision(void (*test)(struct tensor_device *device))
+{
+    run_each(TENSOR_PRECISION_FP16 + 1, test);
 }
 
 /* ---- small models ---- */

@@ -5,6 +5,7 @@
  *     causality.c    who sees whom          evaluation.c   every byte scored once, untrained models
  *     gate.c         steps that must not be applied
  *     sampling.c     nn_sample, first values, the schedule
+ *     precision.c    16 bits
  */
 #ifndef TESTS_MEGABYTE_CHECK_H
 #define TESTS_MEGABYTE_CHECK_H
@@ -37,6 +38,8 @@ uint32_t check_random_number(uint32_t seed, uint32_t index);
 
 /* Runs `test` on the cpu and on every Vulkan device, with validation where the layer is there. */
 void check_each_device(void (*test)(struct tensor_device *device));
+/* … and in every precision of each, fp32 first. */
+void check_each_precision(void (*test)(struct tensor_device *device));
 struct tensor_device *check_open_cpu(void);
 
 /* Settings of small models: odd widths, P = 1, K = 1, T = 1. False behind the last. The weights are
@@ -59,6 +62,7 @@ void check_training(struct tensor_device *device);
 void check_memory(struct tensor_device *device);
 void check_gate(struct tensor_device *device);
 void check_learning(struct tensor_device *device);
+void check_precision(struct tensor_device *device);
 void check_first_values(struct tensor_device *device);
 void check_strided_gain(void);
 void check_settings(void);

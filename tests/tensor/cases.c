@@ -1,6 +1,7 @@
 /* cases.c - every kernel, in sizes that are worth a try: 1, odd, beside multiples of workgroups. */
 #include "tensor/op/adamw.h"
 #include "tensor/op/add.h"
+#include "tensor/op/cast.h"
 #include "tensor/op/cross_entropy.h"
 #include "tensor/op/embedding.h"
 #include "tensor/op/fill.h"
@@ -121,19 +122,28 @@ static bool build_matmul(uint32_t i, struct check_kernel_case *c)
         uint32_t m, n, k;
     } sizes[] = {{1, 1, 1}, {3, 5, 7}, {4, 8, 4}, {1, 256, 64}, {64, 64, 16}, {65, 63, 17},
                  {66, 30, 100}, {130, 70, 33}, {128, 192, 64}, {72, 100, 132}, {20, 4, 1024}};
-    static const uint32_t epilogues[] = {0, MATMUL_ACCUMULATE, MATMUL_BIAS,
-                                         MATMUL_BIAS | MATMUL_RELU,
-                                         MATMUL_RELU | MATMUL_ACCUMULATE};
-    const uint32_t orders = 4, bf16 = i % 2 ? MATMUL_BF16 : 0;
-    const uint32_t size = (i /= 2) / orders / COUNT(epilogues);
+    static const struct {
+        uint32_t flags;
+        enum tensor_type factor;
+    } kinds[] = {{0, TENSOR_F32},
+                 {MATMUL_ACCUMULATE, TENSOR_F32},
+                 {MATMUL_BIAS, TENSOR_F32},
+                 {MATMUL_BIAS | MATMUL_RELU, TENSOR_F32},
+                 {MATMUL_RELU | MATMUL_ACCUMULATE, TENSOR_F32},
+                 {MATMUL_BF16, TENSOR_BF16},
+                 {MATMUL_BF16 | MATMUL_BIAS | MATMUL_RELU | MATMUL_ACCUMULATE, TENSOR_BF16},
+                 {MATMUL_F16, TENSOR_F16},
+                 {MATMUL_F16 | MATMUL_BIAS | MATMUL_RELU | MATMUL_ACCUMULATE, TENSOR_F16}};
+    const uint32_t orders = 4, kind = i / orders % COUNT(kinds);
+    const uint32_t size = i / orders / COUNT(kinds);
     if (size >= COUNT(sizes))
         return false;
-    const uint32_t flags = i % orders | epilogues[i / orders % COUNT(epilogues)] | bf16;
+    const uint32_t flags = i % orders | kinds[kind].flags;
     const uint32_t m = sizes[size].m, n = sizes[size].n, k = sizes[size].k;
     const struct matmul_params p = {.m = m, .n = n, .k = k, .flags = flags};
     start(c, &p, sizeof p, "%u x %u x %u, flags %u", m, n, k, flags);
-    input(c, (uint64_t)m * k);
-    input(c, (uint64_t)k * n);
+    input(c, (uint64_t)m * k)->type = kinds[kind].factor;
+    input(c, (uint64_t)k * n)->type = kinds[kind].factor;
     input(c, flags & MATMUL_BIAS ? n : 0);
     output_or_updated(c, (uint64_t)m * n, flags & MATMUL_ACCUMULATE);
     return true;
@@ -421,6 +431,55 @@ static bool build_copy(uint32_t i, struct check_kernel_case *c)
     return true;
 }
 
+/* Ties, the ends of both ranges, and what lies beyond them; then numbers of all sizes. */
+static bool build_cast(uint32_t i, struct check_kernel_case *c)
+{
+    static const float edges[] = {0,
+                                  1,
+                                  -1,
+                                  0x1.01p0f,
+                                  0x1.03p0f,
+                                  0x1.010002p0f,
+                                  0x1.002p0f,
+                                  0x1.006p0f,
+                                  -0x1.002002p0f,
+                                  0x1.fffp0f,
+                                  65504,
+                                  65519.996f,
+                                  65520,
+                                  -65520,
+                                  1e6f,
+                                  3.3e38f,
+                                  0x1.feffffp127f,
+                                  0x1.ffp127f,
+                                  __builtin_inff(),
+                                  -__builtin_inff(),
+                                  __builtin_nanf(""),
+                                  0x1p-14f,
+                                  0x1.ffcp-15f,
+                                  0x1.ffep-15f,
+                                  0x1p-24f,
+                                  0x1.8p-24f,
+                                  0x1p-25f,
+                                  0x1.000002p-25f,
+                                  -0x1.8p-25f,
+                                  1e-9f,
+                                  0x1.0002p-20f,
+                                  0x1p-126f,
+                                  0x1.5554p-17f};
+    static const double spans[] = {1, 1e-4, 3e-7, 1e5};
+    const uint32_t type = i % 2 ? NARROW_F16 : NARROW_BF16, size = i / 2;
+    if (size > COUNT(counts) * COUNT(spans))
+        return false;
+    const double span = size ? spans[(size - 1) % COUNT(spans)] : 0;
+    const struct cast_params p = {.count = size ? counts[(size - 1) / COUNT(spans)] : COUNT(edges),
+                                  .type = type};
+    start(c, &p, sizeof p, "%u to type %u, up to %g", p.count, type, span);
+    input_between(c, p.count, -span, span)->values = size ? NULL : edges;
+    output(c, p.count)->type = type == NARROW_BF16 ? TENSOR_BF16 : TENSOR_F16;
+    return true;
+}
+
 static bool build_adamw(uint32_t i, struct check_kernel_case *c)
 {
     static const float clips[][TENSOR_ADAMW_SETTINGS] = {
@@ -429,12 +488,11 @@ static bool build_adamw(uint32_t i, struct check_kernel_case *c)
     static const float squares[] = {4.0f, 0.01f, __builtin_inff(), __builtin_nanf(""), -1.0f};
     if (i / 10 >= COUNT(counts))
         return false;
-    const uint32_t count = counts[i / 10];
-    const struct adamw_params p = {.count = count, .decayed = i % 3 * count / 2};
+    const uint32_t count = counts[i / 10], type = i % 3; /* NARROW_NONE … */
+    const struct adamw_params p = {.count = count, .decayed = i / 2 % 3 * count / 2, .type = type};
     const float *squared = &squares[i / 2 % 5];
-    start(c, &p, sizeof p, "%u, %u decayed, clip %g, norm² %g",
-          count, p.decayed, (double)clips[i % 2][7],
-          (double)*squared);
+    start(c, &p, sizeof p, "%u, %u decayed, clip %g, norm² %g, type %u", count, p.decayed,
+          (double)clips[i % 2][7], (double)*squared, type);
     updated(c, count);
     input(c, count);
     updated(c, count);
@@ -442,6 +500,8 @@ static bool build_adamw(uint32_t i, struct check_kernel_case *c)
     second->low = 0.1;
     input(c, TENSOR_ADAMW_SETTINGS)->values = clips[i % 2];
     input(c, 1)->values = squared;
+    updated(c, type == NARROW_NONE ? 0 : count)->type =
+        type == NARROW_BF16 ? TENSOR_BF16 : TENSOR_F16;
     return true;
 }
 
@@ -583,6 +643,7 @@ const struct check_kernel check_kernels[] = {
     {"sum_grad", reference_sum_grad, build_sum_grad, 1e-7},
     {"fill", reference_fill, build_fill, 0},
     {"copy", reference_copy, build_copy, 0},
+    {"cast", reference_cast, build_cast, 0},
     {"adamw", reference_adamw, build_adamw, 2e-6},
     {"gemv", reference_gemv, check_gemv, 5e-6},
     {"attention_step", reference_attention_step, check_attention_step, 1e-5},

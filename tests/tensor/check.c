@@ -29,10 +29,64 @@ double check_uniform(double low, double high)
     return low + (high - low) * ((double)(next() >> 11) * 0x1p-53);
 }
 
+static bool narrow(enum tensor_type type)
+{
+    return type == TENSOR_BF16 || type == TENSOR_F16;
+}
+
+double check_round(enum tensor_type type, double x)
+{
+    int exponent;
+    if (type == TENSOR_F32)
+        return (float)x;
+    if (x == 0 || !isfinite(x))
+        return x;
+    frexp(x, &exponent);
+    /* The weight of the last bit, which is the same for all numbers below the normal ones. */
+    const int bits = type == TENSOR_BF16 ? 8 : 11, least = type == TENSOR_BF16 ? -133 : -24;
+    const int last = exponent - bits > least ? exponent - bits : least;
+    const double nearest = ldexp(nearbyint(ldexp(x, -last)), last);
+    const double largest = type == TENSOR_BF16 ? 0x1.fep127 : 65504;
+    return fabs(nearest) > largest ? copysign(INFINITY, x) : nearest;
+}
+
+/* The bits of a number that the type holds, and back. */
+static uint16_t encode(enum tensor_type type, double x)
+{
+    const float single = (float)x;
+    uint32_t bits;
+    memcpy(&bits, &single, sizeof bits);
+    if (type == TENSOR_BF16)
+        return (uint16_t)(bits >> 16);
+    const uint32_t sign = bits >> 16 & 0x8000;
+    int exponent;
+    const double fraction = frexp(fabs(x), &exponent);
+    if (isnan(x) || isinf(x))
+        return (uint16_t)(isnan(x) ? 0x7e00 : sign | 0x7c00);
+    if (exponent < -13) /* multiples of 2^-24 */
+        return (uint16_t)(sign | (uint32_t)ldexp(fraction, exponent + 24));
+    return (uint16_t)(sign + ((uint32_t)(exponent + 14) << 10) + (uint32_t)ldexp(fraction, 11) -
+                      1024);
+}
+
+static double decode(enum tensor_type type, uint16_t bits)
+{
+    const uint32_t wide = (uint32_t)bits << 16, exponent = bits >> 10 & 31, fraction = bits & 1023;
+    float single;
+    memcpy(&single, &wide, sizeof single);
+    if (type == TENSOR_BF16)
+        return single;
+    const double size = exponent == 31 ? (fraction ? NAN : INFINITY)
+                        : exponent     ? ldexp(1024 + fraction, (int)exponent - 25)
+                                       : ldexp(fraction, -24);
+    return bits & 0x8000 ? -size : size;
+}
+
 void check_draw(const struct check_arg *arg, void *to)
 {
     const double whole = arg->high - arg->low + 1;
-    static const size_t size[] = {[TENSOR_F32] = 4, [TENSOR_U32] = 4, [TENSOR_U8] = 1};
+    static const size_t size[] = {
+        [TENSOR_F32] = 4, [TENSOR_U32] = 4, [TENSOR_U8] = 1, [TENSOR_BF16] = 2, [TENSOR_F16] = 2};
     if (arg->values) {
         memcpy(to, arg->values, arg->count * size[arg->type]);
         return;
@@ -42,6 +96,9 @@ void check_draw(const struct check_arg *arg, void *to)
             ((float *)to)[i] = (float)check_uniform(arg->low, arg->high);
         else if (arg->type == TENSOR_U32)
             ((uint32_t *)to)[i] = (uint32_t)(arg->low + floor(check_uniform(0, whole)));
+        else if (narrow(arg->type))
+            ((uint16_t *)to)[i] =
+                encode(arg->type, check_round(arg->type, check_uniform(arg->low, arg->high)));
         else
             ((uint8_t *)to)[i] = (uint8_t)(arg->low + floor(check_uniform(0, whole)));
 }
@@ -58,13 +115,14 @@ void *check_allocate(uint64_t size)
 
 void *check_widen(enum tensor_type type, const void *from, uint64_t count)
 {
-    if (type != TENSOR_F32) {
+    if (type != TENSOR_F32 && !narrow(type)) {
         const uint64_t size = count * (type == TENSOR_U32 ? 4 : 1);
         return memcpy(check_allocate(size), from, size);
     }
     double *wide = check_allocate(count * sizeof *wide);
     for (uint64_t i = 0; i < count; i++)
-        wide[i] = ((const float *)from)[i];
+        wide[i] = narrow(type) ? decode(type, ((const uint16_t *)from)[i])
+                               : (double)((const float *)from)[i];
     return wide;
 }
 
@@ -101,11 +159,28 @@ static void print_line(void *user, const char *line)
     printf("     %s\n", line);
 }
 
-int check_open(const char *name, uint32_t enable, uint32_t disable, struct tensor_device **device)
+enum tensor_type check_factor_type(const struct tensor_device *device)
 {
-    struct tensor_device_params params = {
-        .name = name, .enable = enable, .disable = disable, .validation = true, .no_cache = true,
-        .log = print_line};
+    switch (tensor_device_info(device)->precision) {
+    case TENSOR_PRECISION_BF16:
+        return TENSOR_BF16;
+    case TENSOR_PRECISION_FP16:
+        return TENSOR_F16;
+    default:
+        return TENSOR_F32;
+    }
+}
+
+int check_open(const char *name, enum tensor_precision precision, uint32_t enable, uint32_t disable,
+               struct tensor_device **device)
+{
+    struct tensor_device_params params = {.name = name,
+                                          .precision = precision,
+                                          .enable = enable,
+                                          .disable = disable,
+                                          .validation = true,
+                                          .no_cache = true,
+                                          .log = print_line};
     int status = tensor_device_open(&params, device);
     if (status == -ENOTSUP) { /* the layer is not installed */
         params.validation = false;

@@ -29,7 +29,8 @@ struct check_arg {
     bool gradient;                         /* of operations: check d(loss)/d(this) */
 };
 
-/* What a reference gets for an argument: doubles for F32, else uint32_t or uint8_t. */
+/* What a reference gets for an argument: doubles for F32, BF16 and F16, else uint32_t or
+ * uint8_t. */
 typedef void check_reference(const void *params, void *const *arg);
 
 struct check_kernel_case {
@@ -78,7 +79,9 @@ extern const struct check_op check_ops[]; /* ends with a NULL name */
 bool check_run_kernel(struct tensor_device *device, const struct check_kernel *k,
                       const struct check_kernel_case *c, uint32_t shift, void **result);
 
-/* An operation with its gradients, run twice. */
+/* An operation with its gradients, run twice. On a device of a 16-bit precision all values, also
+ * the weights of the loss, are drawn such that its products take them as they are: so what it
+ * computes is the same function, and its gradients are the differences of that. */
 struct check_op_run {
     void *input[TENSOR_NODE_INPUTS + 3];     /* the values drawn, as float, uint32_t or uint8_t */
     float *gradient[TENSOR_NODE_INPUTS + 3]; /* of one run; NULL where not wanted */
@@ -95,9 +98,11 @@ extern const uint32_t check_random[3]; /* seed low, seed high, draw of the opera
 
 void check_seed(uint64_t seed, const char *label);
 double check_uniform(double low, double high);
-/* Draws an argument's values: (count) float, uint32_t or uint8_t. */
+/* x as a type of floating point holds it: to the nearest, ties to even. */
+double check_round(enum tensor_type type, double x);
+/* Draws an argument's values: (count) float, uint32_t, uint8_t, or the bits of 16-bit numbers. */
 void check_draw(const struct check_arg *arg, void *to);
-/* An array as references see it, to be freed: doubles for F32, else a copy. */
+/* An array as references see it, to be freed: doubles for F32, BF16 and F16, else a copy. */
 void *check_widen(enum tensor_type type, const void *from, uint64_t count);
 void *check_allocate(uint64_t size); /* zeroed; ends the program without memory */
 
@@ -109,7 +114,10 @@ bool check_floats(const char *what, const float *got, const double *want, uint64
 /* ---- devices (check.c) ---- */
 
 /* Opens a device, under the validation layer if it is installed. */
-int check_open(const char *name, uint32_t enable, uint32_t disable, struct tensor_device **device);
+int check_open(const char *name, enum tensor_precision precision, uint32_t enable, uint32_t disable,
+               struct tensor_device **device);
+/* The type in which its products take their factors. */
+enum tensor_type check_factor_type(const struct tensor_device *device);
 /* Closes it; false (with a line) if the validation layer had anything to say. */
 bool check_close(struct tensor_device **device);
 /* Names ("vulkan:0", …) of all Vulkan devices that match the wanted name; returns their number. */

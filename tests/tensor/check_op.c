@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
 static const char usage[] =
     "usage: check-op [options] test|reference|grad|list\n"
     "  --device NAME   test this device only (default: every Vulkan device)\n"
@@ -39,11 +41,33 @@ static void free_results(void **result)
     }
 }
 
+/* Numbers of 16 bits: as they are, or, where what they are rounded from has an error, to the
+ * next. */
+static bool compare_narrow(const char *what, const struct check_arg *arg, const void *got,
+                           const double *want, double tolerance)
+{
+    double *wide = check_widen(arg->type, got, arg->count);
+    uint64_t i = 0;
+    for (; i < arg->count; i++) {
+        const double ulp = fabs(want[i]) * (arg->type == TENSOR_BF16 ? 0x1p-7 : 0x1p-10);
+        const bool none = isnan(want[i]) && isnan(wide[i]);
+        if (!none && wide[i] != want[i] && !(tolerance > 0 && fabs(wide[i] - want[i]) <= ulp))
+            break;
+    }
+    if (i < arg->count)
+        printf("FAIL %s: element %llu of %llu is %.9g, not %.9g\n", what, (unsigned long long)i,
+               (unsigned long long)arg->count, wide[i], want[i]);
+    free(wide);
+    return i == arg->count;
+}
+
 /* Compares one argument of two runs, bit by bit where that is asked for. */
 static bool compare(const char *what, const struct check_arg *arg, const void *got,
                     const void *wanted, double tolerance)
 {
     const double *want = wanted;
+    if (arg->type == TENSOR_BF16 || arg->type == TENSOR_F16)
+        return compare_narrow(what, arg, got, want, tolerance);
     if (arg->type != TENSOR_F32) {
         const bool same = !memcmp(got, wanted, arg->count * (arg->type == TENSOR_U8 ? 1 : 4));
         if (!same)
@@ -262,11 +286,12 @@ static bool check_op_twin(struct tensor_device *device, struct tensor_device *tw
 enum verb { TEST, REFERENCE, GRAD, LIST };
 
 static void check_ops_on(struct tensor_device *device, struct tensor_device *twin, enum verb verb,
-                         struct tally *tally)
+                         const char *only, struct tally *tally)
 {
     static struct check_op_case c;
     for (const struct check_op *op = check_ops; op->name; op++)
-        for (uint32_t i = 0; wanted(op->name) && op->build(i, &c); i++) {
+        for (uint32_t i = 0;
+             wanted(op->name) && (!only || !strcmp(only, op->name)) && op->build(i, &c); i++) {
             check_seed(options.seed, c.label);
             tally->cases++;
             tally->failed += verb == TEST        ? !check_op_twin(device, twin, op, &c)
@@ -284,8 +309,11 @@ static int conclude(const char *name, const struct tally *tally)
     return tally->failed || !tally->cases ? CHECK_FAILED : 0;
 }
 
+/* The precisions in which products, and nothing else, take other factors. */
+static const enum tensor_precision narrow[] = {TENSOR_PRECISION_BF16, TENSOR_PRECISION_FP16};
+
 /* The device as it is, then with tiles in shared memory if it would not use them itself, without if
- * it would: this for the kernel that has such variants. */
+ * it would: this for the kernel that has such variants. Then linear layers in each precision. */
 static int test_device(const char *name, struct tensor_device *cpu)
 {
     const uint32_t tiles = TENSOR_SHARED_TILES;
@@ -295,7 +323,7 @@ static int test_device(const char *name, struct tensor_device *cpu)
         struct tensor_device *device = NULL;
         const uint32_t enable = other && !(features & tiles) ? tiles : 0;
         const uint32_t disable = other && (features & tiles) ? tiles : 0;
-        if (check_open(name, enable, disable, &device) < 0)
+        if (check_open(name, TENSOR_PRECISION_FP32, enable, disable, &device) < 0)
             return CHECK_FAILED;
         const struct tensor_device_info *info = tensor_device_info(device);
         if (!other)
@@ -306,8 +334,17 @@ static int test_device(const char *name, struct tensor_device *cpu)
         features = info->features;
         check_kernels_on(device, cpu, other ? "matmul" : NULL, &tally);
         if (!other)
-            check_ops_on(device, cpu, TEST, &tally);
+            check_ops_on(device, cpu, TEST, NULL, &tally);
         tally.failed += !check_close(&device);
+    }
+    for (uint32_t i = 0; i < COUNT(narrow); i++) {
+        struct tensor_device *device = NULL, *twin = NULL;
+        if (check_open(name, narrow[i], 0, 0, &device) < 0 ||
+            check_open("cpu", narrow[i], 0, 0, &twin) < 0)
+            return CHECK_FAILED;
+        check_ops_on(device, twin, TEST, "tensor_linear", &tally);
+        tally.failed += !check_close(&device);
+        tally.failed += !check_close(&twin);
     }
     return conclude(name, &tally);
 }
@@ -394,7 +431,14 @@ static int run_verb(enum verb verb)
     } else {
         if (verb == REFERENCE)
             check_kernels_on(cpu, NULL, NULL, &tally);
-        check_ops_on(cpu, NULL, verb, &tally);
+        check_ops_on(cpu, NULL, verb, NULL, &tally);
+        for (uint32_t i = 0; i < COUNT(narrow); i++) {
+            struct tensor_device *device = NULL;
+            if (check_open("cpu", narrow[i], 0, 0, &device) < 0)
+                return CHECK_FAILED;
+            check_ops_on(device, NULL, verb, "tensor_linear", &tally);
+            tally.failed += !check_close(&device);
+        }
         status = conclude("cpu", &tally);
     }
     tensor_device_close(&cpu);

@@ -80,26 +80,33 @@ static void take_exact(struct check_kernel_case *c)
     c->arg[1].values = c->arg[2].values = few;
 }
 
+static enum tensor_type factor_type(uint32_t flags)
+{
+    return flags & GEMV_BF16 ? TENSOR_BF16 : flags & GEMV_F16 ? TENSOR_F16 : TENSOR_F32;
+}
+
 bool check_gemv(uint32_t i, struct check_kernel_case *c)
 {
     static const uint32_t kinds[] = {
         0, GEMV_BIAS, GEMV_NORM | GEMV_BIAS, GEMV_NORM | GEMV_BIAS | GEMV_RELU,
         GEMV_BIAS | GEMV_RESIDUAL, GEMV_RELU | GEMV_RESIDUAL, GEMV_NORM, GEMV_BF16,
-        GEMV_BF16 | GEMV_BIAS | GEMV_RELU | GEMV_RESIDUAL, GEMV_BF16 | GEMV_NORM | GEMV_BIAS};
+        GEMV_BF16 | GEMV_BIAS | GEMV_RELU | GEMV_RESIDUAL, GEMV_BF16 | GEMV_NORM | GEMV_BIAS,
+        GEMV_F16, GEMV_F16 | GEMV_NORM | GEMV_BIAS | GEMV_RELU};
+    const uint32_t narrow = GEMV_BF16 | GEMV_F16;
     if (i / COUNT(kinds) >= COUNT(products))
         return false;
     const uint32_t flags = kinds[i % COUNT(kinds)], rows = products[i / COUNT(kinds)].rows;
     const uint32_t inputs = products[i / COUNT(kinds)].inputs;
     const uint32_t outputs = products[i / COUNT(kinds)].outputs;
-    const bool norm = flags & GEMV_NORM, exact = norm && flags & GEMV_BF16 && inputs % 2 == 0;
+    const bool norm = flags & GEMV_NORM, exact = norm && flags & narrow && inputs % 2 == 0;
     const struct gemv_params p = {
         .rows = rows, .inputs = inputs, .outputs = outputs, .epsilon = exact ? 0 : 1e-5f,
-        .flags = norm && !exact ? flags & ~GEMV_BF16 : flags};
+        .flags = norm && !exact ? flags & ~narrow : flags};
     start(c, &p, sizeof p, "%u x %u -> %u, flags %u", rows, inputs, outputs, p.flags);
     INPUT(rows, inputs);
     INPUT(norm, inputs);
     INPUT(norm, inputs);
-    INPUT(outputs, inputs);
+    INPUT(outputs, inputs)->type = factor_type(p.flags);
     INPUT(1, flags & GEMV_BIAS ? outputs : 0);
     INPUT(rows, flags & GEMV_RESIDUAL ? outputs : 0);
     struct check_arg *room = put_output(c, rows, inputs);
@@ -109,15 +116,6 @@ bool check_gemv(uint32_t i, struct check_kernel_case *c)
     if (exact)
         take_exact(c);
     return true;
-}
-
-static double to_bf16(double x)
-{
-    int exponent;
-    if (x == 0)
-        return x;
-    const double fraction = frexp(x, &exponent);
-    return ldexp(nearbyint(ldexp(fraction, 8)), exponent - 8);
 }
 
 static void normalise(const struct gemv_params *p, void *const *arg, const double *x, double *y)
@@ -141,11 +139,12 @@ void reference_gemv(const void *params, void *const *arg)
         memcpy(x, (const double *)arg[0] + r * p->inputs, p->inputs * sizeof *x);
         if (p->flags & GEMV_NORM)
             normalise(p, arg, (const double *)arg[0] + r * p->inputs, x);
+        for (size_t i = 0; p->flags & (GEMV_BF16 | GEMV_F16) && i < p->inputs; i++)
+            x[i] = check_round(factor_type(p->flags), x[i]);
         for (size_t o = 0; o < p->outputs; o++) {
             double sum = p->flags & GEMV_BIAS ? bias[o] : 0;
             for (size_t i = 0; i < p->inputs; i++)
-                sum += p->flags & GEMV_BF16 ? to_bf16(weight[o * p->inputs + i]) * to_bf16(x[i])
-                                            : weight[o * p->inputs + i] * x[i];
+                sum += weight[o * p->inputs + i] * x[i];
             if (p->flags & GEMV_RELU)
                 sum = fmax(sum, 0);
             y[r * p->outputs + o] =

@@ -44,10 +44,11 @@ static void draw(struct tensor *t)
         values[i] = (float)check_uniform(-0.5, 0.5);
 }
 
-static void create_world(struct world *w)
+static void create_world_in(struct world *w, enum tensor_precision precision)
 {
+    const struct tensor_device_params params = {.name = "cpu", .precision = precision};
     *w = (struct world){0};
-    REQUIRE(tensor_device_open(&(struct tensor_device_params){.name = "cpu"}, &w->device) == 0);
+    REQUIRE(tensor_device_open(&params, &w->device) == 0);
     REQUIRE(tensor_arena_create(w->device, TENSOR_DEVICE, "test", &w->arena) == 0);
     struct tensor *parameter[6];
     w->x = take(w, TENSOR_F32, ROWS, COLUMNS);
@@ -74,6 +75,11 @@ static void create_world(struct world *w)
         draw(w->readout[i]);
     *(float *)tensor_host(w->one) = 1;
     memcpy(tensor_host(w->random), (uint32_t[]){1, 2, 3}, 12);
+}
+
+static void create_world(struct world *w)
+{
+    create_world_in(w, TENSOR_PRECISION_FP32);
 }
 
 static void destroy_world(struct world *w)
@@ -407,6 +413,88 @@ static void test_diamond(void)
     destroy_world(&w);
 }
 
+static uint32_t count_casts(struct tensor_graph *g)
+{
+    struct tensor_time times[64];
+    uint32_t casts = 0;
+    const uint32_t count = tensor_graph_times(g, times, 64);
+    for (uint32_t i = 0; i < count && i < 64; i++)
+        casts += strcmp(times[i].kernel, "cast") == 0 ? times[i].passes : 0;
+    return casts;
+}
+
+/* A tensor is rounded once for all products, under whatever shape, and again only when it was
+ * written to; a weight that is kept in 16 bits never is, and then those bits count. */
+static void test_casts(void)
+{
+    struct world w;
+    create_world_in(&w, TENSOR_PRECISION_BF16);
+    const struct tensor_graph_params params = {.name = "casts", .training = true, .timing = true};
+    struct tensor_graph *g = NULL;
+    struct tensor_arena *arena = NULL;
+    REQUIRE(tensor_arena_create(w.device, TENSOR_DEVICE, "narrow", &arena) == 0);
+    struct tensor *narrow =
+        tensor_arena_take(arena, "narrow", TENSOR_BF16, 2, (uint32_t[]){COLUMNS, COLUMNS});
+    REQUIRE(tensor_arena_commit(arena) == 0);
+    REQUIRE(tensor_graph_create(w.device, &params, &g) == 0);
+    w.weight[0]->narrow = narrow; /* of zeros */
+    struct tensor *x = tensor_add(g, w.x, w.x);
+    struct tensor *a = tensor_linear(g, x, w.weight[0], NULL, false);
+    struct tensor *same = tensor_reshape(g, x, 2, (uint32_t[]){ROWS * COLUMNS / 8, 8});
+    struct tensor *b = tensor_linear(g, same, w.weight[1], NULL, false);
+    tensor_copy(g, w.result, a);
+    /* Casts of x, weight[1], the readout (the loss itself is not read); of the gradients of the
+     * loss and of the sum; of x and weight[1] again: tensors of one arena count as written
+     * together, as the gradients were. */
+    tensor_graph_backward(g, tensor_sum(g, loss_of(g, &w, tensor_add(g, a, b), 0), w.one));
+    tensor_graph_keep(g, b);
+    tensor_fill(g, x, 2);
+    struct tensor *c = tensor_linear(g, x, w.weight[1], NULL, false); /* x, as it is now */
+    tensor_graph_keep(g, c);
+    finish_and_run(g, &w, true);
+    float ca[ROWS * COLUMNS], cb[ROWS * COLUMNS];
+    REQUIRE(tensor_read(b, 0, cb, sizeof cb) == 0 && tensor_read(c, 0, ca, sizeof ca) == 0);
+    for (int i = 0; i < ROWS * COLUMNS; i++) {
+        float sum = 0; /* two times the sum of a line of the rounded weight */
+        for (int k = 0; k < COLUMNS; k++)
+            sum += 2 *
+                   (float)check_round(
+                       TENSOR_BF16, ((float *)tensor_host(w.weight[1]))[i % COLUMNS * COLUMNS + k]);
+        REQUIRE(fabsf(ca[i] - sum) < 1e-5f && ((float *)tensor_host(w.result))[i] == 0);
+    }
+    REQUIRE(memcmp(ca, cb, sizeof ca) != 0);
+    REQUIRE(count_casts(g) == 7);
+    tensor_graph_destroy(&g);
+    tensor_arena_destroy(&arena);
+    destroy_world(&w);
+}
+
+/* Arenas of the same shapes in 16 and 32 bits lie alike, element by element. */
+static void test_layout(void)
+{
+    struct world w;
+    struct tensor_arena *arena[2] = {NULL, NULL};
+    struct tensor *last[2];
+    uint32_t index[2];
+    uint64_t element[2];
+    create_world(&w);
+    for (int i = 0; i < 2; i++) {
+        const enum tensor_type type = i ? TENSOR_F16 : TENSOR_F32;
+        REQUIRE(tensor_arena_create(w.device, TENSOR_DEVICE, "layout", &arena[i]) == 0);
+        for (uint32_t count = 1; count < 300; count += 37)
+            last[i] = tensor_arena_take(arena[i], NULL, type, 1, &count);
+        REQUIRE(tensor_arena_commit(arena[i]) == 0);
+        tensor_arena_place(last[i], &index[i], &element[i]);
+        REQUIRE(tensor_arena_flat(arena[i], 0)->type == type);
+    }
+    REQUIRE(index[0] == index[1] && element[0] == element[1] && element[0] > 0);
+    REQUIRE(tensor_arena_flat(arena[0], 0)->count == tensor_arena_flat(arena[1], 0)->count);
+    REQUIRE(tensor_arena_size(arena[0]) == 2 * tensor_arena_size(arena[1]));
+    for (int i = 0; i < 2; i++)
+        tensor_arena_destroy(&arena[i]);
+    destroy_world(&w);
+}
+
 static void test_errors(void)
 {
     struct world w;
@@ -462,6 +550,8 @@ int main(void)
     test_run_again();
     test_shared_gradients();
     test_diamond();
+    test_casts();
+    test_layout();
     test_errors();
     printf("graph: %d failures\n", failures);
     return failures ? CHECK_FAILED : 0;

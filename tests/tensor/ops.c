@@ -513,6 +513,31 @@ static void evaluate_copy(const struct check_op_case *c, void *const *in, const 
     memcpy(result, in[1], c->count * sizeof *result);
 }
 
+static bool build_cast(uint32_t i, struct check_op_case *c)
+{
+    start(c, 15, "(3, 5) to (15) of type %u", i);
+    constant(c, SHAPE(15))->type = i ? TENSOR_F16 : TENSOR_BF16;
+    constant(c, SHAPE(3, 5));
+    c->number[0] = i;
+    c->result = 1;
+    return i < 2;
+}
+
+static struct tensor *record_cast(struct tensor_graph *g, const struct check_op_case *c,
+                                  struct tensor **in)
+{
+    tensor_cast(g, in[0], in[1]);
+    return in[0];
+}
+
+static void evaluate_cast(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                          double *result)
+{
+    for (uint64_t i = 0; i < c->count; i++)
+        result[i] =
+            check_round(c->number[0] ? TENSOR_F16 : TENSOR_BF16, ((const double *)in[1])[i]);
+}
+
 static bool build_adamw(uint32_t i, struct check_op_case *c)
 {
     static const float settings[] = {1e-2f, 0.9f, 0.98f, 1e-8f, 0.1f, 10.0f, 50.0f, 0.5f};
@@ -530,7 +555,7 @@ static bool build_adamw(uint32_t i, struct check_op_case *c)
 static struct tensor *record_adamw(struct tensor_graph *g, const struct check_op_case *c,
                                    struct tensor **in)
 {
-    tensor_adamw(g, in[0], in[1], in[2], in[3], in[4], in[5], 60);
+    tensor_adamw(g, in[0], in[1], in[2], in[3], in[4], in[5], NULL, 60);
     return in[0];
 }
 
@@ -538,7 +563,7 @@ static void evaluate_adamw(const struct check_op_case *c, void *const *in, const
                            double *result)
 {
     const struct adamw_params p = {.count = 100, .decayed = 60};
-    reference_adamw(&p, in);
+    reference_adamw(&p, (void *const[]){in[0], in[1], in[2], in[3], in[4], in[5], NULL});
     memcpy(result, in[0], c->count * sizeof *result);
 }
 
@@ -662,6 +687,7 @@ const struct check_op check_ops[] = {
     {"tensor_sum_squares", build_sum_squares, record_sum_squares, evaluate_sum_squares, 1e-5},
     {"tensor_fill", build_fill, record_fill, evaluate_fill, 0},
     {"tensor_copy", build_copy, record_copy, evaluate_copy, 0},
+    {"tensor_cast", build_cast, record_cast, evaluate_cast, 0},
     {"tensor_adamw", build_adamw, record_adamw, evaluate_adamw, 2e-6},
     {"tensor_gate", build_gate, record_gate, evaluate_gate, 0},
     {"tensor_unfold", build_unfold, record_unfold, evaluate_unfold, 1e-5},

@@ -4,6 +4,7 @@
  */
 #include "tensor/op/adamw.h"
 #include "tensor/op/add.h"
+#include "tensor/op/cast.h"
 #include "tensor/op/cross_entropy.h"
 #include "tensor/op/embedding.h"
 #include "tensor/op/fill.h"
@@ -23,16 +24,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* To 8 bits, the nearest, of two the even one. */
-static double factor(const struct matmul_params *p, double x)
-{
-    int exponent;
-    if (!(p->flags & MATMUL_BF16) || x == 0)
-        return x;
-    const double fraction = frexp(x, &exponent);
-    return ldexp(nearbyint(ldexp(fraction, 8)), exponent - 8);
-}
-
 void reference_matmul(const void *params, void *const *arg)
 {
     const struct matmul_params *p = params;
@@ -42,8 +33,8 @@ void reference_matmul(const void *params, void *const *arg)
         for (size_t j = 0; j < p->n; j++) {
             double sum = p->flags & MATMUL_ACCUMULATE ? c[i * p->n + j] : 0;
             for (size_t k = 0; k < p->k; k++)
-                sum += factor(p, a[p->flags & MATMUL_TRANSPOSE_A ? k * p->m + i : i * p->k + k]) *
-                       factor(p, b[p->flags & MATMUL_TRANSPOSE_B ? j * p->k + k : k * p->n + j]);
+                sum += a[p->flags & MATMUL_TRANSPOSE_A ? k * p->m + i : i * p->k + k] *
+                       b[p->flags & MATMUL_TRANSPOSE_B ? j * p->k + k : k * p->n + j];
             if (p->flags & MATMUL_BIAS)
                 sum += bias[j];
             c[i * p->n + j] = p->flags & MATMUL_RELU ? fmax(0, sum) : sum;
@@ -298,11 +289,24 @@ void reference_copy(const void *params, void *const *arg)
         ((double *)arg[1])[i] = ((const double *)arg[0])[i];
 }
 
+static double narrowed(uint32_t type, double x)
+{
+    return check_round(type == NARROW_BF16 ? TENSOR_BF16 : TENSOR_F16, x);
+}
+
+void reference_cast(const void *params, void *const *arg)
+{
+    const struct cast_params *p = params;
+    for (size_t i = 0; i < p->count; i++)
+        ((double *)arg[1])[i] = narrowed(p->type, ((const double *)arg[0])[i]);
+}
+
 void reference_adamw(const void *params, void *const *arg)
 {
     const struct adamw_params *p = params;
     double *w = arg[0], *m = arg[2], *v = arg[3];
     const double *gradient = arg[1], *set = arg[4], squared = *(const double *)arg[5];
+    double *narrow = arg[6];
     if (!isfinite(squared) || squared < 0)
         return;
     const double beta1 = set[TENSOR_ADAMW_BETA1], beta2 = set[TENSOR_ADAMW_BETA2];
@@ -315,6 +319,8 @@ void reference_adamw(const void *params, void *const *arg)
             w[i] -= rate * set[TENSOR_ADAMW_DECAY] * w[i];
         w[i] -= rate * (m[i] * set[TENSOR_ADAMW_CORRECT1]) /
                 (sqrt(v[i] * set[TENSOR_ADAMW_CORRECT2]) + set[TENSOR_ADAMW_EPSILON]);
+        if (p->type != NARROW_NONE)
+            narrow[i] = narrowed(p->type, w[i]);
     }
 }
 

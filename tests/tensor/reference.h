@@ -29,6 +29,7 @@ check_reference reference_sum;
 check_reference reference_sum_grad;
 check_reference reference_fill;
 check_reference reference_copy;
+check_reference reference_cast;
 check_reference reference_adamw;
 check_reference reference_gate;
 check_reference reference_take_row;

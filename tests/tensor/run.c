@@ -22,9 +22,15 @@ struct image {
     struct tensor *storage;
 };
 
+static uint32_t elements_of_word(enum tensor_type type)
+{
+    return type == TENSOR_U8 ? 4 : type == TENSOR_BF16 || type == TENSOR_F16 ? 2 : 1;
+}
+
 static uint64_t words_of(const struct check_arg *arg)
 {
-    return arg->type == TENSOR_U8 ? (arg->count + 3) / 4 : arg->count;
+    const uint32_t elements = elements_of_word(arg->type);
+    return (arg->count + elements - 1) / elements;
 }
 
 static struct image image_of(const struct check_arg *arg, uint32_t number, uint32_t shift)
@@ -62,12 +68,12 @@ static bool run_pass(struct tensor_device *device, const struct tensor_kernel *k
         return false;
     for (uint32_t i = 0; i < c->args; i++) {
         const struct check_arg *a = &c->arg[i];
-        const uint32_t bytes = a->type == TENSOR_U8 ? 4 : 1;
+        const uint32_t elements = elements_of_word(a->type);
         if (a->same_as)
             arg[i] = arg[a->same_as - 1];
         else if (a->count)
-            arg[i] = tensor_graph_view(g, image[i].storage, image[i].first * bytes, 1,
-                                       (uint32_t[]){(uint32_t)(words_of(a) * bytes)});
+            arg[i] = tensor_graph_view(g, image[i].storage, image[i].first * elements, 1,
+                                       (uint32_t[]){(uint32_t)(words_of(a) * elements)});
     }
     tensor_graph_pass(g, kernel, c->params, arg, 0);
     int status = tensor_graph_finish(g);
@@ -108,7 +114,7 @@ bool check_run_kernel(struct tensor_device *device, const struct check_kernel *k
         if (!a->count || a->same_as)
             continue;
         image[i] = image_of(a, i, shift);
-        const uint32_t count = (uint32_t)image[i].words * (a->type == TENSOR_U8 ? 4 : 1);
+        const uint32_t count = (uint32_t)image[i].words * elements_of_word(a->type);
         image[i].storage = tensor_arena_take(arena, NULL, a->type, 1, &count);
     }
     bool good = tensor_arena_commit(arena) == 0 && run_pass(device, kernel, c, image);
@@ -193,6 +199,21 @@ static bool write_tensors(const struct check_op_case *c, const struct op_tensors
     return status == 0;
 }
 
+/* A tensor's values, also of 16 bits, as floats; those of U32 as they are. */
+static int read_floats(const struct tensor *t, float *to)
+{
+    if (t->type == TENSOR_F32 || t->type == TENSOR_U32)
+        return tensor_read(t, 0, to, tensor_size(t));
+    void *values = check_allocate(tensor_size(t));
+    const int status = tensor_read(t, 0, values, tensor_size(t));
+    double *wide = check_widen(t->type, values, t->count);
+    for (uint64_t i = 0; i < t->count; i++)
+        to[i] = (float)wide[i];
+    free(wide);
+    free(values);
+    return status;
+}
+
 /* Gradients are added to, so that after two runs they are twice those of one. */
 static bool run_twice(struct tensor_device *device, const struct check_op *op,
                       const struct check_op_case *c, struct op_tensors *t, struct check_op_run *run)
@@ -207,7 +228,7 @@ static bool run_twice(struct tensor_device *device, const struct check_op *op,
     for (int i = 0; i < (c->result ? 1 : 2) && status == 0; i++)
         status = tensor_graph_run(g);
     status = status ? status : tensor_device_wait(device);
-    status = status ? status : tensor_read(y, 0, run->result, c->count * sizeof *run->result);
+    status = status ? status : read_floats(y, run->result);
     for (uint32_t i = 0; i < c->args && status == 0; i++) {
         if (!c->arg[i].gradient)
             continue;
@@ -224,13 +245,16 @@ bool check_run_op(struct tensor_device *device, const struct check_op *op,
 {
     *run = (struct check_op_run){.result = check_allocate(c->count * sizeof(float)),
                                  .weight = check_allocate(c->count * sizeof(float))};
+    const enum tensor_type factor = check_factor_type(device);
     for (uint32_t i = 0; i < c->args; i++) {
         run->input[i] = check_allocate(c->arg[i].count * 4);
         run->gradient[i] = c->arg[i].gradient ? check_allocate(c->arg[i].count * 4) : NULL;
         check_draw(&c->arg[i], run->input[i]);
+        for (uint64_t j = 0; c->arg[i].type == TENSOR_F32 && j < c->arg[i].count; j++)
+            ((float *)run->input[i])[j] = (float)check_round(factor, ((float *)run->input[i])[j]);
     }
     for (uint64_t i = 0; i < c->count; i++)
-        run->weight[i] = (float)check_uniform(-1, 1);
+        run->weight[i] = (float)check_round(factor, check_uniform(-1, 1));
     struct op_tensors t = {0};
     const bool good = take_tensors(device, c, &t) && write_tensors(c, &t, run) &&
                       run_twice(device, op, c, &t, run);

@@ -1,0 +1,74 @@
+/* cast.c - rounding to 16 bits (op.h: tensor_cast). */
+#include "tensor/op/cast.h"
+#include "tensor/contract.h"
+#include "tensor/cpu/narrow.h"
+#include "tensor/storage.h"
+
+void tensor_cpu_narrow(const float *from, uint16_t *to, uint64_t count, uint32_t type)
+{
+    if (type == NARROW_BF16) {
+#pragma omp parallel for simd schedule(static)
+        for (uint64_t i = 0; i < count; i++)
+            to[i] = tensor_to_bf16(from[i]);
+    } else {
+#pragma omp parallel for simd schedule(static)
+        for (uint64_t i = 0; i < count; i++)
+            to[i] = tensor_to_f16(from[i]);
+    }
+}
+
+void tensor_cpu_widen(const uint16_t *from, float *to, uint64_t count, uint32_t type)
+{
+    if (type == NARROW_BF16) {
+#pragma omp parallel for simd schedule(static)
+        for (uint64_t i = 0; i < count; i++)
+            to[i] = tensor_from_bf16(from[i]);
+    } else {
+#pragma omp parallel for simd schedule(static)
+        for (uint64_t i = 0; i < count; i++)
+            to[i] = tensor_from_f16(from[i]);
+    }
+}
+
+static void cast_cpu(const void *params)
+{
+    const struct cast_params *p = params;
+    tensor_cpu_narrow(f32_at(p->x), u16_at(p->y), p->count, p->type);
+    if (p->count % 2)
+        u16_at(p->y)[p->count] = 0;
+}
+
+static void cast_launch(const struct tensor_device_info *info, const void *params,
+                        struct tensor_launch *launch)
+{
+    const struct cast_params *p = params;
+    launch->constant[0] = p->type;
+    launch->constant[1] = p->x % 16 == 0;
+    tensor_launch_items(launch, ((uint64_t)p->count + 3) / 4);
+}
+
+static const struct tensor_kernel cast = {
+    .name = "cast",
+    .params_size = sizeof(struct cast_params),
+    .args = 2,
+    .writes = 1u << 1,
+    .cpu = cast_cpu,
+    .launch = cast_launch,
+    .variant = {"cast"},
+};
+const struct tensor_kernel *const tensor_kernel_cast = &cast;
+
+uint32_t tensor_narrow_type(const struct tensor *t)
+{
+    return t->type == TENSOR_BF16 ? NARROW_BF16 : t->type == TENSOR_F16 ? NARROW_F16 : NARROW_NONE;
+}
+
+void tensor_cast(struct tensor_graph *g, struct tensor *to, struct tensor *from)
+{
+    if (!tensor_check(
+            g, to->count == from->count && tensor_is_narrow(to->type) && from->type == TENSOR_F32,
+            "cast", "equal counts, F32 to BF16 or F16", to, from))
+        return;
+    const struct cast_params p = {.count = (uint32_t)to->count, .type = tensor_narrow_type(to)};
+    tensor_graph_pass(g, &cast, &p, (struct tensor *[]){from, to}, 0);
+}
