@@ -1,4 +1,4 @@
-/* config.c - settings: the table of keys, presets, JSON. */
+/* config.c - settings: the table of keys, JSON, costs. */
 #include "megabyte/config.h"
 #include "megabyte/error.h"
 #include "tensor/json.h"
@@ -12,34 +12,44 @@
 
 #define WHOLE(key, field, least, most, about)                                                      \
     {                                                                                              \
-        key, about, offsetof(struct megabyte_config, field), true, least, most, false              \
+        key, about, offsetof(struct megabyte_config, field), true, least, most, .before = NAN      \
     }
 #define REAL(key, field, least, most, about)                                                       \
     {                                                                                              \
-        key, about, offsetof(struct megabyte_config, field), false, least, most, false             \
+        key, about, offsetof(struct megabyte_config, field), false, least, most, .before = NAN     \
     }
-/* A whole number that files of earlier versions lack. */
-#define LATER(key, field, least, most, about)                                                      \
+/* What came later than the format: without it a text means `then`. */
+#define LATER(key, field, least, most, then, about)                                                \
     {                                                                                              \
-        key, about, offsetof(struct megabyte_config, field), true, least, most, true               \
+        key, about, offsetof(struct megabyte_config, field), true, least, most, .before = then     \
     }
+
+static const char *const kinds[] = {"megabyte", "local", "global", "perceiver"};
+#define KINDS (sizeof kinds / sizeof *kinds)
 
 static const struct setting {
     const char *key, *about;
     size_t offset;
     bool whole; /* uint32_t, else double */
     double least, most;
-    bool later; /* may be missing, and is 0 then */
+    double before; /* the value where a text lacks it; NAN: it must be there */
+    const char *const *names; /* texts for 0, 1, …; NULL: a number */
 } settings[] = {
     /* The model: changing one of these makes another model. */
     WHOLE("seq_len", seq_len, 1, 1 << 28, "bytes of a sequence (T)"),
-    WHOLE("patch_size", patch_size, 1, 1 << 16, "bytes of a patch (P)"),
+    WHOLE("patch_size", patch_size, 1, 1 << 24, "bytes of a patch (P)"),
     WHOLE("global.dim", global.dim, 1, 1 << 20, "width of the global model (D)"),
     WHOLE("global.layers", global.layers, 1, 4096, "its layers"),
     WHOLE("global.heads", global.heads, 1, 4096, "its attention heads"),
     WHOLE("local.dim", local.dim, 1, 1 << 20, "width of the local model (E)"),
     WHOLE("local.layers", local.layers, 1, 4096, "its layers"),
     WHOLE("local.heads", local.heads, 1, 4096, "its attention heads"),
+    {"model", "megabyte, its local or global part alone, or perceiver",
+     offsetof(struct megabyte_config, model), true, 0, KINDS - 1, .before = 0, .names = kinds},
+    LATER("cross_patch", cross_patch, 0, 1 << 16, 0, "positions of the patch before that are seen"),
+    LATER("conv", conv, 0, 1, 0, "1: convolutions of 3, 5, 7 before patches are made"),
+    LATER("rope", rope, 0, 1, 0, "1: rotary positions in the global model"),
+    LATER("tied", tied, 0, 1, 1, "1: the head is the local embedding; 0: its own matrix"),
     /* Its training. */
     REAL("dropout", dropout, 0, 0.99, "dropout on attention and residual branches"),
     REAL("init", init, 1e-6, 10, "deviation of first weights"),
@@ -48,7 +58,7 @@ static const struct setting {
     WHOLE("warmup", warmup, 0, 1u << 31, "steps of linear warm-up"),
     WHOLE("batch", batch, 1, 1 << 24, "sequences of a step (B)"),
     WHOLE("micro_batch", micro_batch, 0, 1 << 24, "sequences computed at a time; 0: all"),
-    LATER("recompute", recompute, 0, 1,
+    LATER("recompute", recompute, 0, 1, 0,
           "1: compute blocks again for the gradient instead of keeping them"),
     REAL("beta1", beta1, 0, 0.999999, "AdamW: decay of the first moment"),
     REAL("beta2", beta2, 0, 0.999999, "AdamW: decay of the second moment"),
@@ -57,54 +67,7 @@ static const struct setting {
     REAL("clip", clip, 0, 1e9, "largest global gradient norm; 0: no clip"),
 };
 #define SETTINGS       (sizeof settings / sizeof *settings)
-#define MODEL_SETTINGS 8 /* the first so many */
-
-#define PAPER_OPTIMIZER .beta1 = 0.9, .beta2 = 0.98, .epsilon = 1e-8, .decay = 0.1, .clip = 1.0
-
-static const struct {
-    const char *about;
-    struct megabyte_config config;
-} presets[] = {
-    {"about 3 M parameters, made for two processor cores",
-     {.preset = "tiny", .seq_len = 512, .patch_size = 8, .global = {256, 3, 4},
-      .local = {128, 2, 2}, .init = 0.02, .init_embedding = 0.03, .lr = 1e-3, .warmup = 50,
-      .batch = 4, PAPER_OPTIMIZER}},
-    {"about 22 M parameters, for a small GPU or a patient processor",
-     {.preset = "small", .seq_len = 1024, .patch_size = 8, .global = {512, 6, 8},
-      .local = {256, 4, 4}, .init = 0.01, .init_embedding = 0.03, .lr = 1e-3, .warmup = 200,
-      .batch = 16, PAPER_OPTIMIZER}},
-    {"about 126 M parameters, for a GPU",
-     {.preset = "base", .seq_len = 4096, .patch_size = 8, .global = {1024, 8, 16},
-      .local = {512, 8, 8}, .init = 0.02, .init_embedding = 0.02, .lr = 6e-4, .warmup = 500,
-      .batch = 32, PAPER_OPTIMIZER}},
-    {"the paper's text model, 758M + 262M (table 13), with its training values",
-     {.preset = "paper-text", .seq_len = 8192, .patch_size = 8, .global = {2048, 14, 32},
-      .local = {1024, 18, 16}, .dropout = 0.1, .init = 0.006, .init_embedding = 0.006, .lr = 2e-4,
-      .warmup = 500, .batch = 48, PAPER_OPTIMIZER}},
-};
-#define PRESETS (sizeof presets / sizeof *presets)
-
-int megabyte_config_preset(const char *name, struct megabyte_config *config)
-{
-    char known[256] = "";
-    for (size_t i = 0; i < PRESETS; i++) {
-        if (!strcmp(presets[i].config.preset, name)) {
-            *config = presets[i].config;
-            return 0;
-        }
-        strcat(strcat(known, i ? ", " : ""), presets[i].config.preset);
-    }
-    return megabyte_fail(ENOENT, "unknown preset '%s'; there are %s", name, known);
-}
-
-bool megabyte_config_preset_at(unsigned index, const char **name, const char **about)
-{
-    if (index >= PRESETS)
-        return false;
-    *name = presets[index].config.preset;
-    *about = presets[index].about;
-    return true;
-}
+#define MODEL_SETTINGS 13 /* the first so many */
 
 bool megabyte_config_key_at(unsigned index, const char **key, const char **about)
 {
@@ -144,15 +107,28 @@ static int put(struct megabyte_config *config, const struct setting *s, double v
     return 0;
 }
 
+static int put_name(struct megabyte_config *config, const struct setting *s, const char *name)
+{
+    char known[128] = "";
+    for (uint32_t i = 0; i <= s->most; i++) {
+        if (!strcmp(s->names[i], name))
+            return put(config, s, i);
+        strcat(strcat(known, i ? ", " : ""), s->names[i]);
+    }
+    return megabyte_fail(EINVAL, "setting %s cannot be '%.64s'; there are %s", s->key, name, known);
+}
+
 int megabyte_config_set(struct megabyte_config *config, const char *key, const char *value)
 {
     const struct setting *s = find(key);
     if (!s) {
-        char known[512] = "";
+        char known[1024] = "";
         for (size_t i = 0; i < SETTINGS; i++)
             strcat(strcat(known, i ? " " : ""), settings[i].key);
         return megabyte_fail(ENOENT, "unknown setting '%s'; there are %s", key, known);
     }
+    if (s->names)
+        return put_name(config, s, value);
     char *end;
     double number = strtod(value, &end);
     const char *unit = end != value && s->whole && *end ? strchr("KMG", *end) : NULL;
@@ -163,6 +139,21 @@ int megabyte_config_set(struct megabyte_config *config, const char *key, const c
     if (end == value || *end)
         return megabyte_fail(EINVAL, "setting %s wants a number, not '%s'", key, value);
     return put(config, s, number);
+}
+
+uint32_t megabyte_config_predicted(const struct megabyte_config *c)
+{
+    return c->model == MEGABYTE_PERCEIVER ? c->patch_size : c->seq_len;
+}
+
+static bool has_global(const struct megabyte_config *c)
+{
+    return c->model == MEGABYTE_WHOLE || c->model == MEGABYTE_GLOBAL;
+}
+
+static bool has_local(const struct megabyte_config *c)
+{
+    return c->model != MEGABYTE_GLOBAL;
 }
 
 static int check_stage(const char *name, const struct megabyte_stage *stage)
@@ -179,12 +170,40 @@ static int check_stage(const char *name, const struct megabyte_stage *stage)
     return 0;
 }
 
+/* What a kind of model has no use for must be off, so that nobody believes it to be on. */
+static int check_variations(const struct megabyte_config *c)
+{
+    const char *kind = kinds[c->model];
+    if (c->cross_patch > c->patch_size)
+        return megabyte_fail(EINVAL, "cross_patch = %u is more than patch_size = %u",
+                             c->cross_patch, c->patch_size);
+    if (c->cross_patch && (c->model == MEGABYTE_GLOBAL || c->model == MEGABYTE_PERCEIVER))
+        return megabyte_fail(EINVAL, "cross_patch wants a local model, which model = %s has not",
+                             kind);
+    if ((c->conv || c->rope) && !has_global(c))
+        return megabyte_fail(EINVAL, "%s wants a global model, which model = %s has not",
+                             c->conv ? "conv" : "rope", kind);
+    if (c->rope && c->global.dim / c->global.heads % 2)
+        return megabyte_fail(EINVAL, "rope wants an even width of a head; global.dim = %u and "
+                             "global.heads = %u give %u", c->global.dim, c->global.heads,
+                             c->global.dim / c->global.heads);
+    if (c->cross_patch && c->local.dim / c->local.heads % 2)
+        return megabyte_fail(EINVAL, "cross_patch wants an even width of a head; local.dim = %u "
+                             "and local.heads = %u give %u", c->local.dim, c->local.heads,
+                             c->local.dim / c->local.heads);
+    return 0;
+}
+
 int megabyte_config_check(const struct megabyte_config *c)
 {
-    if (!c->patch_size || !c->seq_len || c->seq_len % c->patch_size)
+    if (c->model == MEGABYTE_PERCEIVER && (!c->patch_size || c->patch_size > c->seq_len))
+        return megabyte_fail(EINVAL, "patch_size = %u latents do not fit into seq_len = %u",
+                             c->patch_size, c->seq_len);
+    if (c->model != MEGABYTE_PERCEIVER &&
+        (!c->patch_size || !c->seq_len || c->seq_len % c->patch_size))
         return megabyte_fail(EINVAL, "patch_size = %u does not divide seq_len = %u", c->patch_size,
                              c->seq_len);
-    if (c->global.dim % c->patch_size)
+    if (has_global(c) && c->global.dim % c->patch_size)
         return megabyte_fail(EINVAL, "patch_size = %u does not divide global.dim = %u; %u would do",
                              c->patch_size, c->global.dim,
                              (c->global.dim / c->patch_size + 1) * c->patch_size);
@@ -193,8 +212,10 @@ int megabyte_config_check(const struct megabyte_config *c)
     if (c->micro_batch && c->batch % c->micro_batch)
         return megabyte_fail(EINVAL, "micro_batch = %u does not divide batch = %u", c->micro_batch,
                              c->batch);
-    const int status = check_stage("global", &c->global);
-    return status < 0 ? status : check_stage("local", &c->local);
+    int status = has_global(c) ? check_stage("global", &c->global) : 0;
+    if (status == 0 && has_local(c))
+        status = check_stage("local", &c->local);
+    return status < 0 ? status : check_variations(c);
 }
 
 char *megabyte_config_text(const struct megabyte_config *config)
@@ -202,10 +223,12 @@ char *megabyte_config_text(const struct megabyte_config *config)
     json_t *object = json_object();
     int status = json_object_set_new(object, "preset", json_string(config->preset));
     for (size_t i = 0; i < SETTINGS; i++) {
-        const double value = get(config, &settings[i]);
-        status |= json_object_set_new(object, settings[i].key,
-                                      settings[i].whole ? json_integer((json_int_t)value)
-                                                        : json_real(value));
+        const struct setting *s = &settings[i];
+        const double value = get(config, s);
+        json_t *json = s->names   ? json_string(s->names[(uint32_t)value])
+                       : s->whole ? json_integer((json_int_t)value)
+                                  : json_real(value);
+        status |= json_object_set_new(object, s->key, json);
     }
     char *text = status ? NULL : tensor_json_write(object, JSON_INDENT(4));
     json_decref(object);
@@ -225,6 +248,12 @@ static int merge_object(json_t *object, struct megabyte_config *config)
             return megabyte_fail(EINVAL, "settings: preset is not a text");
         else if (!s)
             return megabyte_fail(EINVAL, "settings: '%.64s' is unknown to this version", key);
+        else if (s->names && json_typeof(value) != JSON_STRING)
+            return megabyte_fail(EINVAL, "settings: %s is not a text", key);
+        else if (s->names && put_name(config, s, json_string_value(value)) < 0)
+            return -EINVAL;
+        else if (s->names)
+            continue;
         else if (json_typeof(value) != JSON_INTEGER && json_typeof(value) != JSON_REAL)
             return megabyte_fail(EINVAL, "settings: %s is not a number", key);
         else if (put(config, s, json_number_value(value)) < 0)
@@ -233,11 +262,17 @@ static int merge_object(json_t *object, struct megabyte_config *config)
     return megabyte_config_check(config);
 }
 
-static int check_complete(json_t *object)
+/* Fills in what came later than the text; all else must be there. */
+static int complete(json_t *object, struct megabyte_config *config)
 {
-    for (size_t i = 0; i < SETTINGS; i++)
-        if (!settings[i].later && !json_object_get(object, settings[i].key))
-            return megabyte_fail(EINVAL, "settings: %s is missing", settings[i].key);
+    for (size_t i = 0; i < SETTINGS; i++) {
+        const struct setting *s = &settings[i];
+        if (json_object_get(object, s->key))
+            continue;
+        if (isnan(s->before))
+            return megabyte_fail(EINVAL, "settings: %s is missing", s->key);
+        put(config, s, s->before);
+    }
     return 0;
 }
 
@@ -253,7 +288,7 @@ static int parse(const char *text, bool whole, struct megabyte_config *config)
     if (json_typeof(object) != JSON_OBJECT)
         status = megabyte_fail(EINVAL, "settings: not a JSON object but another JSON value");
     if (status == 0 && whole)
-        status = check_complete(object);
+        status = complete(object, &parsed);
     if (status == 0)
         status = merge_object(object, &parsed);
     json_decref(object);
@@ -287,6 +322,10 @@ bool megabyte_config_same_model(const struct megabyte_config *a, const struct me
     return true;
 }
 
+/* ---- costs ---- */
+
+#define CONV_TAPS (3 + 5 + 7) /* of the three convolutions */
+
 /* Blocks of one transformer: matrices, biases and norms, and the norm behind the last. */
 static uint64_t stage_parameters(const struct megabyte_stage *s)
 {
@@ -294,28 +333,60 @@ static uint64_t stage_parameters(const struct megabyte_stage *s)
     return s->layers * (12 * dim * dim + 13 * dim) + 2 * dim;
 }
 
-uint64_t megabyte_config_parameters(const struct megabyte_config *c)
+static uint64_t global_parameters(const struct megabyte_config *c)
 {
-    const uint64_t byte = c->global.dim / c->patch_size, local = c->local.dim;
-    const uint64_t global_in = (MEGABYTE_SYMBOLS + (uint64_t)c->seq_len + c->patch_size) * byte;
-    const uint64_t local_in = (MEGABYTE_SYMBOLS + (uint64_t)c->patch_size + 1 + byte) * local;
-    return global_in + local_in + stage_parameters(&c->global) + stage_parameters(&c->local);
+    const uint64_t byte = c->global.dim / c->patch_size;
+    const uint64_t conv = c->conv ? CONV_TAPS * byte * byte + 3 * byte : 0;
+    return (MEGABYTE_SYMBOLS + (uint64_t)c->seq_len + c->patch_size) * byte + conv +
+           stage_parameters(&c->global);
 }
 
-/* Of one position among `positions`: matrix products, and attention over all of them. */
-static double stage_flops(const struct megabyte_stage *s, double positions)
+static uint64_t local_parameters(const struct megabyte_config *c)
+{
+    const uint64_t dim = c->local.dim;
+    const uint64_t positions = c->model == MEGABYTE_PERCEIVER ? c->seq_len : c->patch_size;
+    const uint64_t projected = c->model == MEGABYTE_WHOLE ? c->global.dim / c->patch_size : 0;
+    /* The look at the span is a block with two norms before its attention. */
+    const uint64_t look = c->model == MEGABYTE_PERCEIVER ? 12 * dim * dim + 15 * dim : 0;
+    return (MEGABYTE_SYMBOLS + positions + 1 + projected) * dim + look +
+           stage_parameters(&c->local);
+}
+
+uint64_t megabyte_config_parameters(const struct megabyte_config *c)
+{
+    const uint64_t width = has_local(c) ? c->local.dim : c->global.dim / c->patch_size;
+    return (has_global(c) ? global_parameters(c) : 0) + (has_local(c) ? local_parameters(c) : 0) +
+           (c->tied ? 0 : MEGABYTE_SYMBOLS * width);
+}
+
+/* Of one position that sees `keys` positions: matrix products, and attention over all of them. */
+static double stage_flops(const struct megabyte_stage *s, double keys)
 {
     const double dim = s->dim;
-    return s->layers * (24 * dim * dim + 4 * positions * dim);
+    return s->layers * (24 * dim * dim + 4 * keys * dim);
+}
+
+/* Of the look of one latent: keys and values of T / P bytes for each, and attention over T. */
+static double look_flops(const struct megabyte_config *c)
+{
+    const double dim = c->local.dim, span = c->seq_len, latents = c->patch_size;
+    return 20 * dim * dim + 4 * dim * dim * span / latents + 4 * span * dim;
 }
 
 double megabyte_config_flops(const struct megabyte_config *c)
 {
-    const double patch = c->patch_size, local = c->local.dim;
-    const double projection = 2 * local * c->global.dim / patch,
-                 head = 2 * local * MEGABYTE_SYMBOLS;
-    return stage_flops(&c->global, c->seq_len / patch) / patch + stage_flops(&c->local, patch) +
-           projection + head;
+    const double patch = c->patch_size, local = c->local.dim, byte = c->global.dim / patch;
+    double flops = 0;
+    if (has_global(c))
+        flops += stage_flops(&c->global, c->seq_len / patch) / patch +
+                 (c->conv ? 2 * CONV_TAPS * byte * byte : 0);
+    if (has_local(c))
+        flops += stage_flops(&c->local, patch);
+    if (c->model == MEGABYTE_WHOLE)
+        flops += 2 * local * byte; /* the projection */
+    if (c->model == MEGABYTE_PERCEIVER)
+        flops += look_flops(c);
+    return flops + 2 * (has_local(c) ? local : byte) * MEGABYTE_SYMBOLS;
 }
 
 double megabyte_word_perplexity(double bits_per_byte, double bytes, double words)

@@ -8,7 +8,9 @@
  * other
  *
  * Settings travel as a flat JSON object, {"patch_size": 8, "global.dim": 512, …}, in config.json
- * and in the metadata of model.safetensors; `--set KEY=VALUE` uses the same keys.
+ * and in the metadata of model.safetensors; `--set KEY=VALUE` uses the same keys. Settings that
+ * came later than the format may be missing there, and then are what was there before them: model
+ * "megabyte", cross_patch, conv, rope and recompute 0, tied 1.
  */
 #ifndef MEGABYTE_CONFIG_H
 #define MEGABYTE_CONFIG_H
@@ -16,6 +18,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* Which model the programs train: the paper's, its two halves alone, and a baseline (setting
+ * `model`). */
+enum megabyte_kind {
+    MEGABYTE_WHOLE,     /* "megabyte": global and local model */
+    MEGABYTE_LOCAL,     /* "local": without the global model, patches are independent. With
+                           patch_size = seq_len it is the byte-level Transformer */
+    MEGABYTE_GLOBAL,    /* "global": without the local model: every slice of the global model's
+                           output predicts its byte by itself */
+    MEGABYTE_PERCEIVER, /* "perceiver": PerceiverAR with the local stage's sizes: P latents, the
+                           last bytes of a span of up to T, look at the span once */
+};
 
 struct megabyte_stage {
     uint32_t dim;    /* width of the transformer: D or E */
@@ -31,6 +45,12 @@ struct megabyte_config {
     uint32_t patch_size;           /* P, divides D (section 7, decision 2) */
     struct megabyte_stage global;  /* over patches; dim = D */
     struct megabyte_stage local;   /* within a patch; dim = E */
+    uint32_t model;        /* enum megabyte_kind */
+    uint32_t cross_patch;  /* r: positions of the patch before that the local model sees, 0 … P;
+                              above 0 with rotary positions (section 2.2) */
+    uint32_t conv;         /* 1: convolutions of 3, 5, 7 over the bytes' vectors (section 2.1) */
+    uint32_t rope;         /* 1: rotary positions in the global model, too */
+    uint32_t tied;         /* 1: the head is local.embedding (equation 6); 0: a matrix of its own */
 
     /* its training */
     double dropout;      /* on attention probabilities and residual branches */
@@ -68,8 +88,8 @@ int megabyte_config_check(const struct megabyte_config *config);
 char *megabyte_config_text(const struct megabyte_config *config);
 
 /* Reads it back into *config. Every setting must be there, but for those that earlier versions did
- * not have and whose 0 is what they did (recompute), and in range; unknown ones are refused,
- * since a model that was trained with them would be another one here. -EINVAL. */
+ * not have (see above), and in range; unknown ones are refused, since a model that was trained with
+ * them would be another one here. -EINVAL. */
 int megabyte_config_parse(const char *text, struct megabyte_config *config);
 
 /* The same over a configuration that is there already: settings that the text lacks stay. */
@@ -84,9 +104,14 @@ bool megabyte_config_same_model(const struct megabyte_config *a, const struct me
 uint64_t megabyte_config_parameters(const struct megabyte_config *config);
 
 /* Floating point operations of the forward pass for one byte: 2 for each multiply-add of the matrix
- * products (blocks, projection, head) and of full attention (megabyte.md section 3, after
- * SpaceByte's table 6). Training takes three times as many. */
+ * products (blocks, convolutions, projection, head) and of full attention (megabyte.md section 3,
+ * after SpaceByte's table 6). Training takes three times as many. As there, the keys of another
+ * patch that cross_patch adds are not counted: 4·r·E a local layer, 4 % of a byte at most among the
+ * presets. For a PerceiverAR: of one byte that is predicted, at the full span. */
 double megabyte_config_flops(const struct megabyte_config *config);
+
+/* Bytes of a window that one run of the model predicts: T, of a PerceiverAR its P latents. */
+uint32_t megabyte_config_predicted(const struct megabyte_config *config);
 
 /* Word-level perplexity from bits per byte: 2^(bits_per_byte · bytes / words) (section 5.4). */
 double megabyte_word_perplexity(double bits_per_byte, double bytes, double words);

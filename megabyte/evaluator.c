@@ -10,10 +10,13 @@ struct megabyte_evaluator {
     const struct megabyte_model *model;
     uint32_t batch;
     struct tensor_arena *arena;
+    uint32_t span;          /* S: bytes of a window that one run predicts */
     struct tensor *bytes;   /* (batch · T) */
-    struct tensor *lengths; /* (batch) */
-    struct tensor *logits;  /* (batch · T, V) */
-    struct tensor *losses;  /* (batch · T) */
+    struct tensor *begin;   /* (1) U32: the first of them; 0 unless S < T */
+    struct tensor *targets; /* (batch · S): them; `bytes` unless S < T */
+    struct tensor *lengths; /* (batch): how many of them are real */
+    struct tensor *logits;  /* (batch · S, V) */
+    struct tensor *losses;  /* (batch · S) */
     struct tensor_graph *graph;
 };
 
@@ -37,6 +40,7 @@ static int prepare(const struct megabyte_model *model, uint32_t batch,
         return megabyte_fail(ENOMEM, "no host memory for the evaluator");
     e->model = model;
     e->batch = batch;
+    e->span = megabyte_config_predicted(&model->config);
     const struct tensor_graph_params params = {.name = "evaluate"};
     int status = tensor_arena_create(model->device, TENSOR_HOST, "staging", &e->arena);
     if (status == 0)
@@ -47,9 +51,13 @@ static int prepare(const struct megabyte_model *model, uint32_t batch,
     }
     e->bytes = tensor_arena_take(e->arena, "bytes", TENSOR_U8, 1,
                                  (uint32_t[]){batch * model->config.seq_len});
+    e->begin = tensor_arena_take(e->arena, "begin", TENSOR_U32, 1, (uint32_t[]){1});
+    e->targets = e->span == model->config.seq_len
+        ? e->bytes
+        : tensor_arena_take(e->arena, "targets", TENSOR_U8, 1, (uint32_t[]){batch * e->span});
     e->lengths = tensor_arena_take(e->arena, "lengths", TENSOR_U32, 1, &batch);
-    e->logits = megabyte_model_forward(e->graph, model, e->bytes);
-    e->losses = tensor_cross_entropy(e->graph, e->logits, e->bytes, e->lengths);
+    e->logits = megabyte_model_forward(e->graph, model, e->bytes, e->begin);
+    e->losses = tensor_cross_entropy(e->graph, e->logits, e->targets, e->lengths);
     tensor_graph_keep(e->graph, e->logits);
     tensor_graph_keep(e->graph, e->losses);
     *evaluator = e;
@@ -100,19 +108,56 @@ void megabyte_evaluator_destroy(struct megabyte_evaluator **evaluator)
     *evaluator = NULL;
 }
 
-int megabyte_evaluator_score(struct megabyte_evaluator *e, uint32_t rows, const uint8_t *bytes,
-                             const uint32_t *lengths, float *nats, float *logits)
+/* Results (rows·S, columns) to their places among (rows·T, columns), but for the first `skip` of
+ * each S. */
+static int read_span(const struct megabyte_evaluator *e, const struct tensor *from, uint32_t rows,
+                     uint32_t begin, uint32_t skip, uint32_t columns, float *to)
 {
-    const size_t count = (size_t)rows * e->model->config.seq_len;
-    memcpy(tensor_host(e->bytes), bytes, count);
+    const size_t size = columns * sizeof *to, length = e->model->config.seq_len;
+    int status = 0;
+    if (e->span == length) /* all at once */
+        return tensor_read(from, 0, to, rows * length * size);
+    for (size_t b = 0; b < rows && status == 0; b++)
+        status = tensor_read(from, (b * e->span + skip) * size,
+                             to + (b * length + begin + skip) * columns, (e->span - skip) * size);
+    return status;
+}
+
+/* One run: the S bytes of each window from `begin` on, of which the first `skip` are scored. */
+static int score_span(struct megabyte_evaluator *e, uint32_t rows, const uint8_t *bytes,
+                      const uint32_t *lengths, uint32_t begin, uint32_t skip, float *nats,
+                      float *logits)
+{
+    const uint32_t length = e->model->config.seq_len;
     uint32_t *to = tensor_host(e->lengths);
-    for (uint32_t b = 0; b < e->batch; b++)
-        to[b] = b < rows ? lengths[b] : 0;
+    *(uint32_t *)tensor_host(e->begin) = begin;
+    for (uint32_t b = 0; b < e->batch; b++) {
+        const uint32_t real = b < rows && lengths[b] > begin ? lengths[b] - begin : 0;
+        to[b] = real < e->span ? real : e->span;
+        if (e->targets != e->bytes && b < rows)
+            memcpy((uint8_t *)tensor_host(e->targets) + (size_t)b * e->span,
+                   bytes + (size_t)b * length + begin, e->span);
+    }
     int status = tensor_graph_run(e->graph);
     if (status == 0)
-        status = tensor_read(e->losses, 0, nats, count * sizeof *nats);
+        status = read_span(e, e->losses, rows, begin, skip, 1, nats);
     if (status == 0 && logits)
-        status = tensor_read(e->logits, 0, logits, count * MEGABYTE_SYMBOLS * sizeof *logits);
+        status = read_span(e, e->logits, rows, begin, skip, MEGABYTE_SYMBOLS, logits);
+    return status;
+}
+
+int megabyte_evaluator_score(struct megabyte_evaluator *e, uint32_t rows, const uint8_t *bytes,
+                             const uint32_t *lengths, uint32_t from, float *nats, float *logits)
+{
+    const uint32_t length = e->model->config.seq_len, last = length - e->span;
+    uint32_t begin = from < last ? from / e->span * e->span : last;
+    memcpy(tensor_host(e->bytes), bytes, (size_t)rows * length);
+    int status = score_span(e, rows, bytes, lengths, begin, 0, nats, logits);
+    while (status == 0 && begin < last) {
+        const uint32_t next = begin + e->span;
+        begin = next < last ? next : last;
+        status = score_span(e, rows, bytes, lengths, begin, next - begin, nats, logits);
+    }
     return status < 0 ? megabyte_fail(-status, "%s", tensor_error()) : 0;
 }
 
@@ -150,8 +195,11 @@ static int score_gathered(struct windows *w)
 {
     if (!w->rows)
         return 0;
+    uint32_t from = w->length;
+    for (uint32_t b = 0; b < w->rows; b++)
+        from = w->from[b] < from ? w->from[b] : from;
     int status =
-        megabyte_evaluator_score(w->evaluator, w->rows, w->bytes, w->lengths, w->nats, NULL);
+        megabyte_evaluator_score(w->evaluator, w->rows, w->bytes, w->lengths, from, w->nats, NULL);
     if (status == 0 && w->params->strided) {
         const uint32_t half = w->patch / 2;
         for (uint32_t b = 0; b < w->rows; b++) {
@@ -160,7 +208,7 @@ static int score_gathered(struct windows *w)
             memset(later + w->length - half, 0, half);
             w->lengths_later[b] = w->lengths[b] > half ? w->lengths[b] - half : 0;
         }
-        status = megabyte_evaluator_score(w->evaluator, w->rows, w->later, w->lengths_later,
+        status = megabyte_evaluator_score(w->evaluator, w->rows, w->later, w->lengths_later, 0,
                                           w->nats_later, NULL);
     }
     if (status < 0)
@@ -172,9 +220,9 @@ static int score_gathered(struct windows *w)
             row[i] = position_nats(w, b, i);
             w->sum.nats += (double)row[i];
         }
-        const uint32_t from = w->from[b], count = w->lengths[b] - from;
+        const uint32_t first = w->from[b], count = w->lengths[b] - first;
         if (p->scored)
-            p->scored(p->user, w->sum.bytes, from, count, row + from);
+            p->scored(p->user, w->sum.bytes, first, count, row + first);
         w->sum.bytes += count;
     }
     w->rows = 0;
@@ -212,7 +260,11 @@ static int evaluate(struct windows *w)
         const bool over = got == 0 || w->lengths[w->rows - 1] < w->length || left == 0;
         if (!over && w->step < w->length)
             shared = w->bytes + (size_t)(w->rows - 1) * w->length + w->step;
-        if (over || w->rows == w->evaluator->batch)
+        /* Where a window is scored in spans, all of a batch have the same: the first window, which
+         * is scored whole, is no company for the others. */
+        const bool alone =
+            got && w->from[w->rows - 1] == 0 && w->evaluator->span < w->length;
+        if (over || alone || w->rows == w->evaluator->batch)
             if ((status = score_gathered(w)) < 0)
                 return status;
         if (over)
@@ -225,13 +277,17 @@ int megabyte_evaluate(struct megabyte_evaluator *evaluator,
                       struct megabyte_evaluation *evaluation)
 {
     const struct megabyte_config *c = &evaluator->model->config;
+    if (params->strided && c->model == MEGABYTE_PERCEIVER)
+        return megabyte_fail(EINVAL, "strided inference is about patches, which model = perceiver "
+                             "has not");
     if (params->strided && c->patch_size % 2)
         return megabyte_fail(EINVAL, "strided inference wants an even patch_size, not %u",
                              c->patch_size);
     const size_t rows = evaluator->batch, count = rows * c->seq_len;
     struct windows w = {.evaluator = evaluator, .params = params, .length = c->seq_len,
                         .patch = c->patch_size};
-    w.step = params->sliding && c->seq_len > 1 ? (c->seq_len + 1) / 2 : c->seq_len;
+    const uint32_t span = megabyte_config_predicted(c);
+    w.step = params->sliding && span > 1 ? (span + 1) / 2 : c->seq_len;
     w.bytes = malloc(2 * count);
     w.lengths = malloc(3 * rows * sizeof *w.lengths);
     w.nats = malloc(2 * count * sizeof *w.nats);

@@ -2,7 +2,8 @@
  *
  * Inference modes (section 2.3, 2.4, decisions 20 to 22):
  *     basic     windows of T bytes end to end, each on its own; the last one right-padded
- *     sliding   windows overlap by half; after the first, only the second half of each is scored
+ *     sliding   windows overlap by half; after the first, only the second half of each is scored.
+ *               Those of a PerceiverAR go on by P/2 bytes, which are scored
  *     strided   every window is run twice, the second time with the patch grid P/2 bytes later; of
  * each
  *               patch only the first half is kept from either pass, the window's first patch whole
@@ -32,10 +33,14 @@ int megabyte_evaluator_create(const struct megabyte_model *model, uint32_t batch
 void megabyte_evaluator_destroy(struct megabyte_evaluator **evaluator);
 
 /* Nats of each byte of `rows` <= batch windows: bytes (rows, T) of which row b has lengths[b] real
- * ones → nats (rows, T), 0 behind the real ones. With `logits` (rows·T, V), those too. */
+ * ones → nats (rows, T), 0 behind the real ones. With `logits` (rows·T, V), those too. Positions
+ * before `from` are not asked for, and what is written of them may be anything.
+ *
+ * One run of the model scores a window; of a PerceiverAR one run scores P bytes, so that there are
+ * runs from 0, P, 2·P … on, the last one up to T. */
 int megabyte_evaluator_score(struct megabyte_evaluator *evaluator, uint32_t rows,
-                             const uint8_t *bytes, const uint32_t *lengths, float *nats,
-                             float *logits);
+                             const uint8_t *bytes, const uint32_t *lengths, uint32_t from,
+                             float *nats, float *logits);
 
 struct megabyte_evaluation_params {
     bool sliding, strided; /* strided needs an even P */

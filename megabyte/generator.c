@@ -84,7 +84,7 @@ static int record_local(struct megabyte_generator *t, uint32_t p)
     struct tensor_graph *g = t->local[p];
     struct tensor *h = megabyte_local_next(g, &t->model->local, &t->local_cache, t->projected,
                                            t->byte, t->place, t->local_slot, p);
-    tensor_copy(g, t->logits, megabyte_head(g, &t->model->local, h));
+    tensor_copy(g, t->logits, megabyte_head(g, t->model, h));
     return tensor_graph_finish(g);
 }
 
@@ -101,6 +101,10 @@ static int record(struct megabyte_generator *t)
 int megabyte_generator_create(const struct megabyte_model *model,
                               struct megabyte_generator **generator)
 {
+    const struct megabyte_config *c = &model->config;
+    if (c->model != MEGABYTE_WHOLE || c->cross_patch || c->conv || c->rope)
+        return megabyte_fail(ENOTSUP, "generation from a model with model = local, global or "
+                             "perceiver, cross_patch, conv or rope is not done yet");
     struct megabyte_generator *t = calloc(1, sizeof *t);
     if (!t)
         return megabyte_fail(ENOMEM, "no host memory for the generator");

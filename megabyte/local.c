@@ -1,13 +1,16 @@
-/* local.c - equations 4 to 6: the model within a patch. */
+/* local.c - equations 4 and 5: the model within a patch. */
 #include "megabyte/model.h"
 
 int megabyte_local_declare(struct megabyte_local *l, struct nn_parameters *p,
                            const struct megabyte_config *c)
 {
     const uint32_t byte_width = c->global.dim / c->patch_size; /* D_G */
+    l->length = c->seq_len;
     const float deviation = (float)c->init_embedding;
-    l->projection = nn_parameter(p, NN_NORMAL, (float)c->init, 2,
-                                 (uint32_t[]){c->local.dim, byte_width}, "local.projection.weight");
+    if (c->model == MEGABYTE_WHOLE)
+        l->projection =
+            nn_parameter(p, NN_NORMAL, (float)c->init, 2, (uint32_t[]){c->local.dim, byte_width},
+                         "local.projection.weight");
     l->embedding = nn_parameter(p, NN_NORMAL, deviation, 2,
                                 (uint32_t[]){MEGABYTE_SYMBOLS, c->local.dim}, "local.embedding");
     l->position = nn_parameter(p, NN_NORMAL, deviation, 2,
@@ -15,6 +18,8 @@ int megabyte_local_declare(struct megabyte_local *l, struct nn_parameters *p,
     l->pad = nn_parameter(p, NN_NORMAL, deviation, 2, (uint32_t[]){1, c->local.dim}, "local.pad");
     return nn_transformer_init(&l->transformer, p, "local", &(struct nn_transformer_config){
         .width = c->local.dim, .layers = c->local.layers, .heads = c->local.heads,
+        .patch = c->cross_patch ? c->patch_size : 0, .reach = c->cross_patch,
+        .rope = c->cross_patch > 0,
         .deviation = (float)c->init, .dropout = (float)c->dropout});
 }
 
@@ -34,8 +39,10 @@ struct tensor *megabyte_local(struct tensor_graph *g, const struct megabyte_loca
     struct tensor *h = tensor_embedding(g, bytes, l->embedding->weight); /* (B·T, E) */
     h = tensor_shift(g, h, l->pad->weight, patch);
     h = tensor_add_rows(g, h, l->position->weight);
-    h = tensor_add(g, projected, h);
-    return nn_transformer(g, &l->transformer, h, patch);
+    if (projected)
+        h = tensor_add(g, projected, h);
+    /* Patches are sequences of their own, unless something of the one before is seen. */
+    return nn_transformer(g, &l->transformer, h, l->transformer.config.reach ? l->length : patch);
 }
 
 struct tensor *megabyte_local_next(struct tensor_graph *g, const struct megabyte_local *l,
@@ -47,10 +54,4 @@ struct tensor *megabyte_local_next(struct tensor_graph *g, const struct megabyte
     h = tensor_add_rows_at(g, h, l->position->weight, position, 1);
     h = tensor_add(g, tensor_row(g, projected, p), h);
     return nn_transformer_cached(g, &l->transformer, cache, place, h);
-}
-
-struct tensor *megabyte_head(struct tensor_graph *g, const struct megabyte_local *l,
-                             struct tensor *h)
-{
-    return tensor_linear(g, h, l->embedding->weight, NULL, false);
 }

@@ -1,24 +1,31 @@
 /* trainer.c - the training step. */
 #include "megabyte/trainer.h"
 #include "megabyte/error.h"
+#include "tensor/random.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define SLOTS 2 /* batches: one is computed while the other is filled in */
+#define SPAN_STREAM 0xffffffffu /* of the random numbers; dropout's streams count from 0 */
 
 struct megabyte_trainer {
     const struct megabyte_model *model;
     struct megabyte_trainer_params params;
     uint32_t micro_batch, micros; /* micros: of a step */
     uint32_t slot;                /* of the batch that is filled in next */
+    uint32_t span;                /* bytes of a window that are predicted: T or P */
     uint64_t bytes_under_way;     /* real bytes of the submitted step */
     bool busy;                    /* submitted and not collected */
 
     struct tensor_arena *host; /* of what follows, seen by host and device */
     struct tensor *batches;    /* (SLOTS · micros, micro_batch · T) U8 */
     struct tensor *lengths;    /* (SLOTS · micros, micro_batch) U32 */
+    /* Which bytes are predicted, where it is not all of them (megabyte_trainer_begin): */
+    struct tensor *begins;     /* (micros, 1) U32: the first */
+    struct tensor *spans;      /* (micros, micro_batch · P) U8: them */
+    struct tensor *reals;      /* (micros, micro_batch) U32: how many of them are real */
     struct tensor *randoms;    /* (micros, 3) U32: seed low, seed high, draw */
     struct tensor *losses;     /* (micros): sum of a micro-batch's nats, times factor */
     struct tensor *factor;     /* (1): 1 / real bytes of the step */
@@ -26,7 +33,9 @@ struct megabyte_trainer {
 
     struct tensor_arena *device; /* of the micro-batch at hand: */
     struct tensor *bytes;        /* (micro_batch · T) U8 */
-    struct tensor *length;       /* (micro_batch) U32 */
+    struct tensor *length;       /* (micro_batch) U32: how many predicted bytes are real */
+    struct tensor *begin;        /* (1) U32; NULL where all bytes are predicted */
+    struct tensor *target;       /* (micro_batch · P) U8: the predicted ones; else `bytes` */
     struct tensor *random;       /* (3) U32 */
     struct tensor_graph *graph;
     struct nn_optimizer *optimizer;
@@ -50,6 +59,15 @@ static int take_inputs(struct megabyte_trainer *t)
     t->bytes = tensor_arena_take(t->device, "bytes", TENSOR_U8, 1, &bytes);
     t->length = tensor_arena_take(t->device, "length", TENSOR_U32, 1, &rows);
     t->random = tensor_arena_take(t->device, "random", TENSOR_U32, 1, &three);
+    t->target = t->bytes;
+    if (t->span == t->model->config.seq_len)
+        return 0;
+    const uint32_t span = rows * t->span;
+    t->begins = tensor_arena_take(t->host, "begins", TENSOR_U32, 2, (uint32_t[]){t->micros, 1});
+    t->spans = tensor_arena_take(t->host, "spans", TENSOR_U8, 2, (uint32_t[]){t->micros, span});
+    t->reals = tensor_arena_take(t->host, "reals", TENSOR_U32, 2, (uint32_t[]){t->micros, rows});
+    t->begin = tensor_arena_take(t->device, "begin", TENSOR_U32, 1, &one);
+    t->target = tensor_arena_take(t->device, "target", TENSOR_U8, 1, &span);
     return 0;
 }
 
@@ -63,12 +81,16 @@ static int record(struct megabyte_trainer *t)
         return status;
     tensor_graph_push(t->graph, "batch");
     tensor_take_row(t->graph, t->bytes, t->batches, t->row);
-    tensor_take_row(t->graph, t->length, t->lengths, t->row);
+    tensor_take_row(t->graph, t->length, t->begin ? t->reals : t->lengths, t->row);
+    if (t->begin) {
+        tensor_take_row(t->graph, t->begin, t->begins, t->row);
+        tensor_take_row(t->graph, t->target, t->spans, t->row);
+    }
     tensor_take_row(t->graph, t->random, t->randoms, t->row);
     tensor_graph_pop(t->graph);
-    struct tensor *logits = megabyte_model_forward(t->graph, t->model, t->bytes);
+    struct tensor *logits = megabyte_model_forward(t->graph, t->model, t->bytes, t->begin);
     tensor_graph_push(t->graph, "loss");
-    struct tensor *losses = tensor_cross_entropy(t->graph, logits, t->bytes, t->length);
+    struct tensor *losses = tensor_cross_entropy(t->graph, logits, t->target, t->length);
     struct tensor *loss = tensor_sum(t->graph, losses, t->factor);
     tensor_append_row(t->graph, t->losses, loss, t->row); /* the last that reads the row */
     tensor_graph_pop(t->graph);
@@ -87,6 +109,7 @@ static int prepare(const struct megabyte_model *model, const struct megabyte_tra
     t->params = *params;
     t->micro_batch = c->micro_batch ? c->micro_batch : c->batch;
     t->micros = c->batch / t->micro_batch;
+    t->span = megabyte_config_predicted(c);
     if ((uint64_t)t->micro_batch * c->seq_len * MEGABYTE_SYMBOLS > INT32_MAX) {
         const uint32_t rows = t->micro_batch;
         free(t);
@@ -182,6 +205,33 @@ struct megabyte_batch megabyte_trainer_submitted(struct megabyte_trainer *t)
     return batch;
 }
 
+uint32_t megabyte_trainer_begin(const struct megabyte_trainer *t, uint64_t step, uint32_t micro)
+{
+    const uint64_t places = (uint64_t)t->model->config.seq_len - t->span + 1;
+    const uint64_t draw = step * t->micros + micro;
+    const struct tensor_random r =
+        tensor_random((uint32_t)draw, (uint32_t)(draw >> 32), SPAN_STREAM, 0,
+                      (uint32_t)t->params.seed, (uint32_t)(t->params.seed >> 32));
+    return (uint32_t)(places * r.word[0] >> 32);
+}
+
+/* The bytes that a PerceiverAR predicts, micro-batch by micro-batch; returns how many are real. */
+static uint64_t write_spans(struct megabyte_trainer *t, uint64_t step)
+{
+    const struct megabyte_batch from = megabyte_trainer_batch(t);
+    uint8_t *to = tensor_host(t->spans);
+    uint32_t *real = tensor_host(t->reals);
+    uint64_t sum = 0;
+    for (uint32_t b = 0; b < t->model->config.batch; b++, to += t->span) {
+        const uint32_t micro = b / t->micro_batch, begin = megabyte_trainer_begin(t, step, micro);
+        const uint32_t left = from.lengths[b] > begin ? from.lengths[b] - begin : 0;
+        ((uint32_t *)tensor_host(t->begins))[micro] = begin;
+        memcpy(to, from.bytes + (size_t)b * t->model->config.seq_len + begin, t->span);
+        sum += real[b] = left < t->span ? left : t->span;
+    }
+    return sum;
+}
+
 /* What the step's graphs find beside the batch. */
 static void write_inputs(struct megabyte_trainer *t, uint64_t step)
 {
@@ -190,8 +240,8 @@ static void write_inputs(struct megabyte_trainer *t, uint64_t step)
     t->bytes_under_way = 0;
     for (uint32_t b = 0; b < t->model->config.batch; b++)
         t->bytes_under_way += lengths[b];
-    *(float *)tensor_host(t->factor) =
-        t->bytes_under_way ? (float)(1.0 / (double)t->bytes_under_way) : 0;
+    const uint64_t predicted = t->begin ? write_spans(t, step) : t->bytes_under_way;
+    *(float *)tensor_host(t->factor) = predicted ? (float)(1.0 / (double)predicted) : 0;
     *(uint32_t *)tensor_host(t->row) = t->slot * t->micros;
     for (uint32_t i = 0; i < t->micros; i++) {
         randoms[3 * i] = (uint32_t)t->params.seed;

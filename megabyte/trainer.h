@@ -69,7 +69,7 @@ void megabyte_trainer_limit(struct megabyte_trainer *trainer, double nats);
 int megabyte_trainer_submit(struct megabyte_trainer *trainer, uint64_t step, double rate);
 
 struct megabyte_trainer_result {
-    double nats;      /* mean loss of a byte, before the update */
+    double nats;      /* mean loss of a byte that is predicted, before the update */
     double grad_norm; /* global, before the clip */
     uint64_t bytes;   /* real bytes in the batch */
     bool applied;     /* the weights and moments were updated; else one of the above is not finite,
@@ -97,6 +97,11 @@ int megabyte_trainer_trace(struct megabyte_trainer *trainer, uint64_t step, doub
 int megabyte_trainer_step(struct megabyte_trainer *trainer, uint64_t step, double rate,
                           const uint8_t *bytes, const uint32_t *lengths,
                           struct megabyte_trainer_result *result);
+
+/* Which bytes of each window micro-batch `micro` of step `step` predicts: the P from this one on,
+ * of a PerceiverAR drawn from (seed, step, micro); 0 of all other models, which predict all T. */
+uint32_t megabyte_trainer_begin(const struct megabyte_trainer *trainer, uint64_t step,
+                                uint32_t micro);
 
 /* The recordings, for timings: 0 clear, 1 forward and backward (run batch / micro_batch times a
  * step), 2 update; NULL behind. */

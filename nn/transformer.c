@@ -60,6 +60,17 @@ static struct tensor *feed_forward(struct tensor_graph *g, const struct nn_block
     return x;
 }
 
+static struct tensor *attend(struct tensor_graph *g, const struct nn_transformer_config *c,
+                             struct tensor *qkv, uint32_t positions)
+{
+    if (c->rope)
+        qkv = tensor_rope(g, qkv, &(struct tensor_rope_params){
+            .head_dim = c->width / c->heads, .columns = 2 * c->width, .positions = positions});
+    return tensor_attention(g, qkv, &(struct tensor_attention_params){
+        .positions = positions, .heads = c->heads, .patch = c->patch, .reach = c->reach,
+        .dropout = c->dropout});
+}
+
 struct tensor *nn_transformer(struct tensor_graph *g, const struct nn_transformer *t,
                               struct tensor *x, uint32_t positions)
 {
@@ -70,8 +81,7 @@ struct tensor *nn_transformer(struct tensor_graph *g, const struct nn_transforme
         tensor_graph_push(g, "attention");
         struct tensor *h = nn_layer_norm(g, &b->attention_norm, x);
         h = nn_linear(g, &b->qkv, h, false);
-        h = tensor_attention(g, h, &(struct tensor_attention_params){
-            .positions = positions, .heads = c->heads, .dropout = c->dropout});
+        h = attend(g, c, h, positions);
         h = nn_linear(g, &b->out, h, false);
         x = tensor_residual(g, x, h, c->dropout);
         tensor_graph_pop(g);

@@ -16,6 +16,9 @@ struct nn_transformer_config {
     uint32_t width;   /* C */
     uint32_t layers;  /* L */
     uint32_t heads;   /* H, divides C */
+    uint32_t patch;   /* P: patches within a sequence see nothing of each other but …; 0: whole */
+    uint32_t reach;   /* … the last so many positions of the one before (tensor_attention) */
+    bool rope;        /* rotary positions (tensor_rope); an even width of heads */
     float deviation;  /* of first values; the ends of residual branches get deviation / sqrt(2 L) */
     float dropout;    /* in [0, 1) */
 };

@@ -14,7 +14,7 @@ struct run {
 /* Logits of two rows; always the same rows, since only equal work must give equal bits. */
 static void score(const struct run *r, const uint8_t *bytes, float *logits)
 {
-    check_must(megabyte_evaluator_score(r->evaluator, 2, bytes, r->lengths, r->nats, logits),
+    check_must(megabyte_evaluator_score(r->evaluator, 2, bytes, r->lengths, 0, r->nats, logits),
                "score");
 }
 
@@ -35,10 +35,21 @@ static void check_byte(const struct run *r, uint32_t t, const float *base, const
     for (uint32_t i = T; i < 2 * T; i++)
         CHECK(same(base, other, i), "%s: byte %u of a sequence reaches another sequence",
               check_shape_name(c), t);
-    if (t % P != P - 1) /* through the local model */
+    if (c->model == MEGABYTE_PERCEIVER) {
+        for (uint32_t i = t + 1; i < T; i++)
+            CHECK(!same(base, other, i), "%s: position %u does not see byte %u",
+                  check_shape_name(c), i, t);
+        return;
+    }
+    /* Through the local model: also from the next patch, if position t + 1 is near enough to it. */
+    if (c->model != MEGABYTE_GLOBAL && t % P != P - 1)
         CHECK(!same(base, other, t + 1), "%s: position %u does not see byte %u",
               check_shape_name(c), t + 1, t);
-    for (uint32_t i = (t / P + 1) * P; i < T; i++) /* through the global model */
+    if (c->model == MEGABYTE_LOCAL && t % P != P - 1 && P - t % P - 1 <= c->cross_patch &&
+        (t / P + 1) * P < T)
+        CHECK(!same(base, other, (t / P + 1) * P), "%s: patch %u does not see byte %u",
+              check_shape_name(c), t / P + 1, t);
+    for (uint32_t i = (t / P + 1) * P; c->model != MEGABYTE_LOCAL && i < T; i++) /* global model */
         CHECK(!same(base, other, i), "%s: position %u does not see byte %u", check_shape_name(c), i,
               t);
 }
@@ -96,5 +107,7 @@ void check_causality(struct tensor_device *device)
 {
     struct megabyte_config c;
     for (unsigned i = 0; check_shape(i, &c); i++)
+        check_config(device, &c);
+    for (unsigned i = 0; check_variation(i, &c); i++)
         check_config(device, &c);
 }

@@ -180,16 +180,42 @@ static const struct megabyte_config shapes[] = {
     {.seq_len = 40, .patch_size = 8, .global = {64, 1, 4}, .local = {32, 1, 4}},
 };
 
-bool check_shape(unsigned index, struct megabyte_config *config)
+/* The paper's variations and what it compares with, one by one and several at once. */
+#define SIZES .seq_len = 24, .patch_size = 4, .global = {24, 2, 3}, .local = {20, 2, 2}, .tied = 1
+static const struct megabyte_config variations[] = {
+    {SIZES, .cross_patch = 4},
+    {SIZES, .cross_patch = 1},
+    {SIZES, .conv = 1},
+    {SIZES, .rope = 1},
+    {.seq_len = 30, .patch_size = 6, .global = {36, 1, 3}, .local = {12, 2, 2}, .cross_patch = 5,
+     .conv = 1, .rope = 1},
+    {.seq_len = 11, .patch_size = 1, .global = {10, 1, 1}, .local = {12, 2, 3}, .cross_patch = 1,
+     .tied = 1},
+    {SIZES, .model = MEGABYTE_LOCAL},
+    {SIZES, .model = MEGABYTE_LOCAL, .cross_patch = 3},
+    {.seq_len = 17, .patch_size = 17, .local = {20, 2, 2}, .model = MEGABYTE_LOCAL, .tied = 1},
+    {SIZES, .model = MEGABYTE_GLOBAL},
+    {.seq_len = 24, .patch_size = 2, .global = {24, 2, 3}, .model = MEGABYTE_GLOBAL, .conv = 1},
+    {.seq_len = 23, .patch_size = 5, .local = {20, 2, 2}, .model = MEGABYTE_PERCEIVER, .tied = 1},
+    {.seq_len = 7, .patch_size = 6, .local = {10, 1, 1}, .model = MEGABYTE_PERCEIVER},
+};
+
+static bool small_model(const struct megabyte_config *from, size_t count, unsigned index,
+                        struct megabyte_config *config)
 {
-    if (index >= sizeof shapes / sizeof *shapes)
+    if (index >= count)
         return false;
     struct megabyte_config c;
     check_must(megabyte_config_preset("tiny", &c), "preset");
-    c.seq_len = shapes[index].seq_len;
-    c.patch_size = shapes[index].patch_size;
-    c.global = shapes[index].global;
-    c.local = shapes[index].local;
+    c.seq_len = from[index].seq_len;
+    c.patch_size = from[index].patch_size;
+    c.global = from[index].global;
+    c.local = from[index].local;
+    c.model = from[index].model;
+    c.cross_patch = from[index].cross_patch;
+    c.conv = from[index].conv;
+    c.rope = from[index].rope;
+    c.tied = from[index].tied;
     c.init = 0.3;
     c.init_embedding = 0.5;
     c.batch = 2;
@@ -197,11 +223,25 @@ bool check_shape(unsigned index, struct megabyte_config *config)
     return true;
 }
 
+bool check_shape(unsigned index, struct megabyte_config *config)
+{
+    const bool there = small_model(shapes, sizeof shapes / sizeof *shapes, index, config);
+    if (there)
+        config->tied = 1;
+    return there;
+}
+
+bool check_variation(unsigned index, struct megabyte_config *config)
+{
+    return small_model(variations, sizeof variations / sizeof *variations, index, config);
+}
+
 const char *check_shape_name(const struct megabyte_config *c)
 {
     static char name[160];
-    snprintf(name, sizeof name, "T %u P %u D %u E %u", c->seq_len, c->patch_size, c->global.dim,
-             c->local.dim);
+    snprintf(name, sizeof name, "model %u T %u P %u D %u E %u r %u%s%s%s", c->model, c->seq_len,
+             c->patch_size, c->global.dim, c->local.dim, c->cross_patch, c->conv ? " conv" : "",
+             c->rope ? " rope" : "", c->tied ? "" : " untied");
     return name;
 }
 

@@ -45,6 +45,8 @@ struct tensor_device *check_open_cpu(void);
 /* Settings of small models: odd widths, P = 1, K = 1, T = 1. False behind the last. The weights are
  * larger than one would train with, so that nothing gets lost in rounding. */
 bool check_shape(unsigned index, struct megabyte_config *config);
+/* The same of the paper's variations, its ablations and PerceiverAR. */
+bool check_variation(unsigned index, struct megabyte_config *config);
 /* "T 24 P 4 …", valid until the next call. */
 const char *check_shape_name(const struct megabyte_config *config);
 

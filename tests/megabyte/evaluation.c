@@ -43,7 +43,7 @@ static bool heard(void *user, uint64_t bytes, double nats)
  */
 struct reference {
     struct megabyte_evaluator *one; /* batch 1 */
-    uint32_t T, P;
+    uint32_t T, P, S; /* S: bytes that one run predicts */
     const uint8_t *bytes;
     size_t size;
     struct {
@@ -52,13 +52,15 @@ struct reference {
     } window[2];
 };
 
-static double window_nats(struct reference *r, int slot, size_t start, size_t end, size_t n)
+static double window_nats(struct reference *r, int slot, size_t start, size_t end, uint32_t from,
+                          size_t n)
 {
     if (r->window[slot].start != start || r->window[slot].end != end) {
         uint8_t *row = check_allocate(r->T);
         memcpy(row, r->bytes + start, end - start);
         const uint32_t length = (uint32_t)(end - start);
-        check_must(megabyte_evaluator_score(r->one, 1, row, &length, r->window[slot].nats, NULL),
+        check_must(megabyte_evaluator_score(r->one, 1, row, &length, from,
+                                            r->window[slot].nats, NULL),
                    "reference");
         r->window[slot].start = start;
         r->window[slot].end = end;
@@ -71,14 +73,14 @@ static double byte_nats(struct reference *r, bool sliding, bool strided, size_t 
 {
     /* Where the window begins that scores byte n: windows are a step apart, the first scores all it
      * holds, a later one the last `step` of its bytes. */
-    const size_t step = sliding ? (r->T + 1) / 2 : r->T;
+    const size_t step = sliding ? (r->S + 1) / 2 : r->T;
     const size_t number = n < r->T ? 0 : (n - r->T) / step + 1;
     const size_t start = number * step;
     const size_t end = start + r->T < r->size ? start + r->T : r->size;
     const size_t i = n - start;
     if (!strided || i < r->P || i % r->P < r->P / 2)
-        return window_nats(r, 0, start, end, n);
-    return window_nats(r, 1, start + r->P / 2, end, n);
+        return window_nats(r, 0, start, end, number ? (uint32_t)(r->T - step) : 0, n);
+    return window_nats(r, 1, start + r->P / 2, end, 0, n);
 }
 
 static void check_stream(struct megabyte_evaluator *e, struct reference *r, bool sliding,
@@ -122,8 +124,14 @@ static void check_limits(struct megabyte_evaluator *e, struct reference *r)
     params.strided = true;
     s = (struct stream){.bytes = r->bytes, .size = 3 * r->T};
     const int status = megabyte_evaluate(e, &params, &got);
-    CHECK(status == (r->P % 2 ? -EINVAL : 0), "strided with P %u gives %d", r->P, status);
-    CHECK(status == 0 || strstr(megabyte_error(), "even"), "odd P: \"%s\"", megabyte_error());
+    const bool patches = r->S == r->T; /* a PerceiverAR has none */
+    if (!patches)
+        CHECK(status == -EINVAL && strstr(megabyte_error(), "perceiver"),
+              "strided without patches: %d, \"%s\"", status, megabyte_error());
+    else
+        CHECK(status == (r->P % 2 ? -EINVAL : 0), "strided with P %u gives %d", r->P, status);
+    CHECK(status == 0 || !patches || strstr(megabyte_error(), "even"), "odd P: \"%s\"",
+          megabyte_error());
 }
 
 /* Bytes behind the real ones, and rows that are not asked for, change nothing. */
@@ -133,10 +141,10 @@ static void check_padding(struct megabyte_evaluator *e, const struct megabyte_co
     uint8_t *bytes = check_allocate(3 * T);
     float *a = check_allocate(3 * T * sizeof *a), *b = check_allocate(3 * T * sizeof *b);
     check_random_bytes(5, bytes, 3 * T);
-    check_must(megabyte_evaluator_score(e, 3, bytes, lengths, a, NULL), "score");
+    check_must(megabyte_evaluator_score(e, 3, bytes, lengths, 0, a, NULL), "score");
     memset(bytes + lengths[0], 0x5a, T - lengths[0]);
     check_random_bytes(6, bytes + 2 * T, T);
-    check_must(megabyte_evaluator_score(e, 3, bytes, lengths, b, NULL), "score");
+    check_must(megabyte_evaluator_score(e, 3, bytes, lengths, 0, b, NULL), "score");
     CHECK(!memcmp(a, b, 3 * T * sizeof *a), "%s: padding changes what real bytes cost",
           check_shape_name(c));
     for (uint32_t i = lengths[0]; i < T; i++)
@@ -158,7 +166,8 @@ static void check_config(struct tensor_device *device, const struct megabyte_con
     const size_t count = cpu ? sizeof sizes / sizeof *sizes : 3;
     struct megabyte_model *model = check_model(device, c, false, 11);
     struct megabyte_evaluator *e = check_evaluator(model, 3); /* windows wrap around the batch */
-    struct reference r = {.one = check_evaluator(model, 1), .T = T, .P = P};
+    struct reference r = {.one = check_evaluator(model, 1), .T = T, .P = P,
+                          .S = megabyte_config_predicted(c)};
     uint8_t *bytes = check_allocate(7 * T + 6);
     check_random_bytes(9, bytes, 7 * T + 6);
     r.bytes = bytes;
@@ -167,7 +176,7 @@ static void check_config(struct tensor_device *device, const struct megabyte_con
     for (size_t i = 0; i < count; i++)
         for (int mode = 0; mode < 4; mode++) {
             r.size = sizes[i];
-            if (mode < 2 || P % 2 == 0)
+            if (mode < 2 || (P % 2 == 0 && c->model != MEGABYTE_PERCEIVER))
                 check_stream(mode == 3 ? r.one : e, &r, mode & 1, mode & 2);
         }
     check_limits(e, &r);
@@ -184,6 +193,8 @@ void check_evaluation(struct tensor_device *device)
 {
     struct megabyte_config c;
     for (unsigned i = 0; check_shape(i, &c); i++)
+        check_config(device, &c);
+    for (unsigned i = 0; check_variation(i, &c); i++)
         check_config(device, &c);
 }
 

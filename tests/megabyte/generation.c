@@ -46,7 +46,7 @@ static void compare(struct run *r, uint32_t position)
     const uint32_t T = w->config->seq_len;
     make_room(w);
     memset(w->bytes + w->length, 0xee, T - w->length); /* must not matter */
-    check_must(megabyte_evaluator_score(r->one, 1, w->bytes, &T, r->nats, r->logits), "score");
+    check_must(megabyte_evaluator_score(r->one, 1, w->bytes, &T, 0, r->nats, r->logits), "score");
     const float *want = r->logits + (size_t)w->length * SYMBOLS, *got, *again;
     check_must(megabyte_generator_logits(r->generator, &got), "logits");
     double largest = 0, difference = 0;

@@ -35,7 +35,7 @@ static uint64_t take_all(struct tensor_device *device, const struct megabyte_con
     check_must(megabyte_trainer_submit(trainer, 1, 0.01), "submit");
     check_must(megabyte_trainer_collect(trainer, &result), "collect");
     float *nats = check_allocate((size_t)c->batch * c->seq_len * sizeof *nats);
-    check_must(megabyte_evaluator_score(evaluator, c->batch, batch.bytes, batch.lengths, nats,
+    check_must(megabyte_evaluator_score(evaluator, c->batch, batch.bytes, batch.lengths, 0, nats,
                                         NULL),
                "score");
     free(nats);

@@ -55,7 +55,8 @@ static void by_position(struct megabyte_evaluator *e, const struct megabyte_conf
     for (uint32_t p = 0; p < P; p++)
         bits[p] = 0;
     for (uint32_t w = 0; w < windows; w++) {
-        check_must(megabyte_evaluator_score(e, 1, bytes + (size_t)w * T, &T, nats, NULL), "score");
+        check_must(megabyte_evaluator_score(e, 1, bytes + (size_t)w * T, &T, 0, nats, NULL),
+                   "score");
         for (uint32_t i = P; i < T; i++)
             bits[i % P] += nats[i] / M_LN2 / (windows * (T / P - 1));
     }

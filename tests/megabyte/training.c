@@ -215,7 +215,7 @@ static void check_loss(struct tensor_device *device)
     struct megabyte_model *model = check_model(device, &c, true, 3);
     struct megabyte_trainer *trainer = make_trainer(model, 5);
     struct megabyte_evaluator *e = check_evaluator(model, 3);
-    check_must(megabyte_evaluator_score(e, 3, bytes, lengths, nats, NULL), "score");
+    check_must(megabyte_evaluator_score(e, 3, bytes, lengths, 0, nats, NULL), "score");
     double want = 0;
     for (int i = 0; i < 3 * 24; i++)
         want += nats[i] / 32;

@@ -1,24 +1,28 @@
 #!/usr/bin/env python3
-"""Writes tests/oracle/oracle.safetensors: what a tiny MEGABYTE computes, according to PyTorch.
+"""Writes tests/oracle/*.safetensors: what tiny models compute, according to PyTorch.
 
-The C code must reproduce the file. The model is that of model.py, written from the paper's
+The C code must reproduce the files: oracle.safetensors of a MEGABYTE, and one for each of the
+paper's variations and baselines (CASES). The models are those of model.py, written from the paper's
 equations; everything here is computed in float64 from weights that are exact in float32, and
 stored rounded to float32.
 
-    oracle.py            writes the file
-    oracle.py --check    computes it again and compares it with the committed one, within 1e-6;
-                         compares float32, too; tries the model on facts that need no file
+    oracle.py            writes the files
+    oracle.py --check    computes them again and compares them with the committed ones, within
+                         1e-6; compares float32, too; tries the models on facts that need no file
 
-In the file (letters in model.py; N training steps):
+In a file (letters in model.py; N training steps):
 
     weight.<name>   F32                every parameter, under its name in model.safetensors
     input           U8  (B, T)         one batch
-    logits          F32 (B, T, 256)    of that batch
-    loss            F32 (1)            of that batch: nats, mean over all its bytes
+    logits          F32 (B, T, 256)    of that batch; of a PerceiverAR by spans of P bytes
+    loss            F32 (1)            of that batch: nats, mean over all its bytes; of a
+                                       PerceiverAR over the P bytes from begins[0] on
     grad.<name>     F32                of that loss
     inputs          U8  (N, B, T)      a batch for each training step
     losses          F32 (N)            of batch s before update s, the first one with weight.<name>
     grad_norms      F32 (N)            of all gradients together, before they are clipped to 1
+    begins          U8  (N)            of a PerceiverAR: which bytes each step predicts, as the
+                                       trainer draws them under seed 1
 
 and in __metadata__ "config", the settings as JSON. Training is AdamW (0.9, 0.98), eps 1e-8, decay
 0.1 of all tensors with two or more dimensions, clip 1, the learning rate of model.learning_rate.
@@ -41,8 +45,7 @@ import torch
 import model as megabyte
 import safetensors_file
 
-FILE = pathlib.Path(__file__).with_name("oracle.safetensors")
-STEPS = 10  # of training
+FOLDER = pathlib.Path(__file__).parent
 SETTINGS = {
     "patch_size": 4,
     "seq_len": 24,
@@ -56,6 +59,25 @@ SETTINGS = {
     "batch": 3,
     "lr": 0.01,
     "warmup": 3,
+}
+SMALL = SETTINGS | {
+    "seq_len": 16, "global.dim": 16, "global.layers": 1, "global.heads": 2, "local.dim": 12,
+    "local.heads": 3, "batch": 2, "warmup": 1,
+}  # fmt: skip
+BEGINS = [6, 7, 3]  # megabyte_trainer_begin() under seed 1
+CASES = {  # name of the file: settings, training steps
+    "oracle": (SETTINGS, 10),
+    "cross": (SMALL | {"cross_patch": 4}, 3),
+    "cross_two": (SMALL | {"cross_patch": 2}, 3),
+    "conv": (SMALL | {"conv": 1}, 3),
+    "rope": (SMALL | {"rope": 1}, 3),
+    "untied": (SMALL | {"tied": 0}, 3),
+    "every": (SMALL | {"cross_patch": 3, "conv": 1, "rope": 1, "tied": 0}, 3),
+    "without_local": (SMALL | {"model": "global", "conv": 1}, 3),
+    "without_global": (SMALL | {"model": "local"}, 3),
+    "without_global_cross": (SMALL | {"model": "local", "cross_patch": 4}, 3),
+    "transformer": (SMALL | {"model": "local", "patch_size": 16}, 3),
+    "perceiver": (SMALL | {"model": "perceiver", "patch_size": 5}, 3),
 }
 
 
@@ -89,40 +111,57 @@ def indices(array):
     return torch.from_numpy(array.astype(np.int64))
 
 
-def make_model(weights, dtype):
-    model = megabyte.Megabyte(SETTINGS).to(dtype)
+def make_model(settings, weights, dtype):
+    model = megabyte.Megabyte(settings).to(dtype)
     model.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
     return model
 
 
-def compute(dtype):
-    """Everything in the file, as name -> array."""
+def all_logits(model, settings, x):
+    """Of every byte of x; of a PerceiverAR by spans from 0, P, 2P, ... on, the last up to T."""
+    if model.kind != "perceiver":
+        return model(x)
+    latents, length = settings["patch_size"], settings["seq_len"]
+    parts = [model(x, begin) for begin in range(0, length - latents + 1, latents)]
+    done = len(parts) * latents
+    if done < length:
+        parts.append(model(x, length - latents)[:, done - length :])
+    return torch.cat(parts, 1)
+
+
+def compute(settings, steps, dtype):
+    """Everything in the file of a case, as name -> array."""
     # RandomState and not default_rng: numpy keeps its stream the same from version to version.
     random = np.random.RandomState(2305)
-    shapes = {n: tuple(p.shape) for n, p in megabyte.Megabyte(SETTINGS).named_parameters()}
+    shapes = {n: tuple(p.shape) for n, p in megabyte.Megabyte(settings).named_parameters()}
     weights = draw_weights(random, shapes)
-    batch = (SETTINGS["batch"], SETTINGS["seq_len"])
+    batch = (settings["batch"], settings["seq_len"])
     first = draw_bytes(random, batch)
-    inputs = draw_bytes(random, (STEPS, *batch))
+    inputs = draw_bytes(random, (steps, *batch))
     tensors = {"weight." + name: value for name, value in weights.items()}
     tensors.update(input=first, inputs=inputs)
 
     def store(name, value):
         tensors[name] = np.atleast_1d(value.detach().numpy()).astype(np.float32)
 
-    model = make_model(weights, dtype)
-    store("logits", model(indices(first)))
-    value = megabyte.loss(model, indices(first))
+    model = make_model(settings, weights, dtype)
+    begins = [0] * steps
+    if model.kind == "perceiver":
+        begins = BEGINS
+        tensors["begins"] = np.array(begins, dtype=np.uint8)
+    store("logits", all_logits(model, settings, indices(first)))
+    value = megabyte.loss(model, indices(first), begins[0])
     value.backward()
     store("loss", value)
     for name, parameter in model.named_parameters():
         store("grad." + name, parameter.grad)
 
-    adam = megabyte.optimizer(model, SETTINGS["lr"])
+    adam = megabyte.optimizer(model, settings["lr"])
     results = []
-    for step in range(1, STEPS + 1):
-        lr = megabyte.learning_rate(step, SETTINGS["lr"], SETTINGS["warmup"], STEPS)
-        results.append(megabyte.train_step(model, adam, indices(inputs[step - 1]), lr))
+    for step in range(1, steps + 1):
+        lr = megabyte.learning_rate(step, settings["lr"], settings["warmup"], steps)
+        batch = indices(inputs[step - 1])
+        results.append(megabyte.train_step(model, adam, batch, lr, begin=begins[step - 1]))
     store("losses", torch.stack([loss for loss, _ in results]))
     store("grad_norms", torch.stack([norm for _, norm in results]))
     return tensors
@@ -145,21 +184,32 @@ def compare(found, expected, what, tolerance):
         sys.exit(f"{what}: that is beyond {tolerance:g}")
 
 
+def causal(settings, weights):
+    """Logits up to t do not depend on byte t; of a MEGABYTE all behind it do."""
+    random = np.random.RandomState(1)
+    length = settings["seq_len"]
+    x = indices(draw_bytes(random, (2, length)))
+    model = make_model(settings, weights, torch.float64).eval()
+    with torch.no_grad():
+        logits = all_logits(model, settings, x)
+        for t in range(length):
+            other = x.clone()
+            other[:, t] = (other[:, t] + 1) % megabyte.V
+            moved = (all_logits(model, settings, other) != logits).any(-1).any(0)
+            assert not moved[: t + 1].any(), f"logits up to {t} depend on byte {t}"
+            if model.kind == "megabyte":
+                assert moved[t + 1 :].all(), f"some logits behind {t} do not depend on byte {t}"
+
+
 def facts(weights):
     """What must hold of the model whatever its weights are."""
     torch.manual_seed(1)
     random = np.random.RandomState(1)
     length, patch = SETTINGS["seq_len"], SETTINGS["patch_size"]
     x = indices(draw_bytes(random, (2, length)))
-    model = make_model(weights, torch.float64).eval()
+    model = make_model(SETTINGS, weights, torch.float64).eval()
     with torch.no_grad():
         logits = model(x)
-        for t in range(length):
-            other = x.clone()
-            other[:, t] = (other[:, t] + 1) % megabyte.V
-            moved = (model(other) != logits).any(-1).any(0)
-            assert not moved[: t + 1].any(), f"logits up to {t} depend on byte {t}"
-            assert moved[t + 1 :].all(), f"some logits behind {t} do not depend on byte {t}"
         start = getattr(model, "global")(x)[:, :patch]
         other = getattr(model, "global")((x + 1) % megabyte.V)[:, :patch]
         assert torch.equal(start, other), "the first patch of the global model depends on the input"
@@ -180,23 +230,31 @@ def facts(weights):
 
 
 def check():
-    expected, metadata = safetensors_file.read(FILE)
-    if json.loads(metadata["config"]) != SETTINGS:
-        sys.exit(f"{FILE.name}: made with other settings")
-    compare(compute(torch.float64), expected, "float64 against the file", 1e-6)
-    compare(compute(torch.float32), expected, "float32 against the file", 1e-4)
-    facts({n[len("weight.") :]: v for n, v in expected.items() if n.startswith("weight.")})
+    for name, (settings, steps) in CASES.items():
+        expected, metadata = safetensors_file.read(FOLDER / f"{name}.safetensors")
+        if json.loads(metadata["config"]) != settings:
+            sys.exit(f"{name}.safetensors: made with other settings")
+        found = compute(settings, steps, torch.float64)
+        compare(found, expected, f"{name}: float64 against the file", 1e-6)
+        found = compute(settings, steps, torch.float32)
+        compare(found, expected, f"{name}: float32 against the file", 1e-4)
+        weights = {n[len("weight.") :]: v for n, v in expected.items() if n.startswith("weight.")}
+        causal(settings, weights)
+        if name == "oracle":
+            facts(weights)
 
 
 def main():
     parser = argparse.ArgumentParser(description="Writes or checks the PyTorch oracle.")
-    parser.add_argument("--check", action="store_true", help="compare with the committed file")
+    parser.add_argument("--check", action="store_true", help="compare with the committed files")
     if parser.parse_args().check:
         check()
         return
-    tensors = compute(torch.float64)
-    safetensors_file.write(FILE, tensors, {"config": json.dumps(SETTINGS)})
-    print(f"{FILE.name}: {FILE.stat().st_size} bytes, losses {tensors['losses'].round(4)}")
+    for name, (settings, steps) in CASES.items():
+        tensors = compute(settings, steps, torch.float64)
+        file = FOLDER / f"{name}.safetensors"
+        safetensors_file.write(file, tensors, {"config": json.dumps(settings)})
+        print(f"{file.name}: {file.stat().st_size} bytes, losses {tensors['losses'].round(4)}")
 
 
 if __name__ == "__main__":

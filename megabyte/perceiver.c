@@ -1,0 +1,71 @@
+/* perceiver.c - PerceiverAR (Hawthorne et al. 2022), with which the paper compares: P latents, the
+ * places of the bytes that are predicted, look once at all bytes of the span before them, and then
+ * go through L blocks of causal attention among themselves.
+ *
+ * A place carries the vector of the byte before it and its own position, so that, as in the other
+ * models, row t says what is expected at byte t. */
+#include "megabyte/model.h"
+#include <math.h>
+
+int megabyte_perceiver_declare(struct megabyte_perceiver *m, struct nn_parameters *p,
+                               const struct megabyte_config *c)
+{
+    const uint32_t width = c->local.dim; /* E */
+    const float vectors = (float)c->init_embedding, inner = (float)c->init;
+    const float last = inner / sqrtf(2 * (float)c->local.layers);
+    m->embedding = nn_parameter(p, NN_NORMAL, vectors, 2, (uint32_t[]){MEGABYTE_SYMBOLS, width},
+                                "perceiver.embedding");
+    m->position = nn_parameter(p, NN_NORMAL, vectors, 2, (uint32_t[]){c->seq_len, width},
+                               "perceiver.position");
+    m->pad = nn_parameter(p, NN_NORMAL, vectors, 2, (uint32_t[]){1, width}, "perceiver.pad");
+    m->latent_norm = nn_layer_norm_declare(p, "perceiver.latent_norm", width);
+    m->span_norm = nn_layer_norm_declare(p, "perceiver.span_norm", width);
+    m->query = nn_linear_declare(p, "perceiver.query", width, width, true, inner);
+    m->key_value = nn_linear_declare(p, "perceiver.key_value", width, 2 * width, true, inner);
+    m->out = nn_linear_declare(p, "perceiver.out", width, width, true, last);
+    m->feed_forward_norm = nn_layer_norm_declare(p, "perceiver.feed_forward_norm", width);
+    m->up = nn_linear_declare(p, "perceiver.feed_forward.up", width, 4 * width, true, inner);
+    m->down = nn_linear_declare(p, "perceiver.feed_forward.down", 4 * width, width, true, last);
+    return nn_transformer_init(&m->transformer, p, "perceiver", &(struct nn_transformer_config){
+        .width = width, .layers = c->local.layers, .heads = c->local.heads, .deviation = inner,
+        .dropout = (float)c->dropout});
+}
+
+/* The look: span (B·T, E) → latents (B·P, E), those at positions begin[0] …
+ *
+ * Where the span ends is known at run time only, and attention knows its queries' places when it is
+ * recorded: it is computed for all T places, of which P are taken. */
+static struct tensor *look(struct tensor_graph *g, const struct megabyte_perceiver *m,
+                           const struct megabyte_config *c, struct tensor *span,
+                           struct tensor *begin)
+{
+    const float dropout = (float)c->dropout;
+    tensor_graph_push(g, "attention");
+    struct tensor *q = nn_linear(g, &m->query, nn_layer_norm(g, &m->latent_norm, span), false);
+    struct tensor *kv = nn_linear(g, &m->key_value, nn_layer_norm(g, &m->span_norm, span), false);
+    struct tensor *h = tensor_attention_cross(g, q, kv, &(struct tensor_attention_params){
+        .positions = c->seq_len, .heads = c->local.heads, .dropout = dropout});
+    h = tensor_slice(g, h, c->seq_len, begin, c->patch_size);
+    struct tensor *latents = tensor_slice(g, span, c->seq_len, begin, c->patch_size);
+    latents = tensor_residual(g, latents, nn_linear(g, &m->out, h, false), dropout);
+    tensor_graph_pop(g);
+    tensor_graph_push(g, "feed_forward");
+    h = nn_linear(g, &m->up, nn_layer_norm(g, &m->feed_forward_norm, latents), true);
+    h = tensor_residual(g, latents, nn_linear(g, &m->down, h, false), dropout);
+    tensor_graph_pop(g);
+    return h;
+}
+
+struct tensor *megabyte_perceiver(struct tensor_graph *g, const struct megabyte_perceiver *m,
+                                  const struct megabyte_config *c, struct tensor *bytes,
+                                  struct tensor *begin)
+{
+    tensor_graph_push(g, "perceiver");
+    struct tensor *span = tensor_embedding(g, bytes, m->embedding->weight); /* (B·T, E) */
+    span = tensor_shift(g, span, m->pad->weight, c->seq_len);
+    span = tensor_add_rows(g, span, m->position->weight);
+    struct tensor *h = look(g, m, c, span, begin); /* (B·P, E) */
+    h = nn_transformer(g, &m->transformer, h, c->patch_size);
+    tensor_graph_pop(g);
+    return h;
+}
