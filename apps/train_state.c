@@ -17,10 +17,13 @@ json_t *train_state_string(const char *text)
 {
     const size_t length = strlen(text);
     json_t *string = json_stringn(text, length);
+    bool ascii = true;
     char *wide;
     size_t n = 0;
 
-    if (string)
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++)
+        ascii = ascii && *c < 0x80;
+    if (string || ascii)
         return string;
     wide = malloc(2 * length + 1);
     if (!wide)

@@ -86,11 +86,12 @@ static int damaged(const char *what)
     return megabyte_fail(EBADMSG, "%s is damaged or was cut short: %s", MEGABYTE_STATE_NAME, what);
 }
 
-/* Sets the digits to zero, as they were when the digest was taken. */
+/* Sets the digits to zero, as they were when the digest was taken. A text that says its format and
+ * version is longer than what comes before them. */
 static bool digest_fits(char *text, size_t size)
 {
     char digits[DIGITS + 1], found[DIGITS + 1];
-    if (size < strlen(OPENING) + DIGITS || memcmp(text, OPENING, strlen(OPENING)) != 0)
+    if (memcmp(text, OPENING, strlen(OPENING)) != 0)
         return false;
     char *place = text + strlen(OPENING);
     memcpy(found, place, DIGITS);

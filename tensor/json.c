@@ -152,10 +152,11 @@ static int append(const char *piece, size_t size, void *user)
 char *tensor_json_write(const json_t *json, size_t flags)
 {
     struct output o = {0};
-    if (json_dump_callback(json, append, &o, flags) == 0 && !o.failed && o.text) {
-        o.text[o.size] = '\0';
-        return o.text;
+    const int result = json_dump_callback(json, append, &o, flags);
+    if (result | o.failed) {
+        free(o.text);
+        return NULL;
     }
-    free(o.text);
-    return NULL;
+    o.text[o.size] = '\0';
+    return o.text;
 }

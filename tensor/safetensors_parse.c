@@ -78,7 +78,7 @@ static int read_json(const char *file, const char *text, uint64_t length, json_t
 /* A whole number that fits; jansson has refused what is beyond 63 bits. */
 static bool natural(const json_t *json, uint64_t *value)
 {
-    if (!json_is_integer(json) || json_integer_value(json) < 0)
+    if (json_typeof(json) != JSON_INTEGER || json_integer_value(json) < 0)
         return false;
     *value = (uint64_t)json_integer_value(json);
     return true;

@@ -7,9 +7,14 @@
 #define TESTS_CHECKPOINT_ALLOCATIONS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* `n` from 1; 0: none fails. Counts from now on. */
 void allocations_fail_at(long n);
+/* All fail that are of `size` bytes or more; 0: none. */
+void allocations_fail_of(size_t size);
+/* All fail from the n-th on. */
+void allocations_fail_from(long n);
 /* Whether it came to that; from now on none fails. */
 bool allocations_failed(void);
 

@@ -101,6 +101,8 @@ static void wrong_lists(struct fixture *f)
     w.config = "{}";
     w.state = "3";
     REQUIRE_ERROR(megabyte_checkpoint_save(run, &w, NULL), EINVAL, "state to save is no JSON");
+    w.state = "[]";
+    REQUIRE_ERROR(megabyte_checkpoint_save(run, &w, NULL), EINVAL, "state to save is no JSON");
     w.state = NULL;
     w.step = UINT64_MAX;
     REQUIRE_ERROR(megabyte_checkpoint_save(run, &w, NULL), EINVAL, "2^63");
@@ -125,19 +127,29 @@ static void no_checkpoints(struct fixture *f)
                                         "00000500.old",
                                         "000000000500",
                                         "99999999999999999999999",
-                                        "99999999999999999999"};
+                                        "99999999999999999999",
+                                        "notes"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         REQUIRE(mkdir(fixture_path("empty/checkpoints/%s", names[i]), 0777) == 0);
     REQUIRE_ERROR(megabyte_checkpoint_open(fixture_path("empty"), NULL, &c), ENOENT,
                   "has no checkpoint yet");
     REQUIRE_OK(fixture_save(f, fixture_path("empty"), 1, 1, 1));
-    REQUIRE(fixture_count(fixture_path("empty/checkpoints"), "") == 7);
+    REQUIRE(fixture_count(fixture_path("empty/checkpoints"), "") == 8);
     REQUIRE(unlink(fixture_path("empty/checkpoints/00000001/state.json")) == 0);
     REQUIRE_ERROR(megabyte_checkpoint_open(fixture_path("empty/checkpoints/00000001"), NULL, &c),
                   EBADMSG, "state.json is missing");
     REQUIRE_ERROR(megabyte_checkpoint_open(fixture_path("empty"), NULL, &c), EBADMSG,
                   "state.json is missing");
+    REQUIRE(mkdir(fixture_path("empty/checkpoints/00000001/state.json"), 0777) == 0);
+    REQUIRE_ERROR(megabyte_checkpoint_open(fixture_path("empty/checkpoints/00000001"), NULL, &c),
+                  EINVAL, "not a regular file");
     REQUIRE(c == NULL);
+    /* A link that leads nowhere but to itself. */
+    REQUIRE_OK(fixture_save(f, fixture_path("links"), 1, 1, 1));
+    const char *model = fixture_path("links/checkpoints/00000001/model.safetensors");
+    REQUIRE(unlink(model) == 0 && symlink("model.safetensors", model) == 0);
+    REQUIRE_ERROR(megabyte_checkpoint_open(fixture_path("links"), NULL, &c), ELOOP,
+                  "cannot open model.safetensors");
 }
 
 /* Each file cut at many lengths, each byte of state.json changed: an error, or an older checkpoint.
@@ -259,12 +271,13 @@ static void replaced_and_pruned(struct fixture *f)
     fixture_write(fixture_path("kept/checkpoints/.tmp-00000009-12/model.safetensors"), "x", 1);
     REQUIRE(mkdir(fixture_path("kept/checkpoints/.tmp-notes"), 0777) == 0);
     REQUIRE(mkdir(fixture_path("kept/checkpoints/.tmp-00000009-12x"), 0777) == 0);
+    REQUIRE(mkdir(fixture_path("kept/checkpoints/.tmp-00000009-"), 0777) == 0);
     REQUIRE(rename(fixture_path("kept/checkpoints/00000007"),
                    fixture_path("kept/checkpoints/00000005.new")) == 0);
     int lock = -1;
     REQUIRE_OK(megabyte_run_lock(run, &lock));
     megabyte_run_unlock(&lock);
-    REQUIRE(fixture_count(checkpoints, ".tmp-") == 2 && fixture_count(checkpoints, "") == 3);
+    REQUIRE(fixture_count(checkpoints, ".tmp-") == 3 && fixture_count(checkpoints, "") == 4);
     struct megabyte_checkpoint *c = NULL;
     REQUIRE_OK(megabyte_checkpoint_open(fixture_path("kept/checkpoints/00000005"), NULL, &c));
     REQUIRE(megabyte_checkpoint_step(c) == 7);

@@ -5,13 +5,16 @@
 #include "megabyte/checkpoint_state.h"
 #include "megabyte/config.h"
 #include "megabyte/error.h"
+#include "tensor/json.h"
 #include "tensor/safetensors_parse.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <xxhash.h>
 
 #define BEGIN "{\n \"xxh64\": \""
@@ -143,6 +146,9 @@ static void hostile_headers(void)
         {"{\"a\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]},"
          "\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
          "\"c\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[2,3]}}", 3, 0},
+        {"{\"c\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[2,3]},"
+         "\"b\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]},"
+         "\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 3, 0},
         {"{\"__metadata__\":null}", 0, -EBADMSG},
         {"{\"a\":{\"dtype\":\"U8\",\"shape\":[NaN],\"data_offsets\":[0,1]}}", 1, -EBADMSG},
         {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}]", 1, -EBADMSG},
@@ -160,6 +166,83 @@ static void hostile_headers(void)
     }
     const struct tensor_safetensors_shown s = tensor_safetensors_show("\xc2\x80\xc2\xa0\x7f\xc2");
     REQUIRE(strcmp(s.text, "??\xc2\xa0?\xc2") == 0);
+}
+
+/* Bounds that keep jansson within what it can do. */
+static void long_texts(void)
+{
+    const size_t most = TENSOR_JSON_TOKEN;
+    char *text = malloc(8 * most);
+    json_t *json = NULL;
+    REQUIRE(text != NULL);
+    for (size_t length = most - 2; length <= most + 1; length += 3) {
+        memset(text, 'x', length + 4);
+        memcpy(text, "[\"", 2);
+        memcpy(text + 2 + length, "\"]", 2);
+        if (length > most) {
+            REQUIRE_ERROR(tensor_json_read(text, length + 4, &json), EBADMSG, "longer than 1 MiB");
+            continue;
+        }
+        REQUIRE_OK(tensor_json_read(text, length + 4, &json));
+        REQUIRE(json_string_length(json_array_get(json, 0)) == length);
+        json_decref(json);
+    }
+    memset(text, '1', 2 * most);
+    text[0] = '[';
+    REQUIRE_ERROR(tensor_json_read(text, 2 * most, &json), EBADMSG, "longer than 1 MiB");
+    /* An object of so many keys that its table is more than the reserve, and cannot be had. */
+    size_t size = 1;
+    text[0] = '{';
+    for (int i = 0; i < 300000; i++)
+        size += (size_t)sprintf(text + size, "\"%d\":0,", i);
+    text[size - 1] = '}';
+    allocations_fail_of(5 * most);
+    REQUIRE_ERROR(tensor_json_read(text, size, &json), ENOMEM, "no memory");
+    REQUIRE(allocations_failed());
+    REQUIRE_OK(tensor_json_read(text, size, &json));
+    REQUIRE(json_object_size(json) == 300000);
+    json_decref(json);
+    free(text);
+    /* Nothing more is to be had, from some moment on. */
+    const char *small = "{\"a\":[1,2,{\"b\":\"c\"}],\"d\":{\"e\":[[]],\"f\":1.5}}";
+    for (long from = 1; from <= 40; from++) {
+        allocations_fail_from(from);
+        const int result = tensor_json_read(small, strlen(small), &json);
+        REQUIRE(result == (allocations_failed() ? -ENOMEM : 0));
+        if (result == 0)
+            json_decref(json);
+    }
+    REQUIRE(tensor_json_write(NULL, 0) == NULL);
+}
+
+/* A model file that fits its digest and is not one of a megabyte model. */
+static void foreign_models(void)
+{
+    static const struct tensor_metadata metadata[][2] = {
+        {{"format", "pt"}, {"config", "{}"}},
+        {{"config", "{}"}, {"more", ""}},
+        {{"format", "megabyte"}, {"more", ""}},
+        {{"format", "megabyte"}, {"config", "{}"}},
+    };
+    for (int i = 0; i < 4; i++) {
+        struct megabyte_checkpoint_state s = {.step = 1, .has = {true, false}};
+        struct megabyte_checkpoint *c = NULL;
+        const char *folder = fixture_path("foreign%d", i);
+        const char *model = fixture_path("foreign%d/model.safetensors", i);
+        char state[] = "{}", *text = NULL;
+        REQUIRE(mkdir(folder, 0777) == 0);
+        REQUIRE_OK(tensor_safetensors_write(AT_FDCWD, model, NULL, 0, metadata[i], 2,
+                                            &s.digest[0]));
+        s.state = state;
+        REQUIRE_OK(megabyte_checkpoint_state_text(&s, &text));
+        fixture_write(fixture_path("foreign%d/state.json", i), text, strlen(text));
+        free(text);
+        if (i < 3)
+            REQUIRE_ERROR(megabyte_checkpoint_open(folder, NULL, &c), EBADMSG, "has no settings");
+        else
+            REQUIRE_OK(megabyte_checkpoint_open(folder, NULL, &c));
+        megabyte_checkpoint_close(&c);
+    }
 }
 
 /* ---- memory ---- */
@@ -231,6 +314,8 @@ int main(void)
     hostile_states();
     changed_states();
     hostile_headers();
+    long_texts();
+    foreign_models();
     REQUIRE_OK(megabyte_config_preset("tiny", &c));
     config_text = megabyte_config_text(&c);
     without_memory(parse_header);

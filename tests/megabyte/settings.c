@@ -201,6 +201,20 @@ static void check_damaged_texts(void)
     free(deep);
 }
 
+/* What a caller may have left at nothing; no text leads there. */
+static void check_zeros(void)
+{
+    for (int field = 0; field < 9; field++) {
+        struct megabyte_config c = preset("tiny");
+        uint32_t *const fields[] = {&c.seq_len,      &c.patch_size,  &c.batch,
+                                    &c.global.dim,   &c.global.layers, &c.global.heads,
+                                    &c.local.dim,    &c.local.layers,  &c.local.heads};
+        *fields[field] = 0;
+        CHECK(megabyte_config_check(&c) == -EINVAL && *megabyte_error(), "field %d may be 0",
+              field);
+    }
+}
+
 static void check_set(void)
 {
     static const struct {
@@ -354,6 +368,7 @@ void check_settings(void)
     check_round_trip();
     check_hostile_texts();
     check_damaged_texts();
+    check_zeros();
     check_set();
     check_flops();
     check_perplexity();
