@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "apps/train.h"
 #include "megabyte/error.h"
@@ -32,6 +33,15 @@ static const char usage[] =
     "  --val DATA             held-out data, instead of --val-fraction; repeatable\n"
     "  --val-every N          steps between validations (as --save-every)\n"
     "  --val-bytes N          score at most so many held-out bytes (256K)\n"
+    "  --stop-after-nonfinite N\n"
+    "                         end with status 1 at the Nth step whose loss or gradient is not\n"
+    "                         finite (1); no such step is applied\n"
+    "  --skip-outliers Z      leave out steps whose loss is Z standard deviations above the mean\n"
+    "                         of the last 128 (0: none)\n"
+    "  --device-retries N     open a device that failed anew, and go on from the last checkpoint,\n"
+    "                         so many times (3)\n"
+    "  --replay FILE          do the step of a replay-STEP.json in the run folder again, and name\n"
+    "                         the first operation whose result is not finite\n"
     "  --log-every N          steps between lines of metrics.jsonl (10)\n"
     "  --dry-run              print the plan of memory and operations and end\n"
     "\n";
@@ -50,7 +60,8 @@ static const char more_usage[] =
 enum {
     KEY_OUT = 0x100, KEY_PRESET, KEY_SET, KEY_LIST, KEY_SEED, KEY_STEPS, KEY_BYTES, KEY_MINUTES,
     KEY_SAVE, KEY_SAVE_MEMORY, KEY_KEEP, KEY_KEEP_EVERY, KEY_VAL, KEY_VAL_EVERY, KEY_VAL_BYTES,
-    KEY_LOG, KEY_DRY, KEY_JSON, KEY_QUIET, KEY_VERSION, KEY_HELP,
+    KEY_LOG, KEY_STOP_AFTER, KEY_OUTLIERS, KEY_RETRIES, KEY_REPLAY, KEY_DRY, KEY_JSON, KEY_QUIET,
+    KEY_VERSION, KEY_HELP,
 };
 
 static const struct option table[] = {
@@ -73,6 +84,10 @@ static const struct option table[] = {
     {"val-every", required_argument, NULL, KEY_VAL_EVERY},
     {"val-bytes", required_argument, NULL, KEY_VAL_BYTES},
     {"log-every", required_argument, NULL, KEY_LOG},
+    {"stop-after-nonfinite", required_argument, NULL, KEY_STOP_AFTER},
+    {"skip-outliers", required_argument, NULL, KEY_OUTLIERS},
+    {"device-retries", required_argument, NULL, KEY_RETRIES},
+    {"replay", required_argument, NULL, KEY_REPLAY},
     {"dry-run", no_argument, NULL, KEY_DRY},
     {"json", no_argument, NULL, KEY_JSON},
     {"quiet", no_argument, NULL, KEY_QUIET},
@@ -143,6 +158,13 @@ static int take_number(struct train_options *o, int key, const char *value)
         return take_count("val-every", value, 0, &o->val_every);
     case KEY_VAL_BYTES:
         return take_count("val-bytes", value, 1, &o->val_bytes);
+    case KEY_STOP_AFTER:
+        return take_count("stop-after-nonfinite", value, 1, &o->stop_after);
+    case KEY_OUTLIERS:
+        return app_number(value, 0, 1e6, &o->skip_outliers) < 0
+                   ? wrong_number("skip-outliers", value) : 1;
+    case KEY_RETRIES:
+        return take_count("device-retries", value, 0, &o->device_retries);
     case KEY_LOG:
         return take_count("log-every", value, 1, &o->log_every);
     default:
@@ -187,6 +209,9 @@ static int take_option(struct train_options *o, int key, char *value, bool first
         return 1;
     case KEY_VAL:
         return take_val(o, value);
+    case KEY_REPLAY:
+        o->replay = value;
+        return 1;
     case KEY_DRY:
         return o->dry_run = true;
     case KEY_JSON:
@@ -219,7 +244,9 @@ static int check_options(struct train_options *o, int argc, char **argv)
         return app_fail(-1, "%s", megabyte_error());
     o->paths = (const char *const *)argv + optind;
     o->n_paths = (size_t)(argc - optind);
-    if (!o->n_paths && !o->dry_run)
+    if (o->replay && o->n_paths)
+        return app_fail(-1, "--replay reads no DATA; the batch is in its file");
+    if (!o->n_paths && !o->dry_run && !o->replay)
         return app_fail(-1, "no DATA given; mb-train --help shows how");
     if (o->data.choice.val_fraction > 0)
         o->data.choice.side = PIPELINE_SIDE_TRAIN;
@@ -235,6 +262,7 @@ static int parse(int argc, char **argv, struct train_options *o)
 
     *o = (struct train_options){.data = APP_DATA_DEFAULTS, .out = "mb-run", .seed = 1,
                                 .save_every = 500, .save_memory = UINT64_MAX, .keep = 3,
+                                .stop_after = 1, .device_retries = 3,
                                 .val_bytes = 256 << 10, .val_every = UINT64_MAX, .log_every = 10};
     /* What lies together in an archive is alike, and a model that sees it at a stretch learns it
      * and forgets the rest: docs/performance.md. */
@@ -348,12 +376,31 @@ static int report(const struct train *t)
                               app_precision(&t->options->device)));
 }
 
+/* The same device as before, if one failed. */
+static int open_device(struct train *t)
+{
+    char name[sizeof t->device_name];
+    const int status = app_device_open(&t->options->device, &t->device);
+
+    if (status != APP_DONE) {
+        t->device_failed = *t->device_name != '\0'; /* it may come back */
+        return status;
+    }
+    const struct tensor_device_info *info = tensor_device_info(t->device);
+    snprintf(name, sizeof name, "%s: %s", info->kind, info->name);
+    if (*t->device_name && strcmp(t->device_name, name))
+        return app_fail(APP_FAILED, "%s is gone, and %s is another device; the same command goes "
+                        "on with it", t->device_name, name);
+    memcpy(t->device_name, name, sizeof name);
+    return APP_DONE;
+}
+
 static int train(struct train *t)
 {
     int status = open_data(t);
 
     if (status == APP_DONE)
-        status = app_device_open(&t->options->device, &t->device);
+        status = open_device(t);
     if (status == APP_DONE)
         status = train_run_open(t);
     if (status != APP_DONE)
@@ -375,6 +422,7 @@ static int train(struct train *t)
     return status == APP_DONE ? report(t) : status;
 }
 
+/* Ends everything but the lock of the run folder. */
 static void finish(struct train *t)
 {
     app_cancels(NULL);
@@ -393,6 +441,45 @@ static void finish(struct train *t)
     tensor_device_close(&t->device);
 }
 
+/* Waits a little longer each time: a driver that has reset a device needs some seconds. */
+static void pause_before(uint64_t retry)
+{
+    const double until = app_seconds() + (retry > 1 ? 1 << (retry < 6 ? retry - 2 : 4) : 0);
+
+    while (app_seconds() < until && !app_interrupted())
+        usleep(50000);
+}
+
+/* Trains, and as often as the device fails and the options allow, again from the last
+ * checkpoint, or where there is none from the beginning. */
+static int train_to_the_end(struct train *t)
+{
+    const struct train_options *o = t->options;
+    int status = train(t);
+
+    for (uint64_t retry = 1; status == APP_FAILED && !app_interrupted(); retry++) {
+        if (!t->device_failed && (!t->device || !tensor_device_failed(t->device)))
+            break;
+        if (retry > o->device_retries) {
+            app_fail(APP_FAILED, "the device failed, and --device-retries %" PRIu64 " are used "
+                     "up; the same command goes on after step %" PRIu64, o->device_retries,
+                     t->saved);
+            break;
+        }
+        struct train again = {.options = o, .lock = t->lock, .val_bits_per_byte = -1,
+                              .steps = t->steps};
+        memcpy(again.device_name, t->device_name, sizeof again.device_name);
+        train_run_settle(t, true);
+        app_fail(APP_FAILED, "the device is opened anew (%" PRIu64 " of %" PRIu64 "), and training "
+                 "goes on after step %" PRIu64, retry, o->device_retries, t->saved);
+        finish(t);
+        *t = again;
+        pause_before(retry);
+        status = train(t);
+    }
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     struct train_options options;
@@ -407,13 +494,16 @@ int main(int argc, char **argv)
         status = parsed == 2 ? APP_DONE : APP_USAGE;
     else if (options.dry_run)
         status = train_plan_print(&t);
+    else if (options.replay)
+        status = train_replay(&options);
     else {
         app_choose_scan(&options.data, options.config.patch_size);
-        status = train(&t);
+        status = train_to_the_end(&t);
     }
     if (status == APP_DONE && (fflush(stdout) || ferror(stdout)))
         status = app_fail(APP_FAILED, "standard output: %s", strerror(errno));
     finish(&t);
+    megabyte_run_unlock(&t.lock);
     app_data_options_finish(&options.data);
     free(options.val);
     return status;

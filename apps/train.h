@@ -1,6 +1,6 @@
 /*
  * The parts of mb-train: options (mb-train.c), the run folder (train_run.c), the loop
- * (train_loop.c).
+ * (train_loop.c), steps that go wrong (train_fault.c) and how to look at them (train_replay.c).
  */
 #ifndef APPS_TRAIN_H
 #define APPS_TRAIN_H
@@ -10,6 +10,7 @@
 
 #include "apps/common.h"
 #include "apps/device.h"
+#include "apps/train_state.h"
 #include "megabyte/evaluator.h"
 #include "megabyte/model_files.h"
 #include "megabyte/trainer.h"
@@ -30,6 +31,10 @@ struct train_options {
     size_t n_val;
     uint64_t val_bytes, val_every;
     uint64_t save_every, keep, keep_every, log_every;
+    uint64_t stop_after;            /* steps that are not finite; the last of them ends the run */
+    double skip_outliers;           /* --skip-outliers: standard deviations; 0: none are skipped */
+    uint64_t device_retries;        /* how often a device that failed is opened anew */
+    const char *replay;             /* --replay; NULL: train */
     uint64_t save_memory;           /* of a copy to save from; UINT64_MAX: what there is */
     bool dry_run, json;
     const char *const *paths;       /* (n_paths) DATA */
@@ -59,11 +64,15 @@ struct train {
     struct megabyte_saver *saver;   /* NULL: saves in the foreground */
     uint64_t saved;                 /* step of the newest checkpoint */
     uint64_t asked;                 /* step whose save SIGUSR1 asked for; UINT64_MAX: none */
+    bool device_failed;             /* the run ended because the device did */
+    char device_name[280];          /* "cpu: ..."; "": none was opened yet */
     int save_failed;                /* what the last save failed with, a negative errno; 0 */
     struct pipeline_cursor cursor;  /* behind the last batch that was trained on */
     double bits_per_byte;           /* of training, over the last steps */
     double line_nats;               /* since the last line of the metrics ... */
     uint64_t line_bytes;            /* ... over so many bytes */
+    uint64_t nonfinite, outliers;   /* steps that were not applied for their values */
+    struct train_losses losses;     /* for --skip-outliers, else empty */
     uint64_t validated;             /* step of the last validation in the metrics */
     double val_bits_per_byte;       /* -1: not measured */
     double bytes_per_second;
@@ -115,12 +124,16 @@ int train_run_open(struct train *t);
  * stop: the next save may succeed. t->saved and t->save_failed say how the run stands. */
 void train_run_save(struct train *t, bool last);
 
+/* The text of state.json as the run stands, the caller's to free. NULL: no memory. */
+char *train_run_state(const struct train *t);
+
 /* Takes notice of a save in flight that has ended, or with `wait` waits for it. */
 void train_run_settle(struct train *t, bool wait);
 
 /* Appends a line to metrics.jsonl; steals the object. Returns an exit status. */
 int train_run_log(struct train *t, json_t *line);
 
+/* Ends all that train_run_open() began, but for the lock of the run folder. */
 void train_run_close(struct train *t);
 
 /* ---- train_loop.c ---- */
@@ -134,5 +147,35 @@ int train_loop(struct train *t);
 /* Scores the held-out bytes, if there are any, and logs that unless the metrics have it for this
  * step. Returns an exit status. */
 int train_validate(struct train *t);
+
+/* ---- train_fault.c ---- */
+
+/* A step that was done. */
+struct train_step {
+    uint64_t number;
+    double rate, limit; /* limit: train_outlier_limit() before it */
+    struct megabyte_trainer_result result;
+};
+
+/* With --skip-outliers Z: the mean of the last TRAIN_LOSSES losses and Z of their standard
+ * deviations; infinity until there are so many. It depends on earlier steps alone, so the device
+ * decides about a step when it is done, and a resumed run decides alike. Nats a byte. */
+double train_outlier_limit(const struct train *t);
+/* Takes a finite loss, that of a skipped step too: what stays high is no outlier for long. */
+void train_outlier_note(struct train *t, double nats);
+
+/* What is to be done about a step that was not applied, while t stands before it: says so, and
+ * where its batch lies; for values that are not finite saves the weights and writes a replay file.
+ * APP_DONE: training goes on behind it. */
+int train_not_applied(struct train *t, const struct train_step *step);
+
+/* ---- train_replay.c ---- */
+
+#define TRAIN_REPLAY_FORMAT  "megabyte-replay"
+#define TRAIN_REPLAY_VERSION 1
+
+/* Does the step of a replay file again. Returns an exit status: APP_DONE where it is not finite
+ * again. */
+int train_replay(const struct train_options *options);
 
 #endif

@@ -218,41 +218,52 @@ static void read_batch(struct train *t, struct next_batch *next)
     next->there = true;
 }
 
+/* Takes a finite loss into the sums. */
+static void count_loss(struct train *t, const struct megabyte_trainer_result *r)
+{
+    const double bits = megabyte_bits_per_byte(r->nats, 1), weight = 0.1;
+    const double before = t->bits_per_byte > 0 ? t->bits_per_byte : bits;
+
+    t->line_nats += r->nats * (double)r->bytes;
+    t->line_bytes += r->bytes;
+    t->bits_per_byte = (1 - weight) * before + weight * bits;
+    train_outlier_note(t, r->nats);
+}
+
 /* One step, and meanwhile the batch of the next. */
 static int one_step(struct train *t, struct meter *m, struct next_batch *next)
 {
-    struct megabyte_trainer_result r;
+    struct train_step s = {.number = t->step + 1, .rate = rate_of(t, t->step + 1),
+                           .limit = train_outlier_limit(t)};
+    const struct megabyte_trainer_result *r = &s.result;
 
     if (!next->there)
         read_batch(t, next);
     if (next->rows < 0)
         return app_fail_pipeline(next->rows);
     const struct pipeline_cursor after = next->after;
-    m->rate = rate_of(t, t->step + 1);
-    int status = megabyte_trainer_submit(t->trainer, t->step + 1, m->rate);
+    m->rate = s.rate;
+    megabyte_trainer_limit(t->trainer, s.limit);
+    int status = megabyte_trainer_submit(t->trainer, s.number, s.rate);
     next->there = false;
-    if (status == 0 && t->step + 1 != t->steps)
+    if (status == 0 && s.number != t->steps)
         read_batch(t, next); /* what goes wrong there is a matter of the next step */
     if (status == 0)
-        status = megabyte_trainer_collect(t->trainer, &r);
-    if (status < 0)
-        return app_fail(APP_FAILED, "step %" PRIu64 ": %s", t->step + 1, megabyte_error());
-    if (!isfinite(r.nats) || !isfinite(r.grad_norm)) {
-        train_run_settle(t, true);
-        return app_fail(APP_FAILED, "step %" PRIu64 ": the %s is not finite; the weights stay "
-                        "those of step %" PRIu64 ", the last checkpoint is of step %" PRIu64 "; "
-                        "try a lower lr", t->step + 1, isfinite(r.nats) ? "gradient" : "loss",
-                        t->step, t->saved);
+        status = megabyte_trainer_collect(t->trainer, &s.result);
+    if (status < 0) {
+        t->device_failed = true;
+        return app_fail(APP_FAILED, "step %" PRIu64 ": %s", s.number, megabyte_error());
     }
+    status = r->applied ? APP_DONE : train_not_applied(t, &s);
+    if (status != APP_DONE)
+        return status;
     t->step++;
-    t->bytes += r.bytes;
+    t->bytes += r->bytes;
     t->cursor = after;
-    t->line_nats += r.nats * (double)r.bytes;
-    t->line_bytes += r.bytes;
-    m->grad_norm = r.grad_norm;
-    const double bits = megabyte_bits_per_byte(r.nats, 1), weight = 0.1;
-    const double before = t->bits_per_byte > 0 ? t->bits_per_byte : bits;
-    t->bits_per_byte = (1 - weight) * before + weight * bits;
+    if (r->applied)
+        m->grad_norm = r->grad_norm;
+    if (isfinite(r->nats))
+        count_loss(t, r);
     t->bytes_per_second = (double)(t->bytes - m->began_bytes) / (app_seconds() - m->began);
     return APP_DONE;
 }

@@ -124,13 +124,14 @@ static struct train_state state_of(const struct train *t)
     struct train_state s = {
         .step = t->step, .bytes = t->bytes, .steps = t->steps, .seed = t->seed,
         .bits_per_byte = t->bits_per_byte, .line_nats = t->line_nats, .line_bytes = t->line_bytes,
+        .nonfinite = t->nonfinite, .outliers = t->outliers, .losses = t->losses,
         .cursor = t->cursor, .choice = describe_choice(t), .made_on = describe_machine(t)};
 
     snprintf(s.precision, sizeof s.precision, "%s", app_precision(&t->options->device));
     return s;
 }
 
-static char *state_text(const struct train *t)
+char *train_run_state(const struct train *t)
 {
     struct train_state s = state_of(t);
     char *text;
@@ -178,11 +179,15 @@ static int take_state(struct train *t, const struct train_state *saved)
                  changes);
     t->saved = t->step = saved->step;
     t->bytes = saved->bytes;
-    t->steps = saved->steps;
+    if (saved->steps)
+        t->steps = saved->steps;
     t->seed = saved->seed;
     t->bits_per_byte = saved->bits_per_byte;
     t->line_nats = saved->line_nats;
     t->line_bytes = saved->line_bytes;
+    t->nonfinite = saved->nonfinite;
+    t->outliers = saved->outliers;
+    t->losses = saved->losses;
     t->cursor = saved->cursor;
     return APP_DONE;
 }
@@ -340,7 +345,7 @@ int train_run_open(struct train *t)
 
     if (status != APP_DONE)
         return status;
-    if (megabyte_run_lock(o->out, &t->lock) < 0)
+    if (t->lock < 0 && megabyte_run_lock(o->out, &t->lock) < 0)
         return app_fail(APP_FAILED, "%s", megabyte_error());
     status = megabyte_checkpoint_open(o->out, &params, &checkpoint);
     if (status == 0) {
@@ -414,7 +419,7 @@ static bool save_beside(struct train *t, const struct megabyte_checkpoint_write 
 void train_run_save(struct train *t, bool last)
 {
     const struct train_options *o = t->options;
-    char *state = state_text(t);
+    char *state = train_run_state(t);
     const struct megabyte_checkpoint_write write = {
         .step = t->step, .state = state, .keep = (uint32_t)o->keep, .keep_every = o->keep_every,
         .log = log_notes};
@@ -447,6 +452,7 @@ void train_run_close(struct train *t)
     megabyte_saver_destroy(&t->saver);
     if (t->metrics)
         fclose(t->metrics);
+    t->metrics = NULL;
     free(t->identities);
-    megabyte_run_unlock(&t->lock);
+    t->identities = NULL;
 }

@@ -119,18 +119,30 @@ static json_t *cursor_json(const struct pipeline_cursor *c)
     return json_pack("{s:o, s:o}", "epoch", whole(c->epoch), "lanes", if_all(lanes, failed));
 }
 
+static json_t *losses_json(const struct train_losses *losses)
+{
+    json_t *array = json_array();
+    int failed = 0;
+
+    for (uint32_t i = 0; i < losses->n; i++)
+        failed |= json_array_append_new(array, json_real(losses->nats[i]));
+    return if_all(array, failed);
+}
+
 char *train_state_text(const struct train_state *s, const struct pipeline_sources *paths)
 {
     char seed[24], *text;
     json_t *state;
 
     snprintf(seed, sizeof seed, "%" PRIu64, s->seed);
-    state = json_pack("{s:o, s:o, s:o, s:s, s:s, s:f, s:f, s:o, s:O, s:{s:o, s:O, s:o}}", "step",
-                      whole(s->step), "bytes", whole(s->bytes), "steps", whole(s->steps), "seed",
-                      seed, "precision", s->precision, "bits_per_byte", s->bits_per_byte,
-                      "line_nats", s->line_nats, "line_bytes", whole(s->line_bytes), "made_on",
-                      s->made_on, "data", "cursor", cursor_json(&s->cursor), "choice", s->choice,
-                      "sources", sources_json(s, paths));
+    state = json_pack("{s:o, s:o, s:o, s:s, s:s, s:f, s:f, s:o, s:o, s:o, s:o, s:O,"
+                      " s:{s:o, s:O, s:o}}", "step", whole(s->step), "bytes", whole(s->bytes),
+                      "steps", whole(s->steps), "seed", seed, "precision", s->precision,
+                      "bits_per_byte", s->bits_per_byte, "line_nats", s->line_nats, "line_bytes",
+                      whole(s->line_bytes), "nonfinite", whole(s->nonfinite), "outliers",
+                      whole(s->outliers), "losses", losses_json(&s->losses), "made_on", s->made_on,
+                      "data", "cursor", cursor_json(&s->cursor), "choice", s->choice, "sources",
+                      sources_json(s, paths));
     text = state ? tensor_json_write(state, JSON_INDENT(4)) : NULL;
     json_decref(state);
     return text;
@@ -197,6 +209,27 @@ static int read_sources(const json_t *array, struct train_state *s)
     return 0;
 }
 
+/* Steps that were not applied, and losses to compare with: not there in older versions. */
+static bool read_losses(const json_t *state, struct train_state *s)
+{
+    const json_t *nonfinite = json_object_get(state, "nonfinite");
+    const json_t *outliers = json_object_get(state, "outliers");
+    const json_t *losses = json_object_get(state, "losses");
+
+    if (!nonfinite && !outliers && !losses)
+        return true;
+    if (!natural(nonfinite, &s->nonfinite) || !natural(outliers, &s->outliers) ||
+        !json_is_array(losses) || json_array_size(losses) > TRAIN_LOSSES)
+        return false;
+    for (; s->losses.n < json_array_size(losses); s->losses.n++) {
+        const json_t *loss = json_array_get(losses, s->losses.n);
+        if (!json_is_number(loss))
+            return false;
+        s->losses.nats[s->losses.n] = json_number_value(loss);
+    }
+    return true;
+}
+
 /* Its steps, its seed, and what the metrics need. */
 static bool read_numbers(const json_t *state, struct train_state *s)
 {
@@ -225,6 +258,8 @@ static const char *read_state(const json_t *state, struct train_state *s)
 
     if (!read_numbers(state, s))
         return "its step, seed or sums";
+    if (!read_losses(state, s))
+        return "its losses";
     if (!read_cursor(json_object_get(data, "cursor"), &s->cursor))
         return "its cursor";
     if (!json_is_object(json_object_get(data, "choice")))

@@ -5,6 +5,7 @@
  *
  *     {"step": 500, "bytes": ..., "steps": ..., "seed": "1", "precision": "fp32",
  *      "bits_per_byte": ..., "line_nats": ..., "line_bytes": ...,
+ *      "nonfinite": 0, "outliers": 0, "losses": [...],
  *      "made_on": {"device": ..., "driver": ..., "threads": 2, "build": ..., "micro_batch": 4},
  *      "data": {"cursor": {...}, "choice": {...}, "sources": [{...}]}}
  */
@@ -16,12 +17,22 @@
 #include "pipeline/loader.h"
 #include "pipeline/source.h"
 
+#define TRAIN_LOSSES 128 /* that --skip-outliers compares with */
+
+/* The losses of the last steps, in nats a byte, oldest first. */
+struct train_losses {
+    double nats[TRAIN_LOSSES];
+    uint32_t n;
+};
+
 struct train_state {
     uint64_t step, bytes; /* done */
     uint64_t steps;       /* to do in all; 0: not known yet */
     uint64_t seed;
     double bits_per_byte, line_nats; /* of struct train, as is line_bytes */
     uint64_t line_bytes;
+    uint64_t nonfinite, outliers; /* steps that were not applied */
+    struct train_losses losses;
     char precision[16];
     struct pipeline_cursor cursor; /* the place in the data ... */
     json_t *choice;                /* ... which bytes of it are trained on: object by option ... */
