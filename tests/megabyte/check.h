@@ -65,6 +65,7 @@ void check_memory(struct tensor_device *device);
 void check_gate(struct tensor_device *device);
 void check_learning(struct tensor_device *device);
 void check_precision(struct tensor_device *device);
+void check_twice(struct tensor_device *device);
 void check_first_values(struct tensor_device *device);
 void check_strided_gain(void);
 void check_settings(void);
