@@ -14,7 +14,8 @@ struct bench_options {
     struct app_device_options device;
     struct megabyte_config config;
     uint64_t steps, warm_up; /* runs that are measured; runs before them */
-    uint64_t bytes;          /* generate: how many */
+    uint64_t bytes;          /* generate: how many of each sequence */
+    uint64_t sequences;      /* generate: how many at once */
     uint64_t size;           /* op: rows and columns of the product */
     double peak;             /* FLOP/s that the device can do as stated; 0: by its name */
     uint64_t seed;

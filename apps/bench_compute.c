@@ -439,58 +439,107 @@ int bench_op(const struct bench_options *o)
 
 /* ---- generate ---- */
 
-static int generate(const struct bench_options *o, struct megabyte_generator *generator,
-                    double *seconds)
+/* What generation took; seconds are of patches that every sequence advances by. */
+struct generation {
+    uint64_t patches;
+    double seconds, prompt_seconds; /* of all patches; of one prompt that fills a window but for a
+                                       byte */
+};
+
+/* Advances past `bytes` bytes of every sequence, each from the start of a window on. */
+static int generate(const struct bench_options *o, const struct megabyte_model *model, bool timing,
+                    struct generation *result, struct times *times)
 {
     const struct nn_sampling sampling = {.temperature = 1, .top_p = 1, .seed = o->seed};
-    const double began = app_seconds();
+    const struct megabyte_generator_params params = {.sequences = (uint32_t)o->sequences,
+                                                     .timing = timing};
+    const uint32_t patch = model->config.patch_size, window = model->config.seq_len;
+    struct megabyte_generator *generator = NULL;
+    uint8_t *prompt = malloc(window);
+    int status = prompt ? megabyte_generator_create(model, &params, &generator)
+                        : megabyte_fail(12, "out of memory");
 
-    for (uint64_t i = 0; i < o->bytes; i++) {
-        const float *logits;
-        int status = megabyte_generator_logits(generator, &logits);
-        if (status == 0)
-            status =
-                megabyte_generator_feed(generator, (uint8_t)nn_sample(&sampling, logits, 0, i));
-        if (status < 0)
-            return status;
+    result->patches = (o->bytes + patch - 1) / patch;
+    for (int warm = 1; warm >= 0 && status == 0; warm--) { /* kernels are made in the first run */
+        const double began = app_seconds();
+        random_bytes(prompt, window, o->seed);
+        status = megabyte_generator_start(generator, 0, prompt, window - 1u, &sampling, 0);
+        result->prompt_seconds = app_seconds() - began;
+        for (uint32_t n = 0; n < o->sequences && status == 0; n++)
+            status = megabyte_generator_start(generator, n, NULL, 0, &sampling, n);
+        if (status == 0 && warm)
+            status = megabyte_generator_advance(generator);
     }
-    *seconds = app_seconds() - began;
-    return 0;
+    if (timing && status == 0)
+        tensor_graph_times_reset(megabyte_generator_graph(generator, 1));
+    const double began = app_seconds();
+    for (uint64_t i = 0; i < result->patches && status == 0; i++)
+        status = megabyte_generator_advance(generator);
+    result->seconds = app_seconds() - began;
+    if (timing && status == 0)
+        add_times(times, megabyte_generator_graph(generator, 1), (double)result->patches);
+    megabyte_generator_destroy(&generator);
+    free(prompt);
+    return status;
+}
+
+/* timed: of patches whose operations were timed, which are a little slower. */
+static int report_generation(const struct bench_options *o, const struct tensor_device_info *info,
+                             const struct generation *g, double timed, struct times *times,
+                             const struct ceilings *ceilings)
+{
+    const struct megabyte_config *c = &o->config;
+    const double patch = g->seconds / (double)g->patches;
+    const double speed = (double)o->sequences * c->patch_size / patch;
+    const double prompt = (c->seq_len - 1) / g->prompt_seconds, outside = timed - times->seconds;
+
+    qsort(times->time, times->count, sizeof *times->time, by_seconds);
+    if (o->json)
+        return app_json(json_pack(
+            "{s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:s, s:s, s:s, s:s, s:o}",
+            "bytes_per_second", speed, "seconds_per_patch", patch, "prompt_bytes_per_second",
+            prompt, "outside_share", outside / timed, "ceiling_flops_per_second", ceilings->flops,
+            "ceiling_bytes_per_second", ceilings->bytes, "bytes",
+            (json_int_t)(g->patches * c->patch_size * o->sequences), "sequences",
+            (json_int_t)o->sequences, "device", info->name, "driver", info->driver, "precision",
+            app_precision(&o->device), "preset", c->preset, "ops", json_times(times, ceilings)));
+    print_times(stdout, times, ceilings);
+    printf("%-28s %-22s %7s %10.3f\n\n", "outside of operations", "", "", 1e3 * outside);
+    print_ceilings(stdout, ceilings);
+    printf("%s, %s, %s, %" PRIu64 " at once: %.1f bytes a second, %.3f ms a patch; a prompt is "
+           "read at %.0f bytes a second\n", c->preset, info->name, app_precision(&o->device),
+           o->sequences, speed, 1e3 * patch, prompt);
+    return APP_DONE;
 }
 
 int bench_generate(const struct bench_options *o)
 {
     struct tensor_device *device = NULL;
     struct megabyte_model *model = NULL;
-    struct megabyte_generator *generator = NULL;
-    double seconds = 0;
+    struct times times = {.count = 0};
+    struct ceilings ceilings = {.size = 0};
+    struct generation result, timed;
     int status = app_device_open(&o->device, &device);
 
     if (status != APP_DONE)
         return status;
-    int result = megabyte_model_create(device, &o->config, false, &model);
-    if (result == 0)
-        result = nn_parameters_commit(model->parameters);
-    if (result == 0)
-        result = nn_parameters_initialise(model->parameters, o->seed);
-    if (result == 0)
-        result = megabyte_generator_create(model, &generator);
-    if (result == 0)
-        result = generate(o, generator, &seconds);
-    if (result == 0) {
-        const struct tensor_device_info *info = tensor_device_info(device);
-        const double speed = (double)o->bytes / seconds;
-        if (o->json)
-            status = app_json(json_pack(
-                "{s:I, s:f, s:f, s:s, s:s, s:s, s:s}", "bytes", (json_int_t)o->bytes, "seconds",
-                seconds, "bytes_per_second", speed, "device", info->name, "driver", info->driver,
-                "precision", app_precision(&o->device), "preset", o->config.preset));
-        else
-            printf("%s, %s: %.1f bytes a second\n", o->config.preset, info->name, speed);
-    }
-    megabyte_generator_destroy(&generator);
+    int error = megabyte_model_create(device, &o->config, false, &model);
+    if (error == 0)
+        error = nn_parameters_commit(model->parameters);
+    if (error == 0)
+        error = nn_parameters_initialise(model->parameters, o->seed);
+    if (error == 0)
+        error = generate(o, model, false, &result, NULL);
+    if (error == 0)
+        error = generate(o, model, true, &timed, &times);
+    if (error == 0)
+        error = measure_ceilings(device, &ceilings);
+    app_progress_end();
+    if (error == 0)
+        status = report_generation(o, tensor_device_info(device), &result,
+                                   timed.seconds / (double)timed.patches, &times, &ceilings);
     megabyte_model_destroy(&model);
-    if (result < 0)
+    if (error < 0)
         return fail_here(&device);
     tensor_device_close(&device);
     return status;

@@ -23,7 +23,8 @@ static const char usage[] =
     "  --set KEY=VALUE        changes a setting; repeatable\n"
     "  --steps N              runs that are measured; the median counts (5)\n"
     "  --warm-up N            runs before them (2)\n"
-    "  --bytes N              generate: how many bytes (256)\n"
+    "  --bytes N              generate: how many bytes of each sequence (256)\n"
+    "  --sequences N          generate: how many sequences at once (1)\n"
     "  --size N               op: rows and columns of the product (1024)\n"
     "  --peak FLOPS           step: what the device can do a second as its vendor states it, such\n"
     "                         as 989e12 (known of some GPUs)\n"
@@ -41,8 +42,8 @@ static const char more_usage[] =
     "Exit status: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted.\n";
 
 enum {
-    KEY_PRESET = 0x100, KEY_SET, KEY_STEPS, KEY_WARM_UP, KEY_BYTES, KEY_SIZE, KEY_SEED, KEY_PEAK,
-    KEY_JSON, KEY_QUIET, KEY_VERSION, KEY_HELP,
+    KEY_PRESET = 0x100, KEY_SET, KEY_STEPS, KEY_WARM_UP, KEY_BYTES, KEY_SEQUENCES, KEY_SIZE,
+    KEY_SEED, KEY_PEAK, KEY_JSON, KEY_QUIET, KEY_VERSION, KEY_HELP,
 };
 
 static const struct option table[] = {
@@ -54,6 +55,7 @@ static const struct option table[] = {
     {"steps", required_argument, NULL, KEY_STEPS},
     {"warm-up", required_argument, NULL, KEY_WARM_UP},
     {"bytes", required_argument, NULL, KEY_BYTES},
+    {"sequences", required_argument, NULL, KEY_SEQUENCES},
     {"size", required_argument, NULL, KEY_SIZE},
     {"seed", required_argument, NULL, KEY_SEED},
     {"peak", required_argument, NULL, KEY_PEAK},
@@ -95,6 +97,8 @@ static int take_own(struct bench_options *o, int key, const char *value)
         return take_count("warm-up", value, 0, 100000, &o->warm_up);
     case KEY_BYTES:
         return take_count("bytes", value, 1, 1u << 30, &o->bytes);
+    case KEY_SEQUENCES:
+        return take_count("sequences", value, 1, 4096, &o->sequences);
     case KEY_SIZE:
         return take_count("size", value, 1, 32768, &o->size);
     case KEY_SEED:
@@ -187,7 +191,7 @@ static int run(struct bench_options *o, int argc, char **argv)
 int main(int argc, char **argv)
 {
     struct bench_options o = {.data = APP_DATA_DEFAULTS, .steps = 5, .warm_up = 2, .bytes = 256,
-                              .size = 1024, .seed = 1};
+                              .sequences = 1, .size = 1024, .seed = 1};
 
     app_calm_threads(argv);
     app_start("mb-bench");

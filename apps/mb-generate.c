@@ -1,18 +1,13 @@
 /*
- * mb-generate: bytes out of a trained model.
+ * mb-generate: bytes out of a trained model. Here are its options; generate.c has the work.
  */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "apps/common.h"
-#include "apps/device.h"
-#include "megabyte/error.h"
-#include "megabyte/generator.h"
-#include "megabyte/model_files.h"
-#include "nn/sampling.h"
+#include "apps/generate.h"
 
 static const char usage[] =
     "Usage: mb-generate [options] CHECKPOINT\n"
@@ -21,22 +16,32 @@ static const char usage[] =
     "folder (its latest).\n"
     "\n"
     "Generation:\n"
-    "  --prompt TEXT          what to go on from (nothing: the start of a window)\n"
-    "  --prompt-file FILE     the same from a file, any bytes; - is standard input\n"
-    "  --bytes N              how many to generate (1024)\n"
+    "  --prompt TEXT          what to go on from (nothing: the start of a window); repeatable\n"
+    "  --prompt-file FILE     the same from a file, any bytes; - is standard input; repeatable\n"
+    "  --bytes N              how many to generate of each sequence (1024; with --png what fills\n"
+    "                         the image, with --wav a second)\n"
     "  --temperature X        1: as the model has it; 0: always the likeliest (1)\n"
     "  --top-k N              only among the N likeliest bytes (0: all)\n"
     "  --top-p X              only among the likeliest that reach this probability (1: all)\n"
-    "  --count N              so many sequences, one behind the other (1)\n"
+    "  --count N              so many sequences of each prompt, one behind the other (1)\n"
+    "  --batch N              so many sequences at once, at most; each takes memory, and none\n"
+    "                         becomes another for it (8)\n"
     "  --seed N               of the choices (1)\n"
     "\n";
 
 static const char more_usage[] =
     "\n"
     "Output:\n"
-    "  --json                 instead of raw bytes one JSON object, with the bytes as hexadecimal "
-    "text\n"
-    "                         and, where they are UTF-8, as text\n"
+    "  --raw                  bytes as they are (where standard output is no terminal)\n"
+    "  --utf8                 valid UTF-8: whole characters, U+FFFD for what is none (on a\n"
+    "                         terminal)\n"
+    "  --png FILE             an image made of prompt and bytes; several: FILE-1.png, ...\n"
+    "  --image-size N         its side in pixels (as the run was trained)\n"
+    "  --image-patch N        side of the blocks in which its pixels come, 1: in rows (likewise)\n"
+    "  --wav FILE             a sound of 16-bit samples, likewise\n"
+    "  --audio-rate N         its samples a second (as the run was trained, or 16000)\n"
+    "  --json                 one JSON object, with the bytes as hexadecimal text and, where they\n"
+    "                         are UTF-8, as text\n"
     "  --quiet                no notes\n"
     "  --version              print the version\n"
     "  --help                 print this\n"
@@ -44,18 +49,9 @@ static const char more_usage[] =
     "Exit status: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted.\n";
 
 enum {
-    KEY_PROMPT = 0x100,
-    KEY_PROMPT_FILE,
-    KEY_BYTES,
-    KEY_TEMPERATURE,
-    KEY_TOP_K,
-    KEY_TOP_P,
-    KEY_COUNT,
-    KEY_SEED,
-    KEY_JSON,
-    KEY_QUIET,
-    KEY_VERSION,
-    KEY_HELP,
+    KEY_PROMPT = 0x100, KEY_PROMPT_FILE, KEY_BYTES, KEY_TEMPERATURE, KEY_TOP_K, KEY_TOP_P,
+    KEY_COUNT, KEY_BATCH, KEY_SEED, KEY_RAW, KEY_UTF8, KEY_PNG, KEY_IMAGE_SIZE, KEY_IMAGE_PATCH,
+    KEY_WAV, KEY_AUDIO_RATE, KEY_JSON, KEY_QUIET, KEY_VERSION, KEY_HELP,
 };
 
 static const struct option table[] = {
@@ -67,7 +63,15 @@ static const struct option table[] = {
     {"top-k", required_argument, NULL, KEY_TOP_K},
     {"top-p", required_argument, NULL, KEY_TOP_P},
     {"count", required_argument, NULL, KEY_COUNT},
+    {"batch", required_argument, NULL, KEY_BATCH},
     {"seed", required_argument, NULL, KEY_SEED},
+    {"raw", no_argument, NULL, KEY_RAW},
+    {"utf8", no_argument, NULL, KEY_UTF8},
+    {"png", required_argument, NULL, KEY_PNG},
+    {"image-size", required_argument, NULL, KEY_IMAGE_SIZE},
+    {"image-patch", required_argument, NULL, KEY_IMAGE_PATCH},
+    {"wav", required_argument, NULL, KEY_WAV},
+    {"audio-rate", required_argument, NULL, KEY_AUDIO_RATE},
     {"json", no_argument, NULL, KEY_JSON},
     {"quiet", no_argument, NULL, KEY_QUIET},
     {"version", no_argument, NULL, KEY_VERSION},
@@ -75,269 +79,208 @@ static const struct option table[] = {
     {0},
 };
 
-struct command {
-    struct app_device_options device_options;
-    struct nn_sampling sampling;
-    const char *prompt_text, *prompt_file;
-    uint8_t *prompt;
-    size_t prompt_size;
-    uint64_t bytes, count;
-    bool json;
+/* ---- prompts ---- */
 
-    struct tensor_device *device;
-    struct megabyte_checkpoint *checkpoint;
-    struct megabyte_model *model;
-    struct megabyte_generator *generator;
-    double seconds; /* in generation */
-};
-
-/* ---- options ---- */
-
-static int take_count(const char *option, const char *value, uint64_t least, uint64_t most,
-                      uint64_t *out)
+static struct generate_prompt *add_prompt(struct generate_options *o)
 {
-    if (app_size(value, out) < 0 || *out < least || *out > most)
-        return app_fail(-1, "--%s wants a whole number from %" PRIu64 ", not '%s'", option, least,
-                        value);
-    return 1;
-}
+    struct generate_prompt *more =
+        realloc(o->prompts, (o->prompt_count + 1) * sizeof *o->prompts);
 
-static int take_real(const char *option, const char *value, double low, double high, double *out)
-{
-    if (app_number(value, low, high, out) < 0)
-        return app_fail(-1, "--%s wants a number from %g to %g, not '%s'", option, low, high,
-                        value);
-    return 1;
-}
-
-static int take_own(struct command *c, int key, const char *value)
-{
-    uint64_t number = 0;
-    int taken;
-
-    switch (key) {
-    case KEY_PROMPT:
-        c->prompt_text = value;
-        return 1;
-    case KEY_PROMPT_FILE:
-        c->prompt_file = value;
-        return 1;
-    case KEY_BYTES:
-        return take_count("bytes", value, 0, INT64_MAX, &c->bytes);
-    case KEY_TEMPERATURE:
-        return take_real("temperature", value, 0, 100, &c->sampling.temperature);
-    case KEY_TOP_K:
-        taken = take_count("top-k", value, 0, 256, &number);
-        c->sampling.top_k = (uint32_t)number;
-        return taken;
-    case KEY_TOP_P:
-        return take_real("top-p", value, 0, 1, &c->sampling.top_p);
-    case KEY_COUNT:
-        return take_count("count", value, 1, UINT32_MAX, &c->count);
-    case KEY_SEED:
-        return take_count("seed", value, 0, UINT64_MAX, &c->sampling.seed);
-    default:
-        return 0;
+    if (!more) {
+        app_fail(APP_FAILED, "out of memory");
+        return NULL;
     }
+    o->prompts = more;
+    more += o->prompt_count++;
+    *more = (struct generate_prompt){0};
+    return more;
 }
 
-static int take_option(struct command *c, int key, const char *value)
+static int read_prompt(struct generate_prompt *prompt, const char *path)
 {
-    int taken = app_device_option(&c->device_options, key, value);
-
-    if (!taken)
-        taken = take_own(c, key, value);
-    if (taken)
-        return taken;
-    switch (key) {
-    case KEY_JSON:
-        return c->json = true;
-    case KEY_QUIET:
-        app_set_quiet(true);
-        return 1;
-    case KEY_VERSION:
-        puts("mb-generate " MEGABYTE_VERSION);
-        return 2;
-    case KEY_HELP:
-        printf("%s%s%s", usage, app_device_help, more_usage);
-        return 2;
-    default:
-        return -1; /* getopt has said what is wrong */
-    }
-}
-
-/* ---- work ---- */
-
-static int read_prompt_file(struct command *c)
-{
-    FILE *f = strcmp(c->prompt_file, "-") ? fopen(c->prompt_file, "rbe") : stdin;
+    FILE *f = strcmp(path, "-") ? fopen(path, "rbe") : stdin;
     size_t room = 0, got = 1;
 
     if (!f)
-        return app_fail(APP_FAILED, "%s: %s", c->prompt_file, strerror(errno));
+        return app_fail(APP_FAILED, "%s: %s", path, strerror(errno));
     while (got) {
-        if (c->prompt_size == room) {
-            uint8_t *grown = realloc(c->prompt, room = room ? 2 * room : 65536);
+        if (prompt->size == room) {
+            uint8_t *grown = realloc(prompt->bytes, room = room ? 2 * room : 65536);
             if (!grown)
                 break;
-            c->prompt = grown;
+            prompt->bytes = grown;
         }
-        got = fread(c->prompt + c->prompt_size, 1, room - c->prompt_size, f);
-        c->prompt_size += got;
+        got = fread(prompt->bytes + prompt->size, 1, room - prompt->size, f);
+        prompt->size += got;
     }
     const bool failed = got || ferror(f);
     const int error = errno;
     if (f != stdin)
         fclose(f);
-    return failed ? app_fail(APP_FAILED, "%s: %s", c->prompt_file, strerror(error)) : APP_DONE;
+    return failed ? app_fail(APP_FAILED, "%s: %s", path, strerror(error)) : APP_DONE;
 }
 
-static int load_prompt(struct command *c)
+static int take_prompt(struct generate_options *o, const char *text)
 {
-    if (c->prompt_text && c->prompt_file)
-        return app_fail(APP_USAGE, "give either --prompt or --prompt-file");
-    if (c->prompt_file)
-        return read_prompt_file(c);
-    if (!c->prompt_text)
-        return APP_DONE;
-    c->prompt = (uint8_t *)strdup(c->prompt_text);
-    c->prompt_size = strlen(c->prompt_text);
-    return c->prompt ? APP_DONE : app_fail(APP_FAILED, "out of memory");
+    struct generate_prompt *prompt = add_prompt(o);
+
+    if (!prompt)
+        return APP_FAILED;
+    prompt->bytes = (uint8_t *)strdup(text);
+    prompt->size = strlen(text);
+    return prompt->bytes ? APP_DONE : app_fail(APP_FAILED, "out of memory");
 }
 
-static int open_model(struct command *c, const char *path)
+static int take_prompt_file(struct generate_options *o, const char *path)
 {
-    const struct megabyte_checkpoint_params params = {.model_only = true};
-    int status = megabyte_checkpoint_open(path, &params, &c->checkpoint);
+    struct generate_prompt *prompt = add_prompt(o);
 
-    if (status == 0)
-        status = megabyte_model_load(c->checkpoint, c->device, false, &c->model);
-    if (status == 0)
-        status = megabyte_generator_create(c->model, &c->generator);
-    return status < 0 ? app_fail(APP_FAILED, "%s", megabyte_error()) : APP_DONE;
+    return prompt ? read_prompt(prompt, path) : APP_FAILED;
 }
 
-/* Of a long prompt the end counts: what a full window would have kept anyway. */
-static int feed_prompt(struct command *c)
-{
-    const size_t window = c->model->config.seq_len;
-    const size_t skip = c->prompt_size > window ? c->prompt_size - window : 0;
+/* ---- options ---- */
 
-    megabyte_generator_reset(c->generator);
-    for (size_t i = skip; i < c->prompt_size; i++) {
-        if (app_interrupted())
-            return APP_INTERRUPTED;
-        if (megabyte_generator_feed(c->generator, c->prompt[i]) < 0)
-            return app_fail(APP_FAILED, "%s", megabyte_error());
+/* What taking an option comes to: TAKEN, ENDED (--help), or else an exit status. */
+enum { TAKEN = -1, ENDED = -2, NOT_OURS = -3 };
+
+static int take_count(const char *option, const char *value, uint64_t least, uint64_t most,
+                      uint64_t *out)
+{
+    if (app_size(value, out) < 0 || *out < least || *out > most)
+        return app_fail(APP_USAGE, "--%s wants a whole number from %" PRIu64 ", not '%s'", option,
+                        least, value);
+    return TAKEN;
+}
+
+static int take_small(const char *option, const char *value, uint64_t most, uint32_t *out)
+{
+    uint64_t number = 0;
+    const int taken = take_count(option, value, 1, most, &number);
+
+    *out = (uint32_t)number;
+    return taken;
+}
+
+static int take_real(const char *option, const char *value, double low, double high, double *out)
+{
+    if (app_number(value, low, high, out) < 0)
+        return app_fail(APP_USAGE, "--%s wants a number from %g to %g, not '%s'", option, low,
+                        high, value);
+    return TAKEN;
+}
+
+static int take_generation(struct generate_options *o, int key, const char *value)
+{
+    uint64_t number = 0;
+    int status;
+
+    switch (key) {
+    case KEY_PROMPT:
+        status = take_prompt(o, value);
+        return status == APP_DONE ? TAKEN : status;
+    case KEY_PROMPT_FILE:
+        status = take_prompt_file(o, value);
+        return status == APP_DONE ? TAKEN : status;
+    case KEY_BYTES:
+        return take_count("bytes", value, 0, INT64_MAX, &o->bytes);
+    case KEY_TEMPERATURE:
+        return take_real("temperature", value, 0, 100, &o->sampling.temperature);
+    case KEY_TOP_K:
+        status = take_count("top-k", value, 0, 256, &number);
+        o->sampling.top_k = (uint32_t)number;
+        return status;
+    case KEY_TOP_P:
+        return take_real("top-p", value, 0, 1, &o->sampling.top_p);
+    case KEY_COUNT:
+        return take_count("count", value, 1, UINT32_MAX, &o->count);
+    case KEY_BATCH:
+        return take_count("batch", value, 1, 4096, &o->batch);
+    case KEY_SEED:
+        return take_count("seed", value, 0, UINT64_MAX, &o->sampling.seed);
+    default:
+        return NOT_OURS;
     }
-    return APP_DONE;
 }
 
-/* One byte: to standard output at once, or to the hexadecimal text. */
-static int emit(struct command *c, uint8_t byte, uint64_t place, char *hex, uint8_t *raw)
+static int take_output(struct generate_options *o, int key, const char *value)
 {
-    if (c->json) {
-        snprintf(hex + 2 * place, 3, "%02x", byte);
-        raw[place] = byte;
-        return APP_DONE;
+    switch (key) {
+    case KEY_RAW:
+        o->form = GENERATE_RAW;
+        return TAKEN;
+    case KEY_UTF8:
+        o->form = GENERATE_TEXT;
+        return TAKEN;
+    case KEY_PNG:
+        o->png = value;
+        return TAKEN;
+    case KEY_WAV:
+        o->wav = value;
+        return TAKEN;
+    case KEY_IMAGE_SIZE:
+        return take_small("image-size", value, PIPELINE_MAX_IMAGE_SIZE, &o->media.image_size);
+    case KEY_IMAGE_PATCH:
+        return take_small("image-patch", value, PIPELINE_MAX_IMAGE_SIZE, &o->media.image_patch);
+    case KEY_AUDIO_RATE:
+        return take_small("audio-rate", value, 384000, &o->media.audio_rate);
+    case KEY_JSON:
+        o->json = true;
+        return TAKEN;
+    case KEY_QUIET:
+        app_set_quiet(true);
+        return TAKEN;
+    case KEY_VERSION:
+        puts("mb-generate " MEGABYTE_VERSION);
+        return ENDED;
+    case KEY_HELP:
+        printf("%s%s%s", usage, app_device_help, more_usage);
+        return ENDED;
+    default:
+        return APP_USAGE; /* getopt has said what is wrong */
     }
-    ssize_t done;
-    do
-        done = write(STDOUT_FILENO, &byte, 1);
-    while (done < 0 && errno == EINTR && !app_interrupted());
-    if (done == 1)
-        return APP_DONE;
-    if (app_interrupted())
-        return APP_INTERRUPTED;
-    return errno == EPIPE ? APP_FAILED
-                          : app_fail(APP_FAILED, "standard output: %s", strerror(errno));
 }
 
-static int generate_one(struct command *c, uint32_t sequence, char *hex, uint8_t *raw)
+static int take_option(struct generate_options *o, int key, const char *value)
 {
-    int status = feed_prompt(c);
+    const int device = app_device_option(&o->device, key, value);
 
-    for (uint64_t i = 0; i < c->bytes && status == APP_DONE; i++) {
-        const float *logits;
-        if (app_interrupted())
-            return APP_INTERRUPTED;
-        if (megabyte_generator_logits(c->generator, &logits) < 0)
-            return app_fail(APP_FAILED, "%s", megabyte_error());
-        const uint8_t byte = (uint8_t)nn_sample(&c->sampling, logits, sequence, i);
-        status = emit(c, byte, i, hex, raw);
-        if (status == APP_DONE && megabyte_generator_feed(c->generator, byte) < 0)
-            return app_fail(APP_FAILED, "%s", megabyte_error());
-    }
-    return status;
+    if (device)
+        return device == 1 ? TAKEN : device == 2 ? ENDED : APP_USAGE;
+    const int taken = take_generation(o, key, value);
+    return taken == NOT_OURS ? take_output(o, key, value) : taken;
 }
 
-static int generate(struct command *c)
+static int run(struct generate_options *o, int argc, char **argv)
 {
-    char *hex = c->json ? calloc(2 * c->bytes + 1, 1) : NULL;
-    uint8_t *raw = c->json ? calloc(c->bytes + 1, 1) : NULL;
-    json_t *list = json_array();
-    int status = !c->json || (hex && raw) ? APP_DONE : app_fail(APP_FAILED, "out of memory");
-    const double began = app_seconds();
-
-    for (uint64_t i = 0; i < c->count && status == APP_DONE; i++) {
-        status = generate_one(c, (uint32_t)i, hex, raw);
-        if (c->json && status == APP_DONE) {
-            json_t *text = json_stringn((const char *)raw, c->bytes); /* NULL unless UTF-8 */
-            json_array_append_new(list, json_pack("{s:s, s:o}", "hex", hex, "text",
-                                                  text ? text : json_null()));
-        }
-    }
-    c->seconds = app_seconds() - began;
-    if (status == APP_DONE && c->json)
-        status = app_json(json_pack("{s:O, s:I, s:f, s:s, s:s, s:s}", "sequences", list, "bytes",
-                                    (json_int_t)(c->bytes * c->count), "bytes_per_second",
-                                    (double)(c->bytes * c->count) / c->seconds, "checkpoint",
-                                    megabyte_checkpoint_path(c->checkpoint), "device",
-                                    tensor_device_info(c->device)->name, "precision",
-                                    app_precision(&c->device_options)));
-    /* On a terminal the bytes end somewhere in a line. */
-    if (status == APP_DONE && !c->json && isatty(STDOUT_FILENO) &&
-        write(STDOUT_FILENO, "\n", 1) == 1)
-        app_note("%.0f bytes a second", (double)(c->bytes * c->count) / c->seconds);
-    json_decref(list);
-    free(hex);
-    free(raw);
-    return status;
-}
-
-static int run(struct command *c, int argc, char **argv)
-{
-    int key, taken = 1;
+    int key, taken = TAKEN;
 
     argv[0] = "mb-generate"; /* for getopt's messages */
-    while (taken == 1 && (key = getopt_long(argc, argv, "", table, NULL)) != -1)
-        taken = take_option(c, key, optarg);
-    if (taken != 1)
-        return taken == 2 ? APP_DONE : APP_USAGE;
+    while (taken == TAKEN && (key = getopt_long(argc, argv, "", table, NULL)) != -1)
+        taken = take_option(o, key, optarg);
+    if (taken != TAKEN)
+        return taken == ENDED ? APP_DONE : taken;
     if (argc - optind != 1)
         return app_fail(APP_USAGE, "one CHECKPOINT is needed; mb-generate --help shows how");
-    int status = load_prompt(c);
-    if (status == APP_DONE)
-        status = app_device_open(&c->device_options, &c->device);
-    if (status == APP_DONE)
-        status = open_model(c, argv[optind]);
-    return status == APP_DONE ? generate(c) : status;
+    if (o->png && o->wav)
+        return app_fail(APP_USAGE, "give either --png or --wav");
+    if (!o->prompt_count && !add_prompt(o))
+        return APP_FAILED;
+    o->checkpoint = argv[optind];
+    return generate_run(o);
 }
 
 int main(int argc, char **argv)
 {
-    struct command c = {.bytes = 1024, .count = 1,
-                        .sampling = {.temperature = 1, .top_p = 1, .seed = 1}};
+    struct generate_options o = {.bytes = UINT64_MAX, .count = 1, .batch = 8,
+                                 .sampling = {.temperature = 1, .top_p = 1, .seed = 1}};
 
     app_calm_threads(argv);
     app_start("mb-generate");
-    int status = run(&c, argc, argv);
+    int status = run(&o, argc, argv);
     if (status == APP_DONE && (fflush(stdout) || ferror(stdout)))
         status = app_fail(APP_FAILED, "standard output: %s", strerror(errno));
-    megabyte_generator_destroy(&c.generator);
-    megabyte_model_destroy(&c.model);
-    megabyte_checkpoint_close(&c.checkpoint);
-    tensor_device_close(&c.device);
-    free(c.prompt);
+    for (size_t i = 0; i < o.prompt_count; i++)
+        free(o.prompts[i].bytes);
+    free(o.prompts);
     return status;
 }

@@ -44,14 +44,3 @@ struct tensor *megabyte_local(struct tensor_graph *g, const struct megabyte_loca
     /* Patches are sequences of their own, unless something of the one before is seen. */
     return nn_transformer(g, &l->transformer, h, l->transformer.config.reach ? l->length : patch);
 }
-
-struct tensor *megabyte_local_next(struct tensor_graph *g, const struct megabyte_local *l,
-                                   const struct nn_cache *cache, struct tensor *projected,
-                                   struct tensor *byte, struct tensor *position,
-                                   struct tensor *place, uint32_t p)
-{
-    struct tensor *h = p ? tensor_embedding(g, byte, l->embedding->weight) : l->pad->weight;
-    h = tensor_add_rows_at(g, h, l->position->weight, position, 1);
-    h = tensor_add(g, tensor_row(g, projected, p), h);
-    return nn_transformer_cached(g, &l->transformer, cache, place, h);
-}

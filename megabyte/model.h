@@ -81,13 +81,6 @@ void megabyte_patch_embedder_declare(struct megabyte_patch_embedder *e, struct n
 struct tensor *megabyte_patch_embedder(struct tensor_graph *g,
                                        const struct megabyte_patch_embedder *e,
                                        const struct megabyte_config *config, struct tensor *bytes);
-/* The same for one patch: bytes (P) of patch number patch[0], read at run time → (1, D). */
-struct tensor *megabyte_patch_embedder_next(struct tensor_graph *g,
-                                            const struct megabyte_patch_embedder *e,
-                                            struct tensor *bytes, struct tensor *patch);
-/* … and what stands before the first patch → (1, D). */
-struct tensor *megabyte_patch_embedder_pad(struct tensor_graph *g,
-                                           const struct megabyte_patch_embedder *e);
 
 int megabyte_local_declare(struct megabyte_local *l, struct nn_parameters *p,
                            const struct megabyte_config *config);
@@ -98,11 +91,6 @@ struct tensor *megabyte_local_project(struct tensor_graph *g, const struct megab
  * → (B·T, E). */
 struct tensor *megabyte_local(struct tensor_graph *g, const struct megabyte_local *l,
                               struct tensor *projected, struct tensor *bytes);
-/* One position p of one patch: projected (P, E), byte (1) at p - 1, unused for p = 0 → (1, E). */
-struct tensor *megabyte_local_next(struct tensor_graph *g, const struct megabyte_local *l,
-                                   const struct nn_cache *cache, struct tensor *projected,
-                                   struct tensor *byte, struct tensor *position,
-                                   struct tensor *place, uint32_t p);
 /* Equation 6: (R, E), or slices (R, D_G) without a local model → logits (R, V). */
 struct tensor *megabyte_head(struct tensor_graph *g, const struct megabyte_model *model,
                              struct tensor *h);

@@ -49,23 +49,3 @@ struct tensor *megabyte_patch_embedder(struct tensor_graph *g,
     const uint32_t patches = (uint32_t)(bytes->count / c->patch_size);
     return tensor_reshape(g, h, 2, (uint32_t[]){patches, c->global.dim}); /* (B·K, D) */
 }
-
-static struct tensor *one_patch(struct tensor_graph *g, struct tensor *h)
-{
-    return tensor_reshape(g, h, 2, (uint32_t[]){1, (uint32_t)h->count});
-}
-
-struct tensor *megabyte_patch_embedder_next(struct tensor_graph *g,
-                                            const struct megabyte_patch_embedder *e,
-                                            struct tensor *bytes, struct tensor *patch)
-{
-    struct tensor *h = tensor_embedding(g, bytes, e->embedding->weight); /* (P, D_G) */
-    h = tensor_add_rows_at(g, h, e->position->weight, patch, (uint32_t)bytes->count);
-    return one_patch(g, h);
-}
-
-struct tensor *megabyte_patch_embedder_pad(struct tensor_graph *g,
-                                           const struct megabyte_patch_embedder *e)
-{
-    return one_patch(g, e->pad->weight);
-}

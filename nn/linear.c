@@ -21,6 +21,16 @@ struct tensor *nn_linear(struct tensor_graph *g, const struct nn_linear *layer, 
                          relu);
 }
 
+struct tensor *nn_linear_step(struct tensor_graph *g, const struct nn_layer_norm *norm,
+                              const struct nn_linear *layer, struct tensor *x, bool relu,
+                              struct tensor *residual)
+{
+    return tensor_gemv(g, x, &(struct tensor_gemv){
+        .gain = norm ? norm->gain->weight : NULL, .shift = norm ? norm->bias->weight : NULL,
+        .epsilon = EPSILON, .weight = layer->weight->weight,
+        .bias = layer->bias ? layer->bias->weight : NULL, .relu = relu, .residual = residual});
+}
+
 struct nn_layer_norm nn_layer_norm_declare(struct nn_parameters *parameters, const char *name,
                                            uint32_t columns)
 {

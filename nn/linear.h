@@ -28,6 +28,12 @@ struct nn_layer_norm {
 struct nn_layer_norm nn_layer_norm_declare(struct nn_parameters *parameters, const char *name,
                                            uint32_t columns);
 
+/* For generation, of a few rows and without a gradient: relu(layer(norm(x))) + residual, x (R, I) →
+ * (R, O), where norm and residual may be NULL (tensor_gemv). */
+struct tensor *nn_linear_step(struct tensor_graph *g, const struct nn_layer_norm *norm,
+                              const struct nn_linear *layer, struct tensor *x, bool relu,
+                              struct tensor *residual);
+
 /* x (R, C) → (R, C) */
 struct tensor *nn_layer_norm(struct tensor_graph *g, const struct nn_layer_norm *layer,
                              struct tensor *x);

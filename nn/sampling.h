@@ -1,4 +1,4 @@
-/* sampling.h - chooses a byte from logits. */
+/* sampling.h - how bytes are chosen from logits, as tensor_sample (tensor/op.h) reads it. */
 #ifndef NN_SAMPLING_H
 #define NN_SAMPLING_H
 
@@ -11,9 +11,9 @@ struct nn_sampling {
     uint64_t seed;
 };
 
-/* logits (V = 256) → a symbol. Draw number `draw` of sequence `sequence` under the seed: the same
- * arguments give the same byte. Ties go to the smaller symbol. */
-uint32_t nn_sample(const struct nn_sampling *sampling, const float *logits, uint32_t sequence,
-                   uint64_t draw);
+/* Fills in the row of one sequence, TENSOR_SAMPLE_SETTINGS words: of its columns the first `given`
+ * keep their symbols, and the choice in column c is number draw + c - given of this stream. */
+void nn_sampling_row(const struct nn_sampling *sampling, uint32_t stream, uint64_t draw,
+                     uint32_t given, uint32_t *row);
 
 #endif

@@ -109,12 +109,34 @@ void nn_cache_finish(struct nn_cache *cache)
     cache->layers = NULL;
 }
 
+/* One new position of each sequence: few rows, so that reading the weights is what takes time. */
+static struct tensor *step(struct tensor_graph *g, const struct nn_block *b, struct tensor *cache,
+                           struct tensor *place, uint32_t heads, struct tensor *x)
+{
+    tensor_graph_push(g, "attention");
+    struct tensor *h = nn_linear_step(g, &b->attention_norm, &b->qkv, x, false, NULL);
+    h = tensor_attention_cached(g, h, cache, place,
+                                &(struct tensor_attention_params){.heads = heads});
+    x = nn_linear_step(g, NULL, &b->out, h, false, x);
+    tensor_graph_pop(g);
+    tensor_graph_push(g, "feed_forward");
+    h = nn_linear_step(g, &b->feed_forward_norm, &b->up, x, true, NULL);
+    x = nn_linear_step(g, NULL, &b->down, h, false, x);
+    tensor_graph_pop(g);
+    return x;
+}
+
 struct tensor *nn_transformer_cached(struct tensor_graph *g, const struct nn_transformer *t,
                                      const struct nn_cache *cache, struct tensor *place,
                                      struct tensor *x)
 {
+    const bool one = tensor_rows(x) == place->count / 2;
     for (uint32_t i = 0; i < t->config.layers; i++) {
         const struct nn_block *b = &t->blocks[i];
+        if (one) {
+            x = step(g, b, cache->layers[i], place, t->config.heads, x);
+            continue;
+        }
         tensor_graph_push(g, "attention");
         struct tensor *h = nn_layer_norm(g, &b->attention_norm, x);
         h = nn_linear(g, &b->qkv, h, false);

@@ -9,6 +9,7 @@
 
 #include "pipeline/content.h"
 #include "pipeline/internal.h"
+#include "pipeline/scan.h"
 
 struct image_layer {
     struct layer layer;
@@ -63,18 +64,10 @@ static void sum_row(const uint8_t *row, uint32_t m, uint32_t S, uint64_t *sums)
     }
 }
 
-/* Where pixel (x, y) of S by S lies in scan order. */
-static size_t place_of(uint32_t x, uint32_t y, uint32_t S, uint32_t p)
-{
-    size_t block = (size_t)(y / p) * (S / p) + x / p;
-
-    return 3 * (block * p * p + (size_t)(y % p) * p + x % p);
-}
-
 int pipeline_image_square(const struct image *from, uint32_t S, uint32_t patch, uint8_t *to)
 {
     uint32_t m = from->width < from->height ? from->width : from->height;
-    uint32_t left = (from->width - m) / 2, top = (from->height - m) / 2, p = patch ? patch : 1;
+    uint32_t left = (from->width - m) / 2, top = (from->height - m) / 2;
     uint64_t *row = calloc(6 * (size_t)S, sizeof(*row)), *area = row + 3 * (size_t)S;
     uint64_t units = m, all = (uint64_t)m * m; /* as in sum_row, of rows */
     uint32_t y = 0;
@@ -93,7 +86,8 @@ int pipeline_image_square(const struct image *from, uint32_t S, uint32_t patch, 
             if (units)
                 continue;
             for (uint32_t k = 0; k < 3 * S; k++)
-                to[place_of(k / 3, y, S, p) + k % 3] = (uint8_t)((area[k] + all / 2) / all);
+                to[pipeline_scan_place(k / 3, y, S, patch) + k % 3] =
+                    (uint8_t)((area[k] + all / 2) / all);
             memset(area, 0, 3 * S * sizeof(*area));
             units = m;
             y++;

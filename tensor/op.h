@@ -54,12 +54,6 @@ struct tensor *tensor_slice(struct tensor_graph *g, struct tensor *x, uint32_t l
  * d(x) = d(y), d(rows) = sum over groups. */
 struct tensor *tensor_add_rows(struct tensor_graph *g, struct tensor *x, struct tensor *rows);
 
-/* The same without a gradient, from a place in a longer table that is read at run time:
- * y[i·n + j] = x[i·n + j] + rows[position[0]·n + j].   x (G·n, C), rows (m·n, C), position (1)
- * U32 */
-struct tensor *tensor_add_rows_at(struct tensor_graph *g, struct tensor *x, struct tensor *rows,
-                                  struct tensor *position, uint32_t n);
-
 /* y = x + z, of equal shape.   d(x) = d(z) = d(y). */
 struct tensor *tensor_add(struct tensor_graph *g, struct tensor *x, struct tensor *z);
 

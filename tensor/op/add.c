@@ -33,11 +33,10 @@ static void add_rows_cpu(const void *params)
 {
     const struct add_rows_params *p = params;
     const size_t columns = p->columns;
-    const size_t first = p->flags & ADD_ROWS_POSITION ? (size_t)u32_at(p->position)[0] * p->n : 0;
 #pragma omp parallel for schedule(static)
     for (uint32_t r = 0; r < p->rows; r++) {
         const float *x = f32_at(p->x) + r * columns;
-        const float *table = f32_at(p->table) + (first + r % p->n) * columns;
+        const float *table = f32_at(p->table) + (r % p->n) * columns;
         float *y = f32_at(p->y) + r * columns;
         for (uint32_t c = 0; c < p->columns; c++)
             y[c] = x[c] + table[c];
@@ -54,8 +53,8 @@ static void add_rows_launch(const struct tensor_device_info *info, const void *p
 static const struct tensor_kernel add_rows = {
     .name = "add_rows",
     .params_size = sizeof(struct add_rows_params),
-    .args = 4,
-    .writes = 1u << 3,
+    .args = 3,
+    .writes = 1u << 2,
     .cpu = add_rows_cpu,
     .launch = add_rows_launch,
     .variant = {"add_rows"},
@@ -108,22 +107,7 @@ struct tensor *tensor_add_rows(struct tensor_graph *g, struct tensor *x, struct 
         return x;
     struct tensor *y = tensor_graph_like(g, x);
     const struct add_rows_params p = {.rows = tensor_rows(x), .columns = columns, .n = n};
-    tensor_graph_pass(g, &add_rows, &p, (struct tensor *[]){x, rows, NULL, y}, 0);
+    tensor_graph_pass(g, &add_rows, &p, (struct tensor *[]){x, rows, y}, 0);
     tensor_graph_node(g, &(struct tensor_node){add_rows_gradient, .output = y, .input = {x, rows}});
-    return y;
-}
-
-struct tensor *tensor_add_rows_at(struct tensor_graph *g, struct tensor *x, struct tensor *rows,
-                                  struct tensor *position, uint32_t n)
-{
-    if (!tensor_check(g,
-                      tensor_columns(rows) == tensor_columns(x) && n && tensor_rows(x) % n == 0 &&
-                          tensor_rows(rows) % n == 0,
-                      "add_rows_at", "x (G·n, C), rows (m·n, C)", x, rows))
-        return x;
-    struct tensor *y = tensor_graph_like(g, x);
-    const struct add_rows_params p = {.rows = tensor_rows(x), .columns = tensor_columns(x), .n = n,
-                                      .flags = ADD_ROWS_POSITION};
-    tensor_graph_pass(g, &add_rows, &p, (struct tensor *[]){x, rows, position, y}, 0);
     return y;
 }

@@ -12,17 +12,14 @@ struct add_params {
     u32 count;
 };
 
-/* y[r, c] = x[r, c] + table[first · n + r mod n, c], first = position[0] if given (flag), else 0 */
-#define ADD_ROWS_POSITION 1u
+/* y[r, c] = x[r, c] + table[r mod n, c] */
 struct add_rows_params {
-    f32_ptr x;        /* (rows, columns) */
-    f32_ptr table;    /* (at least (first + 1) · n, columns) */
-    u32_ptr position; /* (1) */
-    f32_ptr y;        /* (rows, columns) */
+    f32_ptr x;     /* (rows, columns) */
+    f32_ptr table; /* (n, columns) */
+    f32_ptr y;     /* (rows, columns) */
     u32 rows;
     u32 columns;
     u32 n;
-    u32 flags;
 };
 
 #endif

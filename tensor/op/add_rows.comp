@@ -11,7 +11,5 @@ void main()
     const uint id = linear_id();
     if (id >= p.rows * p.columns)
         return;
-    const uint size = p.n * p.columns;
-    const uint first = (p.flags & ADD_ROWS_POSITION) != 0u ? p.position.at[0] * size : 0u;
-    p.y.at[id] = p.x.at[id] + p.table.at[first + id % size];
+    p.y.at[id] = p.x.at[id] + p.table.at[id % (p.n * p.columns)];
 }

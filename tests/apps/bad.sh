@@ -90,7 +90,7 @@ expect 2 'one CHECKPOINT' "$mb_generate" run run
 expect 2 "window cannot be 'wide'" "$mb_eval" --window wide run data.tar
 expect 2 'side wants --val-fraction' "$mb_eval" --side val run data.tar
 expect 2 'batch wants' "$mb_eval" --batch 0 run data.tar
-expect 2 'either --prompt' "$mb_generate" --prompt a --prompt-file empty run
+expect 2 'either --png or --wav' "$mb_generate" --png a --wav b run
 expect 1 'missing: No such file' "$mb_generate" --prompt-file missing run
 expect 1 'folder: Is a directory' "$mb_generate" --prompt-file folder run
 for wrong in '--temperature -1' '--temperature nan' '--top-k 257' '--top-p 2' '--bytes 1e3' \

@@ -58,6 +58,29 @@ grep -q 'images: 8 by 8 pixels, in patches of 2 by 2' notes || fail "no note: $(
 json all.json 'o["bytes"] == 30 * 192 and 0 < o["bits_per_byte"] < 9'
 "$mb_generate" $cpu --quiet --bytes 192 images > made || fail "mb-generate"
 [ "$(wc -c < made)" = 192 ] || fail "$(wc -c < made) bytes were made"
+
+# The same bytes as an image are that image's bytes.
+"$mb_generate" $cpu --quiet --png made.png images || fail "mb-generate --png"
+"$mb_data" cat --images 8 --image-patch 2 made.png > back || fail "the image made"
+cmp -s made back || fail "the image's bytes are others"
+"$mb_generate" $cpu --quiet --png made.png --count 2 --json images > made.json || fail "two images"
+json made.json '[s["file"] for s in o["sequences"]] == ["made-1.png", "made-2.png"]'
+cmp -s made.png made-1.png || fail "the first of two images is another"
+cmp -s made-1.png made-2.png && fail "two images are the same"
+# Half of one goes on as the other half.
+head -c 96 made > half
+"$mb_generate" $cpu --quiet --temperature 0 --prompt-file half --png whole.png images ||
+    fail "half an image"
+"$mb_data" cat --images 8 --image-patch 2 whole.png | head -c 96 | cmp -s - half ||
+    fail "the half that was given is another"
+"$mb_generate" $cpu --quiet --image-size 16 --image-patch 1 --png large.png images || fail "16"
+"$mb_data" cat --images 16 large.png > rows || fail "an image in rows"
+"$mb_generate" $cpu --quiet --bytes 768 images | cmp -s - rows || fail "rows are others"
+expect 2 'takes 192 bytes; prompt 1 has 0, and 100' "$mb_generate" $cpu --quiet --bytes 100 \
+    --png no.png images
+expect 2 'patches of 3 do not fill' "$mb_generate" $cpu --quiet --image-patch 3 --png no.png images
+expect 1 'no/a.png' "$mb_generate" $cpu --quiet --png no/a.png images
+[ ! -e no.png ] && [ ! -e made.png.part ] || fail "files that were not to be"
 "$mb_data" stat --json --images 8 media.tar > stat.json || fail "mb-data stat"
 json stat.json 'o["members"] == 30 and o["left_out"] == 5 and o["bytes"] == 30 * 192'
 [ "$("$mb_data" ls --images 8 media.tar | grep -c 'png$')" = 30 ] || fail "mb-data ls"
@@ -78,5 +101,15 @@ tail -c 4002 media/1.wav | cmp - samples || fail "16-bit samples come out as the
 "$mb_train" $cpu $tiny --quiet --steps 12 --audio --out audio media.tar || fail "mb-train --audio"
 "$mb_eval" $cpu --quiet --json --audio audio media.tar > all.json || fail "mb-eval --audio"
 json all.json 'o["bytes"] == 2 * (2000 + 2001 + 2002 + 2003)'
+"$mb_generate" $cpu --quiet --bytes 3000 audio > made || fail "mb-generate of sounds"
+"$mb_generate" $cpu --quiet --bytes 3000 --wav made.wav audio || fail "mb-generate --wav"
+"$mb_data" cat --audio made.wav | cmp -s - made || fail "the sound's samples are others"
+"$mb_generate" $cpu --quiet --bytes 300 --audio-rate 8000 --wav slow.wav audio || fail "8000"
+python3 -c 'import wave
+for name, rate, frames in (("made.wav", 16000, 1500), ("slow.wav", 8000, 150)):
+    f = wave.open(name)
+    assert f.getparams()[:4] == (1, 2, rate, frames), (name, f.getparams())' || fail "the header"
+expect 2 'samples have two bytes' "$mb_generate" $cpu --quiet --bytes 3 --wav no.wav audio
+expect 2 'not trained on images' "$mb_generate" $cpu --quiet --png no.png audio
 "$mb_data" cat --audio --audio-rate 8000 media/1.wav > half || fail "--audio-rate"
 python3 -c 'import os; assert abs(os.path.getsize("half") - 2001) <= 4' || fail "half the rate"

@@ -142,7 +142,25 @@ generate --bytes 50 --count 3 > several || fail "mb-generate --count"
 head -c 50 one > begin
 head -c 50 several | cmp -s - begin || fail "--count begins otherwise"
 tail -c 50 several | cmp -s - begin && fail "--count gives one sequence again and again"
+generate --bytes 50 --count 3 --batch 1 > two || fail "mb-generate --batch"
+cmp -s several two || fail "one after the other they become others"
+generate --bytes 50 --count 2 --prompt "1" --prompt "1002" --batch 3 > several || fail "prompts"
+[ "$(wc -c < several)" = 200 ] || fail "two prompts: $(wc -c < several) bytes, not 200"
+generate --bytes 50 --prompt "1" > one || fail "mb-generate --prompt"
+head -c 50 several | cmp -s - one || fail "a prompt among others gives other bytes"
 generate --bytes 0 > none && [ ! -s none ] || fail "--bytes 0"
+generate --bytes 300 --utf8 --temperature 50 > text || fail "mb-generate --utf8"
+python3 -c 'open("text", "rb").read().decode()' || fail "--utf8 is not UTF-8"
+generate --bytes 300 --raw --temperature 50 > two || fail "mb-generate --raw"
+python3 -c 'a = open("two", "rb").read(); b = open("text", "rb").read()
+assert len(a) == 300 and a.decode(errors="replace").encode() == b' ||
+    fail "--utf8 replaces otherwise"
+printf 'prompt\000\377' > prompt
+generate --bytes 20 --prompt-file prompt --json > made.json || fail "mb-generate --json"
+json made.json 'len(o["sequences"]) == 1 and len(o["sequences"][0]["hex"]) == 40 and
+    o["bytes"] == 20 and o["bytes_per_second"] > 0 and o["prefill_seconds"] > 0 and
+    o["batch"] == 1'
+generate --bytes 200 > one
 generate --bytes 90 --temperature 0 --seed 1 > one
 generate --bytes 90 --temperature 0 --seed 2 > two
 cmp -s one two || fail "without temperature the seed has no effect"

@@ -4,7 +4,7 @@
  *     settings.c     configurations, costs  generation.c   caches against whole windows
  *     causality.c    who sees whom          evaluation.c   every byte scored once, untrained models
  *     gate.c         steps that must not be applied
- *     sampling.c     nn_sample, first values, the schedule
+ *     sampling.c     choices, first values, the schedule
  *     precision.c    16 bits
  */
 #ifndef TESTS_MEGABYTE_CHECK_H

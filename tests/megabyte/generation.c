@@ -1,22 +1,19 @@
-/* generation.c - generation with caches against whole windows without any. Check (g). */
+/* generation.c - generation with caches against whole windows without any, check (g); sequences
+ * together against each by itself. */
 #include "megabyte/generator.h"
 #include "tests/megabyte/check.h"
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define TOLERANCE 1e-4 /* of the largest logit */
+#define TOLERANCE      1e-4 /* of the largest logit */
+#define TOLERANCE_BF16 5e-2 /* a factor that lies between two roundings may go to either */
 
-static uint32_t likeliest(const float *logits)
-{
-    uint32_t best = 0;
-    for (uint32_t v = 1; v < SYMBOLS; v++)
-        best = logits[v] > logits[best] ? v : best;
-    return best;
-}
+static const struct nn_sampling plain = {.temperature = 1, .top_p = 1, .seed = 3};
 
-/* The window that the generator should have now: a full one keeps the later half of its patches. */
+/* A window as the generator should have it: a full one keeps the later half of its patches. */
 struct window {
     const struct megabyte_config *config;
     uint8_t *bytes; /* (T) */
@@ -38,62 +35,71 @@ struct run {
     struct megabyte_evaluator *one; /* batch 1 */
     struct window window;
     float *nats, *logits; /* (T), (T, V) */
+    double tolerance;
 };
 
-static void compare(struct run *r, uint32_t position)
+/* Logits of the patch that was advanced last, which ends the window. */
+static void compare(struct run *r)
 {
     struct window *w = &r->window;
-    const uint32_t T = w->config->seq_len;
-    make_room(w);
+    const uint32_t T = w->config->seq_len, P = w->config->patch_size;
     memset(w->bytes + w->length, 0xee, T - w->length); /* must not matter */
     check_must(megabyte_evaluator_score(r->one, 1, w->bytes, &T, 0, r->nats, r->logits), "score");
-    const float *want = r->logits + (size_t)w->length * SYMBOLS, *got, *again;
-    check_must(megabyte_generator_logits(r->generator, &got), "logits");
-    double largest = 0, difference = 0;
-    for (uint32_t v = 0; v < SYMBOLS; v++) {
-        largest = fmax(largest, fabs(want[v]));
-        difference = fmax(difference, isfinite(got[v]) ? fabs((double)got[v] - want[v]) : INFINITY);
+    for (uint32_t p = 0; p < P; p++) {
+        const float *want = r->logits + (size_t)(w->length - P + p) * SYMBOLS;
+        float got[SYMBOLS];
+        double largest = 0, difference = 0;
+        check_must(megabyte_generator_logits(r->generator, 0, p, got), "logits");
+        for (uint32_t v = 0; v < SYMBOLS; v++) {
+            const double d = fabs((double)got[v] - want[v]);
+            largest = fmax(largest, fabs(want[v]));
+            difference = isfinite(got[v]) ? fmax(difference, d) : INFINITY;
+        }
+        CHECK(difference <= r->tolerance * largest,
+              "%s: logits %u of a window of %u differ by %g of %g", check_shape_name(w->config), p,
+              w->length, difference, largest);
     }
-    CHECK(difference <= TOLERANCE * largest, "%s: logits %u differ by %g of %g",
-          check_shape_name(w->config), position, difference, largest);
-    CHECK(likeliest(got) == likeliest(want), "%s: another byte %u is the likeliest",
-          check_shape_name(w->config), position);
-    float copy[SYMBOLS];
-    memcpy(copy, got, sizeof copy);
-    check_must(megabyte_generator_logits(r->generator, &again), "logits");
-    CHECK(!memcmp(copy, again, sizeof copy), "%s: logits change without a byte",
-          check_shape_name(w->config));
 }
 
-/* Feeds random bytes through several windows and asks for logits at some positions: `often` of 8.
- */
-static void feed(struct run *r, uint32_t seed, uint32_t often)
+/* A prompt and the patches behind it. */
+static void follow(struct run *r, uint32_t prompt, uint32_t patches)
 {
     struct window *w = &r->window;
-    const uint32_t T = w->config->seq_len, count = T + T / 2 + 3; /* slides twice */
-    megabyte_generator_reset(r->generator);
-    w->length = 0;
-    for (uint32_t i = 0; i <= count; i++) {
-        if (i == count || check_random_number(seed, i) % 8 < often)
-            compare(r, i);
-        const uint8_t byte = (uint8_t)(check_random_number(seed + 1, i) >> 9);
+    const uint32_t P = w->config->patch_size;
+    check_random_bytes(prompt + 1, w->bytes, prompt);
+    w->length = prompt;
+    check_must(megabyte_generator_start(r->generator, 0, w->bytes, prompt, &plain, prompt),
+               "start");
+    for (uint32_t i = 0; i < patches; i++) {
         make_room(w);
-        w->bytes[w->length++] = byte;
-        check_must(megabyte_generator_feed(r->generator, byte), "feed");
+        check_must(megabyte_generator_advance(r->generator), "advance");
+        uint32_t count;
+        const uint8_t *bytes = megabyte_generator_bytes(r->generator, 0, &count);
+        CHECK(count == P - w->length % P, "%s: %u bytes behind %u", check_shape_name(w->config),
+              count, w->length);
+        memcpy(w->bytes + w->length, bytes, count);
+        w->length += count;
+        compare(r);
     }
 }
 
-static void check_config(struct tensor_device *device, const struct megabyte_config *c)
+/* Prompts of 0, `step`, 2·step … 3·P bytes, and of windows that are full or nearly so. */
+static void check_config(struct tensor_device *device, const struct megabyte_config *c,
+                         uint32_t step)
 {
+    const uint32_t T = c->seq_len, P = c->patch_size, K = T / P;
     struct megabyte_model *model = check_model(device, c, false, 21);
     struct run r = {.one = check_evaluator(model, 1), .window = {.config = c}};
-    check_must(megabyte_generator_create(model, &r.generator), "generator");
-    r.window.bytes = check_allocate(c->seq_len);
-    r.nats = check_allocate(c->seq_len * sizeof *r.nats);
-    r.logits = check_allocate((size_t)c->seq_len * SYMBOLS * sizeof *r.logits);
-    feed(&r, 31, 8); /* every position */
-    feed(&r, 41, 2); /* prompts that end anywhere, after a reset */
-    feed(&r, 51, 0); /* one long prompt */
+    const bool bf16 = tensor_device_info(device)->precision != TENSOR_PRECISION_FP32;
+    r.tolerance = bf16 ? TOLERANCE_BF16 : TOLERANCE;
+    check_must(megabyte_generator_create(model, NULL, &r.generator), "generator");
+    r.window.bytes = check_allocate(T);
+    r.nats = check_allocate(T * sizeof *r.nats);
+    r.logits = check_allocate((size_t)T * SYMBOLS * sizeof *r.logits);
+    for (uint32_t prompt = 0; prompt <= 3 * P && prompt < T; prompt += step)
+        follow(&r, prompt, 1 + prompt % 2);
+    follow(&r, T - 1, 2);
+    follow(&r, T, K - K / 2 + 2); /* slides at once, and again */
     megabyte_generator_destroy(&r.generator);
     megabyte_evaluator_destroy(&r.one);
     megabyte_model_destroy(&model);
@@ -102,9 +108,138 @@ static void check_config(struct tensor_device *device, const struct megabyte_con
     free(r.logits);
 }
 
-void check_generation(struct tensor_device *device)
+/* ---- together and alone ---- */
+
+#define TOGETHER 5
+
+struct member {
+    uint32_t prompt; /* bytes */
+    uint32_t stream, begin; /* … after so many advances of the others */
+    struct nn_sampling sampling;
+    uint8_t bytes[512];
+    float logits[2][SYMBOLS]; /* of the last byte of the second patch and of the last one */
+    uint32_t count;
+};
+
+/* What sequence n of a generator has made since the last advance. */
+static void collect(struct megabyte_generator *g, uint32_t n, uint32_t P, uint32_t patch,
+                    struct member *m)
+{
+    uint32_t count;
+    const uint8_t *bytes = megabyte_generator_bytes(g, n, &count);
+    CHECK(m->count + count <= sizeof m->bytes, "%u bytes are too many", m->count + count);
+    memcpy(m->bytes + m->count, bytes, count);
+    m->count += count;
+    check_must(megabyte_generator_logits(g, n, P - 1, m->logits[patch > 1]), "logits");
+}
+
+static void begin(struct megabyte_generator *g, uint32_t n, const struct member *m)
+{
+    uint8_t prompt[64];
+    check_random_bytes(m->stream, prompt, m->prompt);
+    check_must(megabyte_generator_start(g, n, prompt, m->prompt, &m->sampling, m->stream),
+               "start");
+}
+
+/* Other prompts, streams and settings, begun at other times, one of them where another was. */
+static void check_together(struct tensor_device *device, const struct megabyte_config *c)
+{
+    const uint32_t P = c->patch_size, T = c->seq_len, patches = T / P + 3;
+    const struct member members[TOGETHER] = {
+        {0, 1, 0, plain},
+        {2 * P < T ? 2 * P : T, 2, 0, {.temperature = 0.8, .top_k = 20, .top_p = 1, .seed = 9}},
+        {T, 3, 0, {.temperature = 1.2, .top_p = 0.9, .seed = 9}},
+        {(P + 1) % T, 4, 2, {.temperature = 0, .top_p = 1}},
+        {T - 1, 5, 1, plain}};
+    static struct member got[TOGETHER], want[TOGETHER];
+    struct megabyte_model *model = check_model(device, c, false, 22);
+    struct megabyte_generator *all, *alone;
+    const struct megabyte_generator_params params = {.sequences = TOGETHER};
+    check_must(megabyte_generator_create(model, &params, &all), "generator");
+    check_must(megabyte_generator_create(model, NULL, &alone), "generator");
+    memcpy(got, members, sizeof got);
+    memcpy(want, members, sizeof want);
+    begin(all, 3, &members[0]); /* to be thrown out */
+    for (uint32_t i = 0; i < patches + 2; i++) {
+        for (uint32_t n = 0; n < TOGETHER; n++)
+            if (got[n].begin == i)
+                begin(all, n, &got[n]);
+        check_must(megabyte_generator_advance(all), "advance");
+        for (uint32_t n = 0; n < TOGETHER; n++) {
+            const uint32_t patch = i - got[n].begin;
+            if (i >= got[n].begin && patch < patches)
+                collect(all, n, P, patch, &got[n]);
+            if (i >= got[n].begin && patch == patches - 1)
+                megabyte_generator_stop(all, n);
+        }
+    }
+    for (uint32_t n = 0; n < TOGETHER; n++) {
+        begin(alone, 0, &want[n]);
+        for (uint32_t i = 0; i < patches; i++) {
+            check_must(megabyte_generator_advance(alone), "advance");
+            collect(alone, 0, P, i, &want[n]);
+        }
+        CHECK(got[n].count == want[n].count && !memcmp(got[n].bytes, want[n].bytes, got[n].count),
+              "%s: sequence %u becomes another beside others", check_shape_name(c), n);
+        CHECK(!memcmp(got[n].logits, want[n].logits, sizeof got[n].logits),
+              "%s: logits of sequence %u are others beside others", check_shape_name(c), n);
+    }
+    CHECK(memcmp(got[0].bytes, got[4].bytes, P), "streams 1 and 5 choose alike");
+    megabyte_generator_destroy(&all);
+    megabyte_generator_destroy(&alone);
+    megabyte_model_destroy(&model);
+}
+
+/* ---- what is not finite ---- */
+
+static void check_not_finite(struct tensor_device *device)
 {
     struct megabyte_config c;
-    for (unsigned i = 0; check_shape(i, &c); i++)
-        check_config(device, &c);
+    check_shape(0, &c);
+    struct megabyte_model *model = check_model(device, &c, false, 5);
+    struct megabyte_generator *g;
+    const struct megabyte_generator_params params = {.sequences = 2};
+    const struct tensor *head = model->local.embedding->weight;
+    const float nan = NAN;
+    uint32_t count;
+    check_must(megabyte_generator_create(model, &params, &g), "generator");
+    check_must(megabyte_generator_start(g, 1, NULL, 0, &plain, 0), "start");
+    check_must(megabyte_generator_advance(g), "advance");
+    check_must(tensor_write((struct tensor *)head, 77 * (uint64_t)c.local.dim * 4, &nan,
+                            sizeof nan), "write");
+    const int status = megabyte_generator_advance(g);
+    CHECK(status == -EDOM && strstr(megabyte_error(), "sequence 1: logits of byte 4 are not"),
+          "logits that are no numbers: %d, %s", status, megabyte_error());
+    megabyte_generator_bytes(g, 1, &count);
+    CHECK(count == 0, "%u bytes of logits that are no numbers", count);
+    megabyte_generator_stop(g, 1);
+    check_must(megabyte_generator_advance(g), "nothing to generate");
+    megabyte_generator_destroy(&g);
+    megabyte_model_destroy(&model);
+}
+
+/* Every `each`th small model, from number `first` on. */
+static void check_models(struct tensor_device *device, unsigned first, unsigned each, uint32_t step)
+{
+    struct megabyte_config c;
+    for (unsigned i = first; check_shape(i, &c); i += each) {
+        check_config(device, &c, step);
+        check_together(device, &c);
+    }
+}
+
+void check_generation(struct tensor_device *device)
+{
+    const struct tensor_device_info *info = tensor_device_info(device);
+    const bool cpu = !strcmp(info->kind, "cpu"); /* others take their time over so many */
+    char name[300];
+    check_models(device, 0, cpu ? 1 : 2, cpu ? 1 : 3);
+    check_not_finite(device);
+    snprintf(name, sizeof name, cpu ? "cpu" : "vulkan:%s", info->name);
+    struct tensor_device *bf16;
+    const struct tensor_device_params params = {.name = name,
+                                                .precision = TENSOR_PRECISION_BF16};
+    check_must(tensor_device_open(&params, &bf16), name);
+    check_models(bf16, cpu ? 0 : 1, cpu ? 1 : 6, cpu ? 1 : 5);
+    tensor_device_close(&bf16);
 }

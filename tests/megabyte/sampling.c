@@ -1,12 +1,62 @@
 /* sampling.c - what a seed decides: bytes from logits, first values; and the schedule. */
 #include "nn/optimizer.h"
 #include "nn/sampling.h"
+#include "tensor/op.h"
 #include "tests/megabyte/check.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define DRAWS 6000
+
+/* ROWS choices at a time, as generation makes them. */
+#define ROWS 1000
+static struct {
+    struct tensor_device *device;
+    struct tensor_arena *arena;
+    struct tensor *logits, *settings, *symbols;
+    struct tensor_graph *graph;
+} chooser;
+
+static void open_chooser(void)
+{
+    chooser.device = check_open_cpu();
+    check_must(tensor_arena_create(chooser.device, TENSOR_HOST, "choices", &chooser.arena),
+               "arena");
+    chooser.logits = tensor_arena_take(chooser.arena, "logits", TENSOR_F32, 2,
+                                       (uint32_t[]){ROWS, SYMBOLS});
+    chooser.settings = tensor_arena_take(chooser.arena, "settings", TENSOR_U32, 2,
+                                         (uint32_t[]){ROWS, TENSOR_SAMPLE_SETTINGS});
+    chooser.symbols = tensor_arena_take(chooser.arena, "symbols", TENSOR_U32, 2,
+                                        (uint32_t[]){ROWS, 1});
+    check_must(tensor_arena_commit(chooser.arena), "memory");
+    check_must(tensor_graph_create(chooser.device, &(struct tensor_graph_params){.name = "choose"},
+                                   &chooser.graph), "graph");
+    tensor_sample(chooser.graph, chooser.logits, chooser.settings, chooser.symbols, 0);
+    check_must(tensor_graph_finish(chooser.graph), "record");
+}
+
+static void close_chooser(void)
+{
+    tensor_graph_destroy(&chooser.graph);
+    tensor_arena_destroy(&chooser.arena);
+    tensor_device_close(&chooser.device);
+}
+
+/* Row i: the choice by `logits` (V) of draw first + i / streams of stream i mod `streams`. */
+static const uint32_t *choose(const struct nn_sampling *s, const float *logits, uint32_t streams,
+                              uint64_t first)
+{
+    for (uint32_t i = 0; i < ROWS; i++) {
+        memcpy((float *)tensor_host(chooser.logits) + (size_t)i * SYMBOLS, logits,
+               SYMBOLS * sizeof *logits);
+        nn_sampling_row(s, i % streams, first + i / streams, 0,
+                        (uint32_t *)tensor_host(chooser.settings) + i * TENSOR_SAMPLE_SETTINGS);
+    }
+    check_must(tensor_graph_run(chooser.graph), "choose");
+    check_must(tensor_device_wait(chooser.device), "wait");
+    return tensor_host(chooser.symbols);
+}
 
 /* Logits of a few symbols; all others cannot happen. */
 static void few(float *logits, const uint8_t *symbols, const double *probabilities, uint32_t count)
@@ -22,9 +72,10 @@ static void draw(const struct nn_sampling *s, const float *logits, uint32_t *oft
 {
     memset(often, 0, SYMBOLS * sizeof *often);
     for (uint32_t i = 0; i < DRAWS; i++) {
-        const uint32_t symbol = nn_sample(s, logits, i % 3, i / 3);
-        CHECK(symbol < SYMBOLS, "symbol %u", symbol);
-        often[symbol % SYMBOLS]++;
+        const uint32_t *symbols =
+            i % ROWS ? tensor_host(chooser.symbols) : choose(s, logits, 4, i / 4);
+        CHECK(symbols[i % ROWS] < SYMBOLS, "symbol %u", symbols[i % ROWS]);
+        often[symbols[i % ROWS] % SYMBOLS]++;
     }
 }
 
@@ -84,37 +135,43 @@ static void check_greedy(void)
             logits[v] = (float)check_random_number(round, v) / 4e8f - 5;
             best = logits[v] > logits[best] ? v : best;
         }
-        CHECK(nn_sample(&greedy, logits, 0, round) == best, "temperature 0 is not the likeliest");
+        CHECK(*choose(&greedy, logits, 1, round) == best, "temperature 0 is not the likeliest");
         logits[200] = logits[100] = logits[best] + 1; /* a tie */
-        CHECK(nn_sample(&greedy, logits, 0, round) == 100,
+        CHECK(*choose(&greedy, logits, 1, round) == 100,
               "a tie does not go to the smaller symbol");
         const struct nn_sampling one = {.temperature = 1, .top_k = 1, .top_p = 1, .seed = round};
-        CHECK(nn_sample(&one, logits, 0, round) == 100, "a tie in top-k goes elsewhere");
+        CHECK(*choose(&one, logits, 1, round) == 100, "a tie in top-k goes elsewhere");
     }
 }
 
-/* Seed, sequence and number of the draw each matter, and nothing else does. */
+/* How many of `a` are as those of `b` that are `step` apart. */
+static uint32_t alike(const uint32_t *a, const uint32_t *b, uint32_t step)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < ROWS / step; i++)
+        count += a[i] == b[i * step];
+    return count;
+}
+
+/* Seed, stream and number of the draw each matter, and nothing else does. */
 static void check_draws(void)
 {
     float logits[SYMBOLS] = {0};
-    uint32_t seeds = 0, sequences = 0, draws = 0, highs = 0;
+    uint32_t seeds = 0, streams = 0, draws = 0, highs = 0, base[ROWS];
     const struct nn_sampling a = {.temperature = 1, .top_p = 1, .seed = 1};
     struct nn_sampling b = a, high = a;
     b.seed = 2;
     high.seed = (1ull << 40) + 1;
-    for (uint64_t i = 0; i < 1000; i++) {
-        const uint32_t symbol = nn_sample(&a, logits, 0, i);
-        CHECK(symbol == nn_sample(&a, logits, 0, i), "the same arguments give another byte");
-        seeds += symbol == nn_sample(&b, logits, 0, i);
-        sequences += symbol == nn_sample(&a, logits, 1, i);
-        draws += symbol == nn_sample(&a, logits, 0, i + (1ull << 33));
-        highs += symbol == nn_sample(&high, logits, 0, i);
-    }
-    CHECK(
-        seeds < 20 && sequences < 20 && draws < 20 && highs < 20,
-        "of 1000 bytes %u agree between seeds, %u between sequences, %u between draws, %u between "
-        "high words of the seed",
-        seeds, sequences, draws, highs);
+    memcpy(base, choose(&a, logits, 1, 0), sizeof base);
+    CHECK(!memcmp(base, choose(&a, logits, 1, 0), sizeof base), "the same is chosen otherwise");
+    seeds = alike(base, choose(&b, logits, 1, 0), 1);
+    streams = alike(base, choose(&a, logits, 2, 0) + 1, 2);
+    draws = alike(base, choose(&a, logits, 1, 1ull << 33), 1);
+    highs = alike(base, choose(&high, logits, 1, 0), 1);
+    CHECK(seeds < 20 && streams < 20 && draws < 20 && highs < 20,
+          "of 1000 bytes %u agree between seeds, %u of 500 between streams, %u between draws, %u "
+          "between high words of the seed", seeds, streams, draws, highs);
+    CHECK(base[500] == *choose(&a, logits, 1, 500), "draw 500 hangs on where it is made");
 }
 
 static void check_schedule(void)
@@ -139,9 +196,11 @@ static void check_schedule(void)
 
 void check_sampling(void)
 {
+    open_chooser();
     check_choices();
     check_greedy();
     check_draws();
+    close_chooser();
     check_schedule();
 }
 

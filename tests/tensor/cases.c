@@ -249,17 +249,13 @@ static bool build_add(uint32_t i, struct check_kernel_case *c)
 
 static bool build_add_rows(uint32_t i, struct check_kernel_case *c)
 {
-    if (i / 2 >= COUNT(shifts))
+    if (i >= COUNT(shifts))
         return false;
-    const uint32_t place = i % 2 ? 3 : 0; /* in a table that is read at run time */
-    const struct add_rows_params p = {
-        .rows = shifts[i / 2].groups * shifts[i / 2].n, .n = shifts[i / 2].n,
-        .columns = shifts[i / 2].columns, .flags = i % 2 ? ADD_ROWS_POSITION : 0};
-    start(c, &p, sizeof p, "%u groups of %u x %u%s", shifts[i / 2].groups, p.n, p.columns,
-          i % 2 ? ", at a place" : "");
+    const struct add_rows_params p = {.rows = shifts[i].groups * shifts[i].n, .n = shifts[i].n,
+                                      .columns = shifts[i].columns};
+    start(c, &p, sizeof p, "%u groups of %u x %u", shifts[i].groups, p.n, p.columns);
     input(c, (uint64_t)p.rows * p.columns);
-    input(c, (uint64_t)(place + 1) * p.n * p.columns);
-    input_u32(c, i % 2, place, place);
+    input(c, (uint64_t)p.n * p.columns);
     output(c, (uint64_t)p.rows * p.columns);
     return true;
 }

@@ -269,35 +269,7 @@ static void evaluate_add_rows(const struct check_op_case *c, void *const *in,
 {
     const struct add_rows_params p = {.rows = c->number[0] * c->number[1], .columns = c->number[2],
                                       .n = c->number[1]};
-    reference_add_rows(&p, (void *const[]){in[0], in[1], NULL, result});
-}
-
-/* The second half of a table of two. */
-static bool build_add_rows_at(uint32_t i, struct check_op_case *c)
-{
-    if (!build_groups(i, c, false))
-        return false;
-    const uint32_t n = c->number[1], columns = c->number[2];
-    c->args = 0;
-    constant(c, SHAPE(c->number[0] * n, columns));
-    constant(c, SHAPE(2 * n, columns));
-    struct check_arg *position = argument(c, TENSOR_U32, SHAPE(1));
-    position->low = position->high = 1;
-    return true;
-}
-
-static struct tensor *record_add_rows_at(struct tensor_graph *g, const struct check_op_case *c,
-                                         struct tensor **in)
-{
-    return tensor_add_rows_at(g, in[0], in[1], in[2], c->number[1]);
-}
-
-static void evaluate_add_rows_at(const struct check_op_case *c, void *const *in,
-                                 const uint32_t *random, double *result)
-{
-    const struct add_rows_params p = {.rows = c->number[0] * c->number[1], .columns = c->number[2],
-                                      .n = c->number[1], .flags = ADD_ROWS_POSITION};
-    reference_add_rows(&p, (void *const[]){in[0], in[1], in[2], result});
+    reference_add_rows(&p, (void *const[]){in[0], in[1], result});
 }
 
 /* ---- tensor_add and tensor_residual: rows, columns ---- */
@@ -665,7 +637,6 @@ const struct check_op check_ops[] = {
     {"tensor_embedding", build_embedding, record_embedding, evaluate_embedding, 1e-6},
     {"tensor_shift", build_shift, record_shift, evaluate_shift, 1e-5},
     {"tensor_add_rows", build_add_rows, record_add_rows, evaluate_add_rows, 1e-5},
-    {"tensor_add_rows_at", build_add_rows_at, record_add_rows_at, evaluate_add_rows_at, 1e-6},
     {"tensor_add", build_add, record_add, evaluate_residual, 1e-6},
     {"tensor_residual", build_residual, record_residual, evaluate_residual, 1e-6},
     {"tensor_layer_norm", build_layer_norm, record_layer_norm, evaluate_layer_norm, 2e-5},

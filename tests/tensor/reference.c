@@ -120,12 +120,10 @@ void reference_add_rows(const void *params, void *const *arg)
 {
     const struct add_rows_params *p = params;
     const double *x = arg[0], *table = arg[1];
-    double *y = arg[3];
-    const size_t first = p->flags & ADD_ROWS_POSITION ? *(const uint32_t *)arg[2] : 0;
+    double *y = arg[2];
     for (size_t r = 0; r < p->rows; r++)
         for (size_t c = 0; c < p->columns; c++)
-            y[r * p->columns + c] = x[r * p->columns + c] +
-                                    table[(first * p->n + r % p->n) * p->columns + c];
+            y[r * p->columns + c] = x[r * p->columns + c] + table[r % p->n * p->columns + c];
 }
 
 /* Whether word `at` of a row of random words is below the threshold: dropped. */

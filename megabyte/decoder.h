@@ -1,0 +1,55 @@
+/* decoder.h - what generation records of a model (private to the library): all of it that depends
+ * on what kind of model that is.
+ *
+ * Letters: N sequences that advance together, P bytes of a patch, K patches of the window.
+ *
+ *     prefill   whole patches of a prompt, C at a time of one sequence, into the global cache
+ *     advance   one patch of every sequence: the global model's step for it, then P times the local
+ *               model's step and the choice of a byte, without the host in between
+ *
+ * Both are recorded once. What changes from run to run lies in memory that host and device share,
+ * which the caller fills in before a run (generator.c); so a run depends on that and on the caches,
+ * and on nothing else. Patch k of a window sees the global cache's rows 0 … k - 1; advancing adds
+ * row k.
+ */
+#ifndef MEGABYTE_DECODER_H
+#define MEGABYTE_DECODER_H
+
+#include "megabyte/model.h"
+
+struct megabyte_decoder {
+    const struct megabyte_model *model;
+    uint32_t sequences, patch_size, patches, chunk; /* N, P, K, C */
+
+    /* Read by prefill. */
+    uint32_t *prefill_place;   /* (2): the sequence, the first of C patches */
+    uint32_t *prefill_symbols; /* (C, P): of each the patch before; not read for patch 0 */
+
+    /* Read by advance. */
+    uint32_t *place;    /* (N, 2): n, and the number of its patch */
+    uint32_t *previous; /* (N, P): the patch before it; not read for patch 0 */
+    uint32_t *settings; /* (N, TENSOR_SAMPLE_SETTINGS): how many bytes of the patch are given … */
+    uint32_t *given;    /* (N, P): … and these */
+    /* Written by it. */
+    uint32_t *symbols;      /* (N, P): the patch; TENSOR_SAMPLE_NONE where logits are not finite */
+    struct tensor **logits; /* (P) of (N, 256), by which byte p was chosen */
+
+    struct tensor_graph *prefill, *advance; /* prefill is NULL for K = 1: nothing to read */
+
+    struct tensor_arena *shared, *caches;
+    struct nn_cache global_cache, local_cache;
+    struct tensor *local_places;                         /* (P, 2·N): n and p, by p */
+    struct tensor *place_here, *settings_here, *patch;   /* on the device: what of the above is read
+                                                            often; the patch at hand (N, P) */
+};
+
+/* Takes memory and records. The model's parameters are committed and outlive it. `timing`: measure
+ * every pass. Errors: -ENOMEM, -EIO, -ENOTSUP (a kind of model not generated from yet). */
+int megabyte_decoder_create(const struct megabyte_model *model, uint32_t sequences, bool timing,
+                            struct megabyte_decoder **decoder);
+void megabyte_decoder_destroy(struct megabyte_decoder **decoder);
+
+/* Runs one of its graphs and waits. Errors: those of tensor_graph_run. */
+int megabyte_decoder_run(struct megabyte_decoder *decoder, struct tensor_graph *graph);
+
+#endif
