@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
 #include <math.h>
 #include <pthread.h>
@@ -32,6 +33,8 @@ static void on_signal(int number)
     static const char line[] = "\nstopping as soon as it can be done cleanly; again: at once\n";
 
     (void)number;
+    if (interrupted) /* whoever presses Ctrl-C twice means it */
+        _exit(APP_INTERRUPTED);
     interrupted = 1;
     if (!app.quiet && write(STDERR_FILENO, line, sizeof(line) - 1) < 0)
         interrupted = 1; /* nobody listens; nothing to do about it */
@@ -45,11 +48,23 @@ static void on_note(void *user, const char *line)
     app_note("%s", line);
 }
 
+/* Takes the place of standard streams that the program was started without, so that no file gets
+ * their numbers and with them what is meant for people; writing there fails, as it should. */
+static void fill_standard_streams(void)
+{
+    int fd = open("/dev/null", O_RDONLY);
+
+    while (fd >= 0 && fd <= STDERR_FILENO)
+        fd = open("/dev/null", O_RDONLY);
+    if (fd >= 0)
+        close(fd);
+}
+
 void app_start(const char *name)
 {
-    /* SA_RESETHAND: whoever presses Ctrl-C twice means it. */
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
 
+    fill_standard_streams();
     app.name = name;
     app.terminal = isatty(STDERR_FILENO);
     if (!setlocale(LC_CTYPE, "C.UTF-8"))

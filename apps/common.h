@@ -26,7 +26,7 @@ enum app_status {
 /*
  * First call of main: names the program for messages ("mb-data"), sets the character locale, sends
  * the pipeline's notes to standard error, and makes SIGINT and SIGTERM set app_interrupted(); a
- * second one kills.
+ * second one ends the program at once, with APP_INTERRUPTED.
  */
 void app_start(const char *name);
 

@@ -138,7 +138,8 @@ void train_run_close(struct train *t);
 
 /* ---- train_loop.c ---- */
 
-/* From now on SIGUSR1 makes the training loop save a checkpoint behind the step at hand. */
+/* From now on SIGUSR1 makes the training loop save a checkpoint behind the step at hand, and a
+ * reader of the notes that has gone away is no reason to end. */
 void train_listen(void);
 
 /* Trains from where the run stands to its end. Returns an exit status. */

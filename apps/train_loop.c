@@ -279,8 +279,10 @@ static void on_save_signal(int number)
 void train_listen(void)
 {
     const struct sigaction action = {.sa_handler = on_save_signal, .sa_flags = SA_RESTART};
+    const struct sigaction ignore = {.sa_handler = SIG_IGN};
 
     sigaction(SIGUSR1, &action, NULL);
+    sigaction(SIGPIPE, &ignore, NULL);
 }
 
 /* What follows a step: lines, validation, checkpoint. */
