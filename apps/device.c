@@ -36,17 +36,49 @@ const char app_device_help[] =
     "  --list-devices         list them and end\n"
     "  --precision NAME       auto, fp32, or bf16: matrix products of factors rounded to\n"
     "                         bfloat16, all else in fp32 (auto: fp32)\n"
-    "  --disable NAME         do without a kind of kernel: shared-tiles; repeatable\n";
+    "  --disable NAME         do without a kind of kernel: shared-tiles, cooperative-matrix or\n"
+    "                         cooperative-matrix-2 (with -fp16 or -bf16: only of that type);\n"
+    "                         repeatable\n";
+
+/* Names of single features, with commas between. */
+static const char *feature_names(uint32_t features, char *text, size_t size)
+{
+    size_t at = 0;
+
+    text[0] = '\0';
+    for (const struct tensor_feature_name *f = tensor_feature_names; f->name && at < size; f++)
+        if ((f->bits & (f->bits - 1)) == 0 && features & f->bits)
+            at += (size_t)snprintf(text + at, size - at, "%s%s", at ? ", " : "", f->name);
+    return text;
+}
 
 static void list_device(void *user, int index, const struct tensor_device_info *info)
 {
-    char memory[32], name[32] = "cpu";
+    char memory[32], name[32] = "cpu", text[256];
 
     (void)user;
     if (!strcmp(info->kind, "vulkan"))
         snprintf(name, sizeof name, "vulkan:%d", index);
     printf("%-10s %s, %s%s\n", name, info->name, app_bytes((double)info->memory_bytes, memory),
            info->software ? ", computes on the processor: for tests" : "");
+    if (info->features)
+        printf("%-10s kernels: %s\n", "", feature_names(info->features, text, sizeof text));
+    for (uint32_t i = 0; i < info->matrix_shapes; i++) {
+        const struct tensor_matrix_shape *s = &info->matrix_shape[i];
+        printf("%-10s %s: %s%u x %u x %u", "", feature_names(s->feature, text, sizeof text),
+               s->feature & TENSOR_COOPERATIVE_MATRIX_2 ? "multiples of " : "", s->m, s->n, s->k);
+        printf(s->workgroup ? ", %u invocations\n" : "\n", s->workgroup);
+    }
+}
+
+static int disable(struct app_device_options *o, const char *name)
+{
+    for (const struct tensor_feature_name *f = tensor_feature_names; f->name; f++)
+        if (!strcmp(name, f->name)) {
+            o->disable |= f->bits;
+            return 1;
+        }
+    return app_fail(-1, "nothing called '%s' can be disabled; --help lists what can", name);
 }
 
 static int set_precision(struct app_device_options *o, const char *name)
@@ -68,11 +100,7 @@ int app_device_option(struct app_device_options *o, int key, const char *argumen
     case APP_KEY_PRECISION:
         return set_precision(o, argument);
     case APP_KEY_DISABLE:
-        if (strcmp(argument, "shared-tiles"))
-            return app_fail(-1, "nothing called '%s' can be disabled; there is shared-tiles",
-                            argument);
-        o->disable |= TENSOR_SHARED_TILES;
-        return 1;
+        return disable(o, argument);
     case APP_KEY_DEVICES:
         tensor_device_list(list_device, NULL);
         return 2;

@@ -21,6 +21,8 @@
 
 #define TENSOR_PASS_ARGS   10
 #define TENSOR_PARAMS_MAX  128 /* bytes: the push constants that every device has */
+#define TENSOR_CONSTANTS   12  /* specialization constants of a kernel besides its workgroup */
+#define TENSOR_VARIANTS    8
 #define TENSOR_GROUPS_X    32768u /* width of a linear grid; share.h has the other end */
 
 /* How a kernel is spread over a Vulkan device. */
@@ -28,7 +30,7 @@ struct tensor_launch {
     uint32_t variant;     /* index into tensor_kernel.variant */
     uint32_t groups[3];   /* workgroups */
     uint32_t workgroup;   /* invocations in x: specialization constant 0 */
-    uint32_t constant[4]; /* specialization constants 1 … 4 */
+    uint32_t constant[TENSOR_CONSTANTS]; /* specialization constants 1 … TENSOR_CONSTANTS */
 };
 
 struct tensor_kernel {
@@ -41,7 +43,7 @@ struct tensor_kernel {
     uint64_t (*cpu_scratch)(const void *params);
     void (*launch)(const struct tensor_device_info *info, const void *params,
                    struct tensor_launch *launch);
-    const char *variant[4];           /* names of .comp files; [0] runs on every device */
+    const char *variant[TENSOR_VARIANTS]; /* names of .comp files; [0] runs on every device */
 };
 
 /* One kernel with its parameters, recorded. */

@@ -5,6 +5,17 @@
 #include <string.h>
 #include <strings.h>
 
+const struct tensor_feature_name tensor_feature_names[] = {
+    {"shared-tiles", TENSOR_SHARED_TILES},
+    {"cooperative-matrix-fp16", TENSOR_COOP_F16},
+    {"cooperative-matrix-bf16", TENSOR_COOP_BF16},
+    {"cooperative-matrix-2-fp16", TENSOR_COOP2_F16},
+    {"cooperative-matrix-2-bf16", TENSOR_COOP2_BF16},
+    {"cooperative-matrix", TENSOR_COOPERATIVE_MATRIX},
+    {"cooperative-matrix-2", TENSOR_COOPERATIVE_MATRIX_2},
+    {NULL, 0},
+};
+
 static int open_by_name(const struct tensor_device_params *params, struct tensor_device **device)
 {
     const char *name = params->name ? params->name : "auto";

@@ -18,12 +18,31 @@ struct tensor_device;
 
 /* What a kernel variant may ask of a device. A bit that is off in the device's mask means that no
  * variant which needs it is used; tests and --disable clear bits with
- * tensor_device_params.disable. */
+ * tensor_device_params.disable. A device has a bit if its driver claims the feature, this build has
+ * the kernels, and the self-test found their results right. */
 enum tensor_feature {
-    TENSOR_SHARED_TILES =
-        1u << 0, /* matrix products staged in shared memory: fast on GPUs; software
-                                      devices are faster without */
+    TENSOR_SHARED_TILES = 1u << 0, /* matrix products staged in shared memory: fast on GPUs;
+                                      software devices are faster without */
+    /* Matrix products on matrix units, by the factors' type. VK_KHR_cooperative_matrix: a subgroup
+     * holds small matrices; VK_NV_cooperative_matrix2: a workgroup, or where the driver cannot do
+     * that a subgroup, holds large ones. */
+    TENSOR_COOP_F16 = 1u << 1,
+    TENSOR_COOP_BF16 = 1u << 2,
+    TENSOR_COOP2_F16 = 1u << 3,
+    TENSOR_COOP2_BF16 = 1u << 4,
 };
+#define TENSOR_COOPERATIVE_MATRIX   (TENSOR_COOP_F16 | TENSOR_COOP_BF16)
+#define TENSOR_COOPERATIVE_MATRIX_2 (TENSOR_COOP2_F16 | TENSOR_COOP2_BF16)
+
+#define TENSOR_MATRIX_UNITS         (TENSOR_COOPERATIVE_MATRIX | TENSOR_COOPERATIVE_MATRIX_2)
+
+/* Features by name, for options and messages: single ones, then names of several together. The list
+ * ends with a NULL name. */
+struct tensor_feature_name {
+    const char *name;
+    uint32_t bits; /* enum tensor_feature */
+};
+extern const struct tensor_feature_name tensor_feature_names[];
 
 /* How matrix products of linear layers take their factors; sums, results, all other operations, and
  * what is kept (weights, gradients, moments) are float32 in any case. Rounding goes to the nearest,
@@ -34,11 +53,21 @@ enum tensor_precision {
     TENSOR_PRECISION_FP16, /* rounded to half precision: 11 bits, up to 65504 */
 };
 
+/* What matrix units multiply at once: (m, k) · (k, n). */
+struct tensor_matrix_shape {
+    uint32_t feature;   /* the enum tensor_feature bit that it belongs to */
+    uint32_t m, n, k;   /* of TENSOR_COOP2_*: any multiples of these */
+    uint32_t workgroup; /* invocations of a workgroup that holds a matrix; 0: a subgroup does */
+};
+#define TENSOR_MATRIX_SHAPES 16
+
 struct tensor_device_params {
     const char *name;     /* see above; NULL: "auto" */
     enum tensor_precision precision;
     uint32_t disable;     /* enum tensor_feature bits to leave unused */
     uint32_t enable;      /* bits to use although the device's own choice is not to (tests) */
+    uint32_t matrix_shape; /* 1 + number of the only shape to leave of info.matrix_shape (tests); 0:
+                              all */
     bool validation; /* vulkan: load VK_LAYER_KHRONOS_validation; its messages count as errors */
     bool no_cache;        /* vulkan: neither read nor write the pipeline cache on disk */
     double timeout;       /* seconds that one submission may take before it is an error; 0: 60 */
@@ -56,6 +85,8 @@ struct tensor_device_info {
     uint32_t subgroup;        /* largest subgroup a kernel may get; 1 on the cpu */
     uint32_t workgroup;       /* largest workgroup size */
     uint32_t shared_bytes;    /* shared memory of a workgroup */
+    uint32_t matrix_shapes;   /* of its matrix units: how many follow */
+    struct tensor_matrix_shape matrix_shape[TENSOR_MATRIX_SHAPES];
     uint32_t threads;         /* of the cpu device; 0 on vulkan */
     uint64_t memory_bytes;    /* device-local memory, or the machine's memory */
     uint64_t allocation_bytes;/* largest single allocation */

@@ -1,6 +1,6 @@
 /* matmul.c - matrix products: the linear layer with bias and ReLU (op.h: tensor_linear). */
 #include "tensor/cpu/matmul.h"
-#include "tensor/contract.h"
+#include "tensor/op/matmul_coop.h"
 
 static void matmul_cpu(const void *params)
 {
@@ -12,12 +12,18 @@ static uint64_t tiles(uint32_t size, uint32_t tile)
     return (size + tile - 1) / tile;
 }
 
+/* Kernels for matrix units follow, in the order of enum matmul_coop. */
 enum { DIRECT, TILED };
 
 static void matmul_launch(const struct tensor_device_info *info, const void *params,
                           struct tensor_launch *launch)
 {
     const struct matmul_params *p = params;
+    const enum matmul_coop coop = tensor_matmul_coop(info, p, launch);
+    if (coop != MATMUL_COOP_NONE) {
+        launch->variant = TILED + coop;
+        return;
+    }
     const uint32_t line_a = p->flags & MATMUL_TRANSPOSE_A ? p->m : p->k;
     const uint32_t line_b = p->flags & MATMUL_TRANSPOSE_B ? p->k : p->n;
     launch->constant[0] = p->flags & (MATMUL_TRANSPOSE_A | MATMUL_TRANSPOSE_B);
@@ -49,7 +55,9 @@ static const struct tensor_kernel matmul = {
     .cpu = matmul_cpu,
     .cpu_scratch = matmul_scratch,
     .launch = matmul_launch,
-    .variant = {"matmul_direct", "matmul_tiled"},
+    .variant = {"matmul_direct", "matmul_tiled", "matmul_coop_f16", "matmul_coop_bf16",
+                "matmul_flexible_f16", "matmul_flexible_bf16", "matmul_coop2_f16",
+                "matmul_coop2_bf16"},
 };
 const struct tensor_kernel *const tensor_kernel_matmul = &matmul;
 

@@ -20,6 +20,12 @@
 #define MATMUL_TILED_N  64
 #define MATMUL_TILED_K  16
 
+/* What the kernels for matrix units know of the lines of a, b and c in memory. */
+#define MATMUL_COOP_A_ALIGNED 1u /* whole eights of elements, each at a multiple of 16 bytes */
+#define MATMUL_COOP_B_ALIGNED 2u
+#define MATMUL_COOP_C_ALIGNED 4u /* whole fours, likewise */
+#define MATMUL_COOP_DIRECT    8u /* a and b aligned, and whole tiles only: nothing is staged */
+
 /* c = a' · b', with a' (m, k), b' (k, n), c (m, n); each stored row-major and dense. */
 struct matmul_params {
     f32_ptr a; /* of the type that flags say; so is b */

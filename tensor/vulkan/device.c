@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "tensor/vulkan/device.h"
+#include "tensor/vulkan/matrix.h"
 
 #define FOUND_MAX 32 /* physical devices looked at */
 
@@ -13,7 +13,7 @@
 
 /* ---- what there is ---- */
 
-static bool has_extension(VkPhysicalDevice physical, const char *name)
+bool tensor_vulkan_has_extension(VkPhysicalDevice physical, const char *name)
 {
     uint32_t count = 0;
     if (vkEnumerateDeviceExtensionProperties(physical, NULL, &count, NULL) != VK_SUCCESS || !count)
@@ -63,8 +63,8 @@ static void find_subgroups(struct vulkan_found *f, bool core)
     VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
                                           .pNext = &control};
 
-    f->size_extension =
-        !core && has_extension(f->physical, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
+    f->size_extension = !core && tensor_vulkan_has_extension(
+                                     f->physical, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
     if (core || f->size_extension) {
         eleven.pNext = &size;
         vkGetPhysicalDeviceFeatures2(f->physical, &features);
@@ -112,10 +112,11 @@ static void find_limits(struct vulkan_found *f, bool core)
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_PROPERTIES,
         .maxBufferSize = UINT64_MAX,
     };
+    const bool has_four =
+        core || tensor_vulkan_has_extension(f->physical, VK_KHR_MAINTENANCE_4_EXTENSION_NAME);
     VkPhysicalDeviceVulkan12Properties twelve = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES,
-        .pNext =
-            core || has_extension(f->physical, VK_KHR_MAINTENANCE_4_EXTENSION_NAME) ? &four : NULL,
+        .pNext = has_four ? &four : NULL,
     };
     VkPhysicalDeviceVulkan11Properties eleven = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES, .pNext = &twelve};
@@ -139,13 +140,26 @@ static void find_limits(struct vulkan_found *f, bool core)
             f->info.memory_bytes = memory.memoryHeaps[i].size;
 }
 
-static uint32_t possible_features(const struct tensor_device_info *info)
+/* What its driver claims and this build has kernels for. */
+static uint32_t possible_features(const struct vulkan_found *f)
 {
+    static const struct {
+        uint32_t feature;
+        const char *variant;
+    } kernels[] = {{TENSOR_COOP_F16, "matmul_coop_f16"},
+                   {TENSOR_COOP_BF16, "matmul_coop_bf16"},
+                   {TENSOR_COOP2_F16, "matmul_coop2_f16"},
+                   {TENSOR_COOP2_BF16, "matmul_coop2_bf16"}};
+    const struct tensor_device_info *info = &f->info;
     const bool tiles = info->shared_bytes >= TILES_SHARED && info->workgroup >= TILES_WORKGROUP;
-    return tiles ? TENSOR_SHARED_TILES : 0;
+    uint32_t features = tiles ? TENSOR_SHARED_TILES : 0;
+    for (size_t i = 0; i < sizeof(kernels) / sizeof(kernels[0]); i++)
+        if (f->matrix_features & kernels[i].feature && tensor_vulkan_find_spirv(kernels[i].variant))
+            features |= kernels[i].feature;
+    return features;
 }
 
-static void look(VkPhysicalDevice physical, struct vulkan_found *f)
+static void look(VkInstance instance, VkPhysicalDevice physical, struct vulkan_found *f)
 {
     VkPhysicalDeviceProperties properties;
     vkGetPhysicalDeviceProperties(physical, &properties);
@@ -177,7 +191,9 @@ static void look(VkPhysicalDevice physical, struct vulkan_found *f)
     find_limits(f, core);
     find_subgroups(f, core);
     find_features(f);
-    f->info.features = f->info.software ? 0 : possible_features(&f->info);
+    if (core)
+        tensor_vulkan_find_matrices(instance, f);
+    f->info.features = f->info.software ? 0 : possible_features(f);
 }
 
 /* All physical devices; returns their number, or -errno. */
@@ -193,7 +209,7 @@ static int look_around(VkInstance instance, struct vulkan_found found[FOUND_MAX]
     if (err)
         return err;
     for (uint32_t i = 0; i < count; i++)
-        look(physical[i], &found[i]);
+        look(instance, physical[i], &found[i]);
     return (int)count;
 }
 
@@ -314,13 +330,23 @@ static int device_create(struct vulkan_device *d)
         .subgroupSizeControl = f->size_control,
         .computeFullSubgroups = f->full_subgroups,
     };
+    struct vulkan_matrix_request matrices;
+    const void *chain = tensor_vulkan_request_matrices(
+        f, d->base.info.features, &matrices, f->size_control || f->full_subgroups ? &size : NULL);
     const VkPhysicalDeviceVulkan12Features twelve = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
-        .pNext = f->size_control || f->full_subgroups ? &size : NULL,
+        .pNext = (void *)chain,
         .bufferDeviceAddress = VK_TRUE,
         .timelineSemaphore = VK_TRUE,
+        .shaderFloat16 = matrices.half_arithmetic,
+        .vulkanMemoryModel = matrices.extensions > 0,
     };
-    const char *const extensions[] = {VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME};
+    const char *extensions[1 + sizeof(matrices.extension) / sizeof(matrices.extension[0])];
+    uint32_t extension_count = 0;
+    if (f->size_extension)
+        extensions[extension_count++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
+    for (uint32_t i = 0; i < matrices.extensions; i++)
+        extensions[extension_count++] = matrices.extension[i];
     const float priority = 1;
     const VkDeviceQueueCreateInfo queue = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
@@ -333,7 +359,7 @@ static int device_create(struct vulkan_device *d)
         .pNext = &twelve,
         .queueCreateInfoCount = 1,
         .pQueueCreateInfos = &queue,
-        .enabledExtensionCount = f->size_extension,
+        .enabledExtensionCount = extension_count,
         .ppEnabledExtensionNames = extensions,
     };
     const int err = VK(vkCreateDevice(f->physical, &info, NULL, &d->device));
@@ -388,12 +414,28 @@ static const struct tensor_backend backend = {
     .wait = tensor_vulkan_wait,
 };
 
+/* Leaves the shapes of features in use, or one of them alone, and the features that have shapes. */
+static void choose_shapes(struct tensor_device_info *info, uint32_t only)
+{
+    uint32_t count = 0, kept = 0, features = 0;
+    for (uint32_t i = 0; i < info->matrix_shapes; i++) {
+        const struct tensor_matrix_shape shape = info->matrix_shape[i];
+        if (!(info->features & shape.feature) || (++count != only && only))
+            continue;
+        info->matrix_shape[kept++] = shape;
+        features |= shape.feature;
+    }
+    info->matrix_shapes = kept;
+    info->features = (info->features & ~TENSOR_MATRIX_UNITS) | features;
+}
+
 static int open_chosen(struct vulkan_device *d)
 {
     struct tensor_device_info *info = &d->base.info;
     *info = d->found.info;
-    info->features |= d->base.params.enable & possible_features(info);
+    info->features |= d->base.params.enable & possible_features(&d->found);
     info->features &= ~d->base.params.disable;
+    choose_shapes(info, d->base.params.matrix_shape);
     info->precision = d->base.params.precision;
     if (info->precision == TENSOR_PRECISION_BF16)
         tensor_log(&d->base, "bf16 on %s: right, but not faster than fp32 yet", info->name);

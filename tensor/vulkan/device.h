@@ -2,6 +2,7 @@
  *
  *     instance.c   the loader, the instance, the validation layer, names of results
  *     device.c     which physical device; the logical device with its queue; the backend's table
+ *     matrix.c     what it has of matrix units (matrix.h)
  *     memory.c     blocks, and copies through the staging buffer
  *     pipeline.c   kernels as pipelines: one layout, 128 bytes of push constants, no descriptors
  *     cache.c      compiled pipelines on disk
@@ -47,11 +48,13 @@ struct vulkan_found {
     uint32_t subgroup_pin;  /* the size to ask for; 0: it cannot be asked for */
     uint32_t subgroup_max;  /* largest size of the device */
     uint32_t subgroups_max; /* most subgroups of a workgroup when the size is asked for */
+    uint32_t matrix_features; /* enum tensor_feature bits that its matrix units make possible */
+    bool matrix_workgroup;    /* matrices that a workgroup holds */
 };
 
 struct vulkan_pipeline {
     const char *variant;
-    uint32_t constant[5]; /* workgroup size, then tensor_launch.constant */
+    uint32_t constant[1 + TENSOR_CONSTANTS]; /* workgroup size, then tensor_launch.constant */
     bool base;            /* may be dispatched in parts */
     VkPipeline pipeline;
 };
@@ -122,6 +125,10 @@ const char *tensor_vulkan_result(VkResult result);
 int tensor_vulkan_instance_create(struct vulkan_device *d, VkInstance *instance);
 void tensor_vulkan_instance_destroy(struct vulkan_device *d);
 
+/* ---- device.c ---- */
+
+bool tensor_vulkan_has_extension(VkPhysicalDevice physical, const char *name);
+
 /* ---- memory.c ---- */
 
 int tensor_vulkan_block_create(struct tensor_device *device, enum tensor_memory memory,
@@ -146,6 +153,9 @@ int tensor_vulkan_pipeline(struct vulkan_device *d, const struct tensor_kernel *
 /* A launch from the step's kernel; variant and constants that it does not set are 0. */
 void tensor_vulkan_launch(const struct vulkan_device *d, const struct tensor_step *step,
                           struct tensor_launch *launch);
+
+/* A kernel variant of this build, or NULL. */
+const struct vulkan_spirv *tensor_vulkan_find_spirv(const char *name);
 
 /* ---- cache.c ---- */
 

@@ -46,7 +46,7 @@ const char *tensor_vulkan_step_kernel(struct tensor_device *device, const struct
     return step->pass->kernel->variant[launch.variant];
 }
 
-static const struct vulkan_spirv *find_spirv(const char *name)
+const struct vulkan_spirv *tensor_vulkan_find_spirv(const char *name)
 {
     const struct vulkan_spirv *s = tensor_vulkan_spirv;
     while (s->name && strcmp(s->name, name) != 0)
@@ -77,10 +77,11 @@ static void ask_subgroups(const struct vulkan_device *d, uint32_t workgroup,
 static int compile(struct vulkan_device *d, const struct vulkan_spirv *spirv,
                    struct vulkan_pipeline *p)
 {
-    VkSpecializationMapEntry entries[5];
-    for (uint32_t i = 0; i < 5; i++)
+    enum { COUNT = 1 + TENSOR_CONSTANTS };
+    VkSpecializationMapEntry entries[COUNT];
+    for (uint32_t i = 0; i < COUNT; i++)
         entries[i] = (VkSpecializationMapEntry){i, i * sizeof(uint32_t), sizeof(uint32_t)};
-    const VkSpecializationInfo constants = {5, entries, sizeof(p->constant), p->constant};
+    const VkSpecializationInfo constants = {COUNT, entries, sizeof(p->constant), p->constant};
     const VkShaderModuleCreateInfo code = {
         .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
         .codeSize = spirv->size,
@@ -143,7 +144,7 @@ int tensor_vulkan_pipeline(struct vulkan_device *d, const struct tensor_kernel *
         }
     }
 
-    const struct vulkan_spirv *spirv = find_spirv(want.variant);
+    const struct vulkan_spirv *spirv = tensor_vulkan_find_spirv(want.variant);
     if (!spirv)
         return tensor_fail(ENOTSUP,
                            "vulkan: this build has no kernel %s (list it in tensor/meson.build)",

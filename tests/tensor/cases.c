@@ -131,8 +131,10 @@ static bool build_matmul(uint32_t i, struct check_kernel_case *c)
                  {MATMUL_BIAS | MATMUL_RELU, TENSOR_F32},
                  {MATMUL_RELU | MATMUL_ACCUMULATE, TENSOR_F32},
                  {MATMUL_BF16, TENSOR_BF16},
+                 {MATMUL_BF16 | MATMUL_ACCUMULATE, TENSOR_BF16},
                  {MATMUL_BF16 | MATMUL_BIAS | MATMUL_RELU | MATMUL_ACCUMULATE, TENSOR_BF16},
                  {MATMUL_F16, TENSOR_F16},
+                 {MATMUL_F16 | MATMUL_ACCUMULATE, TENSOR_F16},
                  {MATMUL_F16 | MATMUL_BIAS | MATMUL_RELU | MATMUL_ACCUMULATE, TENSOR_F16}};
     const uint32_t orders = 4, kind = i / orders % COUNT(kinds);
     const uint32_t size = i / orders / COUNT(kinds);

@@ -174,20 +174,23 @@ enum tensor_type check_factor_type(const struct tensor_device *device)
 int check_open(const char *name, enum tensor_precision precision, uint32_t enable, uint32_t disable,
                struct tensor_device **device)
 {
-    struct tensor_device_params params = {.name = name,
-                                          .precision = precision,
-                                          .enable = enable,
-                                          .disable = disable,
-                                          .validation = true,
-                                          .no_cache = true,
-                                          .log = print_line};
+    const struct tensor_device_params params = {
+        .name = name, .precision = precision, .enable = enable, .disable = disable};
+    return check_open_with(&params, device);
+}
+
+int check_open_with(const struct tensor_device_params *given, struct tensor_device **device)
+{
+    struct tensor_device_params params = *given;
+    params.validation = params.no_cache = true;
+    params.log = print_line;
     int status = tensor_device_open(&params, device);
     if (status == -ENOTSUP) { /* the layer is not installed */
         params.validation = false;
         status = tensor_device_open(&params, device);
     }
     if (status < 0)
-        printf("FAIL %s: %s\n", name, tensor_error());
+        printf("FAIL %s: %s\n", params.name, tensor_error());
     return status;
 }
 

@@ -116,6 +116,7 @@ bool check_floats(const char *what, const float *got, const double *want, uint64
 /* Opens a device, under the validation layer if it is installed. */
 int check_open(const char *name, enum tensor_precision precision, uint32_t enable, uint32_t disable,
                struct tensor_device **device);
+int check_open_with(const struct tensor_device_params *params, struct tensor_device **device);
 /* The type in which its products take their factors. */
 enum tensor_type check_factor_type(const struct tensor_device *device);
 /* Closes it; false (with a line) if the validation layer had anything to say. */

@@ -5,6 +5,7 @@
  *     grad        the recorded gradients against finite differences in double precision
  *     list        names all cases; fails if a kernel or an operation of op.h has none
  */
+#include "tensor/op/matmul.h"
 #include "tests/tensor/check.h"
 #include <errno.h>
 #include <getopt.h>
@@ -312,6 +313,61 @@ static int conclude(const char *name, const struct tally *tally)
 /* The precisions in which products, and nothing else, take other factors. */
 static const enum tensor_precision narrow[] = {TENSOR_PRECISION_BF16, TENSOR_PRECISION_FP16};
 
+/* The products whose factors have the type of a feature of matrix units. */
+static void check_products_on(struct tensor_device *device, struct tensor_device *twin,
+                              uint32_t feature, struct tally *tally)
+{
+    static struct check_kernel_case c;
+    const bool half = feature & (TENSOR_COOP_F16 | TENSOR_COOP2_F16);
+    const struct check_kernel *k = check_kernels;
+    while (strcmp(k->name, "matmul") != 0)
+        k++;
+    for (uint32_t i = 0; wanted(k->name) && k->build(i, &c); i++) {
+        const struct matmul_params *p = (const struct matmul_params *)c.params;
+        for (uint32_t shift = 0; shift < 2 && p->flags & (half ? MATMUL_F16 : MATMUL_BF16);
+             shift++) {
+            tally->cases++;
+            tally->failed += !check_kernel_case(device, twin, k, &c, shift);
+        }
+    }
+}
+
+/* Matrix products on matrix units: every shape of every feature that the device and the build have,
+ * each alone. What neither has is named. */
+static void test_matrices(const char *name, struct tensor_device *cpu, struct tally *tally)
+{
+    static const uint32_t features[] = {TENSOR_COOP_F16, TENSOR_COOP_BF16, TENSOR_COOP2_F16,
+                                        TENSOR_COOP2_BF16};
+    for (uint32_t i = 0; i < COUNT(features); i++) {
+        const struct tensor_feature_name *f = tensor_feature_names;
+        uint32_t shapes = 0;
+        while (f->bits != features[i])
+            f++;
+        const uint32_t others = TENSOR_MATRIX_UNITS & ~features[i];
+        for (bool has = true; has && shapes < TENSOR_MATRIX_SHAPES; shapes += has) {
+            struct tensor_device *device = NULL;
+            const struct tensor_device_params params = {.name = name,
+                                                        .enable = features[i],
+                                                        .disable = others,
+                                                        .matrix_shape = shapes + 1};
+            if (check_open_with(&params, &device) < 0) {
+                tally->failed++;
+                return;
+            }
+            const struct tensor_device_info *info = tensor_device_info(device);
+            const struct tensor_matrix_shape *shape = info->matrix_shape;
+            has = info->features & features[i];
+            if (has) {
+                printf("%s: %s, %u x %u x %u\n", name, f->name, shape->m, shape->n, shape->k);
+                check_products_on(device, cpu, features[i], tally);
+            }
+            tally->failed += !check_close(&device);
+        }
+        if (!shapes)
+            printf("%s: without %s, which the driver or the build lacks\n", name, f->name);
+    }
+}
+
 /* The device as it is, then with tiles in shared memory if it would not use them itself, without if
  * it would: this for the kernel that has such variants. Then linear layers in each precision. */
 static int test_device(const char *name, struct tensor_device *cpu)
@@ -337,6 +393,7 @@ static int test_device(const char *name, struct tensor_device *cpu)
             check_ops_on(device, cpu, TEST, NULL, &tally);
         tally.failed += !check_close(&device);
     }
+    test_matrices(name, cpu, &tally);
     for (uint32_t i = 0; i < COUNT(narrow); i++) {
         struct tensor_device *device = NULL, *twin = NULL;
         if (check_open(name, narrow[i], 0, 0, &device) < 0 ||
