@@ -1,89 +1,188 @@
-/* selftest.c - some drivers claim what they cannot do: variants of kernels are tried once when a
- * device opens, against the plain ones, and switched off when they fail. */
+/* selftest.c - some drivers claim what they cannot do: variants of the matrix product are tried
+ * once when a device opens, against the plain one, and switched off when they fail.
+ *
+ * The factors are small multiples of 1/8, so that every sum is exact in whatever order it is taken,
+ * and results start out as numbers that are none, so that what is not written shows.
+ */
 #include "tensor/backend.h"
+#include "tensor/cpu/narrow.h"
+#include "tensor/op/matmul.h"
+#include "tensor/storage.h"
+#include <errno.h>
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
-#define ROWS    77 /* odd sizes, more than one tile each way */
-#define INPUTS  93
-#define OUTPUTS 69
-#define RESULTS (ROWS * INPUTS + OUTPUTS * INPUTS)
+#define TOLERANCE    1e-4f
+#define COUNT(array) (sizeof(array) / sizeof *(array))
 
-/* A linear layer with its gradients, which is all three transposes of the product: d(x) and
- * d(weight) into `results`. */
-static int products(struct tensor_device *device, float *results)
+extern const struct tensor_kernel *const tensor_kernel_matmul;
+
+struct product {
+    uint32_t m, n, k, flags;
+};
+
+/* Twice odd, so that every variant can do them, and more than one tile each way. */
+#define SMALL {78, 70, 94, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU}, {78, 94, 70, 0}, \
+        {70, 94, 78, MATMUL_TRANSPOSE_A | MATMUL_ACCUMULATE}
+
+static const struct product small[] = {SMALL};
+
+/* Matrix units load lines of whole eights in another way, store whole tiles in another way, and
+ * take larger tiles of larger products; those are for GPUs only. */
+#define SOFTWARE_PRODUCTS 8
+static const struct product matrices[] = {
+    SMALL,
+    {200, 136, 72, MATMUL_TRANSPOSE_B | MATMUL_BIAS},
+    {200, 136, 72, 0},
+    {200, 136, 72, MATMUL_TRANSPOSE_A},
+    {128, 128, 64, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU},
+    {128, 128, 64, MATMUL_TRANSPOSE_A | MATMUL_ACCUMULATE},
+    {776, 840, 72, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU},
+    {776, 840, 72, 0},
+    {776, 840, 72, MATMUL_TRANSPOSE_A | MATMUL_ACCUMULATE},
+    {1544, 1528, 72, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU},
+    {1544, 2312, 72, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU},
+    {1544, 2312, 72, 0},
+    {1544, 2312, 72, MATMUL_TRANSPOSE_A | MATMUL_ACCUMULATE},
+};
+
+static const struct test {
+    uint32_t bit;
+    enum tensor_type factors;
+    const struct product *products;
+    uint32_t count, software; /* how many products, and on a software device */
+} tests[] = {
+    {TENSOR_SHARED_TILES, TENSOR_F32, small, COUNT(small), COUNT(small)},
+    {TENSOR_COOP_F16, TENSOR_F16, matrices, COUNT(matrices), SOFTWARE_PRODUCTS},
+    {TENSOR_COOP_BF16, TENSOR_BF16, matrices, COUNT(matrices), SOFTWARE_PRODUCTS},
+    {TENSOR_COOP2_F16, TENSOR_F16, matrices, COUNT(matrices), SOFTWARE_PRODUCTS},
+    {TENSOR_COOP2_BF16, TENSOR_BF16, matrices, COUNT(matrices), SOFTWARE_PRODUCTS},
+};
+
+/* How many products of a test there are to do: none once its feature is off. */
+static uint32_t count_of(const struct tensor_device *device, const struct test *t)
 {
-    const struct tensor_graph_params params = {.name = "self-test", .training = true};
-    const uint32_t xs[2] = {ROWS, INPUTS}, ws[2] = {OUTPUTS, INPUTS}, one = 1;
+    if (!(device->info.features & t->bit))
+        return 0;
+    return device->info.software ? t->software : t->count;
+}
+
+static float value(uint32_t i, uint32_t factor, uint32_t modulus)
+{
+    return (float)((int)(i * factor % modulus) - (int)modulus / 2) / 8;
+}
+
+static void fill(struct tensor *t, uint32_t factor, uint32_t modulus)
+{
+    void *host = tensor_host(t);
+    for (uint32_t i = 0; i < t->count; i++) {
+        const float x = value(i, factor, modulus);
+        if (t->type == TENSOR_F32)
+            ((float *)host)[i] = x;
+        else
+            ((uint16_t *)host)[i] = tensor_to_narrow(x, tensor_narrow_type(t));
+    }
+}
+
+/* Computes one product into `result`. */
+static int run(struct tensor_device *device, const struct product *p, enum tensor_type type,
+               float *result)
+{
+    const uint32_t counts[] = {p->m * p->k, p->k * p->n, p->n, p->m * p->n};
+    const enum tensor_type types[] = {type, type, TENSOR_F32, TENSOR_F32};
+    const struct matmul_params params = {
+        .m = p->m, .n = p->n, .k = p->k,
+        .flags = p->flags | (type == TENSOR_F16    ? MATMUL_F16
+                             : type == TENSOR_BF16 ? MATMUL_BF16
+                                                   : 0)};
     struct tensor_arena *arena = NULL;
     struct tensor_graph *graph = NULL;
+    struct tensor *arg[4];
     int status = tensor_arena_create(device, TENSOR_HOST, "self-test", &arena);
     if (status < 0)
         return status;
-    struct tensor *x = tensor_arena_take(arena, "x", TENSOR_F32, 2, xs);
-    struct tensor *w = tensor_arena_take(arena, "w", TENSOR_F32, 2, ws);
-    struct tensor *factor = tensor_arena_take(arena, "factor", TENSOR_F32, 1, &one);
-    x->gradient = tensor_arena_take(arena, "d(x)", TENSOR_F32, 2, xs);
-    w->gradient = tensor_arena_take(arena, "d(w)", TENSOR_F32, 2, ws);
-    x->needs_gradient = w->needs_gradient = true;
+    for (int i = 0; i < 4; i++)
+        arg[i] = tensor_arena_take(arena, "self-test", types[i], 1, &counts[i]);
     status = tensor_arena_commit(arena);
     if (status == 0)
-        status = tensor_graph_create(device, &params, &graph);
+        status = tensor_graph_create(
+            device, &(struct tensor_graph_params){.name = "self-test"}, &graph);
     if (status == 0) {
-        *(float *)tensor_host(factor) = 1;
-        for (uint32_t i = 0; i < ROWS * INPUTS; i++)
-            ((float *)tensor_host(x))[i] = (float)((int)(i * 7919 % 1009) - 504) / 504;
-        for (uint32_t i = 0; i < OUTPUTS * INPUTS; i++)
-            ((float *)tensor_host(w))[i] = (float)((int)(i * 6151 % 997) - 498) / 498;
-        tensor_graph_backward(graph,
-                              tensor_sum(graph, tensor_linear(graph, x, w, NULL, true), factor));
+        fill(arg[0], 7919, 17);
+        fill(arg[1], 6151, 15);
+        fill(arg[2], 31, 13);
+        fill(arg[3], 37, 11);
+        if (!(p->flags & MATMUL_ACCUMULATE))
+            memset(tensor_host(arg[3]), 0xff, tensor_size(arg[3]));
+        if (!(p->flags & MATMUL_BIAS))
+            arg[2] = NULL;
+        tensor_graph_pass(graph, tensor_kernel_matmul, &params, arg, 0);
         status = tensor_graph_finish(graph);
     }
     if (status == 0)
         status = tensor_graph_run(graph);
     if (status == 0)
-        status = tensor_read(x->gradient, 0, results, ROWS * INPUTS * sizeof *results);
-    if (status == 0)
-        status = tensor_read(w->gradient, 0, results + ROWS * INPUTS,
-                             OUTPUTS * INPUTS * sizeof *results);
+        status = tensor_read(arg[3], 0, result, tensor_size(arg[3]));
     tensor_graph_destroy(&graph);
     tensor_arena_destroy(&arena);
     return status;
 }
 
-static bool agree(const float *a, const float *b)
+static bool agree(const float *a, const float *b, uint32_t count)
 {
-    for (uint32_t i = 0; i < RESULTS; i++)
-        if (!(fabsf(a[i] - b[i]) <= 1e-3f * (1 + fabsf(b[i]))))
+    for (uint32_t i = 0; i < count; i++)
+        if (!(fabsf(a[i] - b[i]) <= TOLERANCE * (1 + fabsf(b[i]))))
             return false;
     return true;
 }
 
+/* Tries one product with one feature and without any; switches the feature off if that fails. The
+ * features in use are left as they were otherwise. */
+static int try(struct tensor_device *device, const struct test *t, const struct product *p,
+               float *with, float *without)
+{
+    const uint32_t all = device->info.features;
+    const struct tensor_feature_name *f = tensor_feature_names;
+    while (f->bits != t->bit)
+        f++;
+    device->info.features = 0;
+    int status = run(device, p, t->factors, without);
+    device->info.features = t->bit;
+    const bool runs = status == 0 && run(device, p, t->factors, with) == 0;
+    device->info.features = all;
+    if (status < 0)
+        return status;
+    if (runs && agree(with, without, p->m * p->n))
+        return 0;
+    device->info.features &= ~t->bit;
+    if (runs)
+        tensor_log(device, "%s computes wrong products with %s (%u x %u x %u, flags %u); that is "
+                   "switched off", device->info.name, f->name, p->m, p->n, p->k, p->flags);
+    else
+        tensor_log(device, "%s fails with %s (%s); that is switched off", device->info.name,
+                   f->name, tensor_error());
+    return 0;
+}
+
 int tensor_selftest(struct tensor_device *device)
 {
-    static const struct {
-        uint32_t bit;
-        const char *name;
-    } features[] = {{TENSOR_SHARED_TILES, "shared-tiles"}};
-    static float with[RESULTS], without[RESULTS];
-    const uint32_t all = device->info.features;
-    for (size_t i = 0; i < sizeof features / sizeof *features; i++) {
-        const uint32_t bit = features[i].bit;
-        if (!(all & bit))
-            continue;
-        device->info.features = 0;
-        int status = products(device, without);
-        if (status == 0) {
-            device->info.features = bit;
-            status = products(device, with);
+    uint64_t largest = 0;
+    int status = 0;
+    for (size_t i = 0; i < COUNT(tests); i++)
+        for (uint32_t j = 0; j < count_of(device, &tests[i]); j++) {
+            const struct product *p = &tests[i].products[j];
+            largest = largest > (uint64_t)p->m * p->n ? largest : (uint64_t)p->m * p->n;
         }
-        device->info.features = all;
-        if (status < 0)
-            return status;
-        if (!agree(with, without)) {
-            device->info.features &= ~bit;
-            tensor_log(device, "%s computes wrong results with %s; that is switched off",
-                       device->info.name, features[i].name);
-        }
-    }
-    return 0;
+    if (!largest)
+        return 0;
+    float *with = malloc(largest * sizeof *with), *without = malloc(largest * sizeof *without);
+    if (!with || !without)
+        status = tensor_fail(ENOMEM, "no memory for the self-test of %s", device->info.name);
+    for (size_t i = 0; i < COUNT(tests); i++)
+        for (uint32_t j = 0; j < count_of(device, &tests[i]) && status == 0; j++)
+            status = try(device, &tests[i], &tests[i].products[j], with, without);
+    free(with);
+    free(without);
+    return status;
 }

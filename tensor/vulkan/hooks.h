@@ -20,6 +20,10 @@ void tensor_vulkan_hook_slice(struct tensor_device *device, double seconds);
  * usual). */
 void tensor_vulkan_hook_staging(struct tensor_device *device, uint64_t size);
 
+/* Devices opened from now on compute wrong products with this kernel variant of the matrix product:
+ * the first factor is taken for its transpose. NULL: as usual. */
+void tensor_vulkan_hook_wrong(const char *variant);
+
 /* Submissions that a program takes, and pipelines that the device has made. */
 uint32_t tensor_vulkan_hook_slices(const struct tensor_device *device,
                                    const struct tensor_program *program);

@@ -28,6 +28,10 @@ void tensor_vulkan_hook_staging(struct tensor_device *device, uint64_t size)
 {
 }
 
+void tensor_vulkan_hook_wrong(const char *variant)
+{
+}
+
 uint32_t tensor_vulkan_hook_slices(const struct tensor_device *device,
                                    const struct tensor_program *program)
 {

@@ -257,6 +257,60 @@ static void fails(int index)
     close_device(device);
 }
 
+/* ---- the self-test ---- */
+
+static void note(void *user, const char *line)
+{
+    snprintf(user, 200, "%s", line);
+}
+
+static uint32_t features_of(int index, uint32_t enable, uint32_t disable, char *line)
+{
+    char name[24];
+    struct tensor_device *device = NULL;
+    snprintf(name, sizeof(name), "vulkan:%d", index);
+    const struct tensor_device_params params = {.name = name,
+                                                .enable = enable,
+                                                .disable = disable,
+                                                .no_cache = true,
+                                                .log = note,
+                                                .log_user = line};
+    line[0] = 0;
+    NEED(tensor_device_open(&params, &device));
+    const uint32_t features = tensor_device_info(device)->features;
+    tensor_device_close(&device);
+    return features;
+}
+
+/* A variant whose products are wrong is switched off when the device opens, and no other is. */
+static void finds_wrong(int index)
+{
+    static const struct {
+        uint32_t bit;
+        const char *variant;
+    } all[] = {
+        {TENSOR_SHARED_TILES, "matmul_tiled"},     {TENSOR_COOP_F16, "matmul_coop_f16"},
+        {TENSOR_COOP_BF16, "matmul_coop_bf16"},    {TENSOR_COOP2_F16, "matmul_coop2_f16"},
+        {TENSOR_COOP2_BF16, "matmul_coop2_bf16"},  {TENSOR_COOP2_F16, "matmul_flexible_f16"},
+        {TENSOR_COOP2_BF16, "matmul_flexible_bf16"},
+    };
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        char line[200];
+        const uint32_t bit = all[i].bit, others = TENSOR_MATRIX_UNITS & ~bit;
+        tensor_vulkan_hook_wrong(NULL);
+        if (!(features_of(index, bit, others, line) & bit))
+            continue;
+        CHECK(line[0] == 0);
+        tensor_vulkan_hook_wrong(all[i].variant);
+        const bool on = features_of(index, bit, others, line) & bit;
+        tensor_vulkan_hook_wrong(NULL);
+        /* Of the two variants of a COOP2 feature a device uses one. */
+        const bool other = !line[0] && bit & TENSOR_COOPERATIVE_MATRIX_2;
+        CHECK(other ? on : !on && strstr(line, "switched off"));
+        printf("%s: %s\n", all[i].variant, other ? "not the one in use" : line);
+    }
+}
+
 static void selects(int count)
 {
     struct tensor_device *device = NULL;
@@ -287,6 +341,7 @@ int main(void)
     for (int i = 0; i < count; i++) {
         works(i);
         fails(i);
+        finds_wrong(i);
     }
     printf("%d failures\n", failures);
     return failures != 0;
