@@ -36,9 +36,9 @@ const char app_device_help[] =
     "  --list-devices         list them and end\n"
     "  --precision NAME       auto, fp32, or bf16: matrix products of factors rounded to\n"
     "                         bfloat16, all else in fp32 (auto: fp32)\n"
-    "  --disable NAME         do without a kind of kernel: shared-tiles, cooperative-matrix or\n"
-    "                         cooperative-matrix-2 (with -fp16 or -bf16: only of that type);\n"
-    "                         repeatable\n";
+    "  --disable NAME         do without a kind of kernel: shared-tiles, long-loads,\n"
+    "                         cooperative-matrix or cooperative-matrix-2 (with -fp16 or\n"
+    "                         -bf16: only of that type); repeatable\n";
 
 /* Names of single features, with commas between. */
 static const char *feature_names(uint32_t features, char *text, size_t size)

@@ -22,7 +22,7 @@
 #define TENSOR_PASS_ARGS   10
 #define TENSOR_PARAMS_MAX  128 /* bytes: the push constants that every device has */
 #define TENSOR_CONSTANTS   12  /* specialization constants of a kernel besides its workgroup */
-#define TENSOR_VARIANTS    8
+#define TENSOR_VARIANTS    12
 #define TENSOR_GROUPS_X    32768u /* width of a linear grid; share.h has the other end */
 
 /* How a kernel is spread over a Vulkan device. */

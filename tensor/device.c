@@ -7,6 +7,7 @@
 
 const struct tensor_feature_name tensor_feature_names[] = {
     {"shared-tiles", TENSOR_SHARED_TILES},
+    {"long-loads", TENSOR_LONG_LOADS},
     {"cooperative-matrix-fp16", TENSOR_COOP_F16},
     {"cooperative-matrix-bf16", TENSOR_COOP_BF16},
     {"cooperative-matrix-2-fp16", TENSOR_COOP2_F16},

@@ -30,6 +30,8 @@ enum tensor_feature {
     TENSOR_COOP_BF16 = 1u << 2,
     TENSOR_COOP2_F16 = 1u << 3,
     TENSOR_COOP2_BF16 = 1u << 4,
+    TENSOR_LONG_LOADS = 1u << 5, /* matrix products without shared tiles that load 64 bits at once:
+                                    fast on lavapipe */
 };
 #define TENSOR_COOPERATIVE_MATRIX   (TENSOR_COOP_F16 | TENSOR_COOP_BF16)
 #define TENSOR_COOPERATIVE_MATRIX_2 (TENSOR_COOP2_F16 | TENSOR_COOP2_BF16)

@@ -54,6 +54,7 @@ static const struct test {
     uint32_t count, software; /* how many products, and on a software device */
 } tests[] = {
     {TENSOR_SHARED_TILES, TENSOR_F32, small, COUNT(small), COUNT(small)},
+    {TENSOR_LONG_LOADS, TENSOR_F32, small, COUNT(small), COUNT(small)},
     {TENSOR_COOP_F16, TENSOR_F16, matrices, COUNT(matrices), SOFTWARE_PRODUCTS},
     {TENSOR_COOP_BF16, TENSOR_BF16, matrices, COUNT(matrices), SOFTWARE_PRODUCTS},
     {TENSOR_COOP2_F16, TENSOR_F16, matrices, COUNT(matrices), SOFTWARE_PRODUCTS},

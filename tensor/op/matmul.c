@@ -12,8 +12,35 @@ static uint64_t tiles(uint32_t size, uint32_t tile)
     return (size + tile - 1) / tile;
 }
 
-/* Kernels for matrix units follow, in the order of enum matmul_coop. */
-enum { DIRECT, TILED };
+/* Kernels for matrix units follow after PAIRS, in the order of enum matmul_coop. */
+enum { DIRECT, TILED, PAIRS };
+
+/* Whether matmul_pairs can do it: all lines are whole pairs of floats at multiples of 8 bytes. */
+static bool in_pairs(const struct matmul_params *p, uint32_t line_a, uint32_t line_b)
+{
+    return (p->k | line_a | line_b) % 2 == 0 && (p->a | p->b) % 8 == 0 &&
+           !(p->flags & (MATMUL_BF16 | MATMUL_F16));
+}
+
+static void launch_pairs(const struct tensor_device_info *info, const struct matmul_params *p,
+                         struct tensor_launch *launch)
+{
+    uint32_t rows = MATMUL_PAIRS_ROWS, groups = MATMUL_PAIRS_GROUPS;
+    const uint32_t width = 4 * (info->subgroup < 8 ? 8 : info->subgroup);
+    while (rows > 2 && p->m <= rows / 2)
+        rows /= 2;
+    if (p->m == 1)
+        rows = 1;
+    while (groups > 1 && p->n <= groups / 2 * width)
+        groups /= 2;
+    launch->variant = PAIRS;
+    launch->constant[1] = rows;
+    launch->constant[2] = groups;
+    launch->workgroup = width / 4;
+    launch->groups[0] = (uint32_t)tiles(p->n, groups * width);
+    launch->groups[1] = (uint32_t)tiles(p->m, rows);
+    launch->groups[2] = 1;
+}
 
 static void matmul_launch(const struct tensor_device_info *info, const void *params,
                           struct tensor_launch *launch)
@@ -21,12 +48,17 @@ static void matmul_launch(const struct tensor_device_info *info, const void *par
     const struct matmul_params *p = params;
     const enum matmul_coop coop = tensor_matmul_coop(info, p, launch);
     if (coop != MATMUL_COOP_NONE) {
-        launch->variant = TILED + coop;
+        launch->variant = PAIRS + coop;
         return;
     }
     const uint32_t line_a = p->flags & MATMUL_TRANSPOSE_A ? p->m : p->k;
     const uint32_t line_b = p->flags & MATMUL_TRANSPOSE_B ? p->k : p->n;
     launch->constant[0] = p->flags & (MATMUL_TRANSPOSE_A | MATMUL_TRANSPOSE_B);
+    if (!(info->features & TENSOR_SHARED_TILES) && info->features & TENSOR_LONG_LOADS &&
+        in_pairs(p, line_a, line_b)) {
+        launch_pairs(info, p, launch);
+        return;
+    }
     /* Loads of four floats at once, where all lines allow it. */
     launch->constant[1] = (p->k | line_a | line_b) % 4 == 0 && (p->a | p->b) % 16 == 0;
     launch->constant[2] = p->flags & (MATMUL_BF16 | MATMUL_F16);
@@ -55,9 +87,9 @@ static const struct tensor_kernel matmul = {
     .cpu = matmul_cpu,
     .cpu_scratch = matmul_scratch,
     .launch = matmul_launch,
-    .variant = {"matmul_direct", "matmul_tiled", "matmul_coop_f16", "matmul_coop_bf16",
-                "matmul_flexible_f16", "matmul_flexible_bf16", "matmul_coop2_f16",
-                "matmul_coop2_bf16"},
+    .variant = {"matmul_direct", "matmul_tiled", "matmul_pairs", "matmul_coop_f16",
+                "matmul_coop_bf16", "matmul_flexible_f16", "matmul_flexible_bf16",
+                "matmul_coop2_f16", "matmul_coop2_bf16"},
 };
 const struct tensor_kernel *const tensor_kernel_matmul = &matmul;
 

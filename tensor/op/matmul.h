@@ -16,6 +16,8 @@
  * workgroup (of 256) of matmul_tiled take; the kernels are written for these. */
 #define MATMUL_DIRECT_M 8
 #define MATMUL_DIRECT_N 8
+#define MATMUL_PAIRS_ROWS   16 /* at most; of matmul_pairs an invocation takes rows … */
+#define MATMUL_PAIRS_GROUPS 4  /* … by groups of four columns, a workgroup's width apart */
 #define MATMUL_TILED_M  64
 #define MATMUL_TILED_N  64
 #define MATMUL_TILED_K  16

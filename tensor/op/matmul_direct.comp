@@ -13,6 +13,7 @@ layout(constant_id = 2) const uint WIDE = 0;      /* whether lines of a and b be
 layout(constant_id = 3) const uint FACTOR = 0;    /* MATMUL_BF16 or MATMUL_F16 of p.flags */
 layout(push_constant) uniform push { matmul_params p; };
 #include "tensor/op/factor.glsl"
+#include "tensor/op/matmul_end.glsl"
 
 const bool wide = WIDE != 0u;
 
@@ -48,20 +49,13 @@ mat4 load_block(f32_ptr x, bool across, uint line, uint lines, uint k)
                 load_along(x, line + 2u, lines, k), load_along(x, line + 3u, lines, k));
 }
 
-void store(mat4 sum, uint first_row, uint first_column)
+void store(mat4 sum, uint row, uint column, bool whole)
 {
-    for (uint i = 0u; i < 16u; i++) {
-        const uint row = first_row + i / 4u, column = first_column + i % 4u;
-        const uint at = row * p.n + column;
-        if (row >= p.m || column >= p.n)
-            continue;
-        float c = sum[i % 4u][i / 4u];
-        if ((p.flags & MATMUL_ACCUMULATE) != 0u)
-            c += p.c.at[at];
-        if ((p.flags & MATMUL_BIAS) != 0u)
-            c += p.bias.at[column];
-        p.c.at[at] = (p.flags & MATMUL_RELU) != 0u ? max(c, 0.0) : c;
-    }
+    const mat4 rows = transpose(sum);
+    end_four(rows[0], row, column, whole);
+    end_four(rows[1], row + 1u, column, whole);
+    end_four(rows[2], row + 2u, column, whole);
+    end_four(rows[3], row + 3u, column, whole);
 }
 
 /* An item is a tile of 2 x 2 blocks of 4 x 4, kept in registers. It is spelt out, not looped over:
@@ -87,8 +81,9 @@ void main()
         sum11 += a1 * b1;
     }
 
-    store(sum00, row, column);
-    store(sum01, row, column + 4u);
-    store(sum10, row + 4u, column);
-    store(sum11, row + 4u, column + 4u);
+    const bool whole = end_wide();
+    store(sum00, row, column, whole);
+    store(sum01, row, column + 4u, whole);
+    store(sum10, row + 4u, column, whole);
+    store(sum11, row + 4u, column + 4u, whole);
 }

@@ -13,6 +13,7 @@ layout(constant_id = 2) const uint WIDE = 0;      /* as in matmul_direct.comp */
 layout(constant_id = 3) const uint FACTOR = 0;    /* MATMUL_BF16 or MATMUL_F16 of p.flags */
 layout(push_constant) uniform push { matmul_params p; };
 #include "tensor/op/factor.glsl"
+#include "tensor/op/matmul_end.glsl"
 
 const uint LINES = MATMUL_TILED_M, K = MATMUL_TILED_K; /* a tile is square */
 const bool wide = WIDE != 0u;
@@ -32,21 +33,6 @@ vec4 fetch(f32_ptr x, bool across, uint first, uint lines, uint k)
         return vec4(0.0);
     return across ? load_factors(x, at_k * lines + line, lines - line, wide)
                   : load_factors(x, line * p.k + at_k, p.k - at_k, wide);
-}
-
-void store(vec4 sum, uint row, uint column)
-{
-    [[unroll]] for (uint j = 0u; j < 4u; j++) {
-        const uint at = row * p.n + column + j;
-        if (row >= p.m || column + j >= p.n)
-            return;
-        float c = sum[j];
-        if ((p.flags & MATMUL_ACCUMULATE) != 0u)
-            c += p.c.at[at];
-        if ((p.flags & MATMUL_BIAS) != 0u)
-            c += p.bias.at[column + j];
-        p.c.at[at] = (p.flags & MATMUL_RELU) != 0u ? max(c, 0.0) : c;
-    }
 }
 
 /* A workgroup takes a square tile, each of its 16 x 16 invocations 4 x 4 of it. */
@@ -87,5 +73,5 @@ void main()
     }
 
     [[unroll]] for (uint i = 0u; i < 4u; i++)
-        store(sum[i], row + y * 4u + i, column + x * 4u);
+        end_four(sum[i], row + y * 4u + i, column + x * 4u, end_wide());
 }

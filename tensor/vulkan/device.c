@@ -97,6 +97,7 @@ static void find_features(struct vulkan_found *f)
     VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
                                           .pNext = &twelve};
     vkGetPhysicalDeviceFeatures2(f->physical, &features);
+    f->long_integers = features.features.shaderInt64;
     if (!twelve.bufferDeviceAddress)
         snprintf(f->lacks, sizeof(f->lacks), "bufferDeviceAddress");
     else if (!twelve.timelineSemaphore)
@@ -153,6 +154,8 @@ static uint32_t possible_features(const struct vulkan_found *f)
     const struct tensor_device_info *info = &f->info;
     const bool tiles = info->shared_bytes >= TILES_SHARED && info->workgroup >= TILES_WORKGROUP;
     uint32_t features = tiles ? TENSOR_SHARED_TILES : 0;
+    if (f->long_integers)
+        features |= TENSOR_LONG_LOADS;
     for (size_t i = 0; i < sizeof(kernels) / sizeof(kernels[0]); i++)
         if (f->matrix_features & kernels[i].feature && tensor_vulkan_find_spirv(kernels[i].variant))
             features |= kernels[i].feature;
@@ -193,7 +196,8 @@ static void look(VkInstance instance, VkPhysicalDevice physical, struct vulkan_f
     find_features(f);
     if (core)
         tensor_vulkan_find_matrices(instance, f);
-    f->info.features = f->info.software ? 0 : possible_features(f);
+    f->info.features =
+        possible_features(f) & (f->info.software ? TENSOR_LONG_LOADS : UINT32_MAX);
 }
 
 /* All physical devices; returns their number, or -errno. */
@@ -347,6 +351,7 @@ static int device_create(struct vulkan_device *d)
         extensions[extension_count++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
     for (uint32_t i = 0; i < matrices.extensions; i++)
         extensions[extension_count++] = matrices.extension[i];
+    const VkPhysicalDeviceFeatures one = {.shaderInt64 = f->long_integers};
     const float priority = 1;
     const VkDeviceQueueCreateInfo queue = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
@@ -359,6 +364,7 @@ static int device_create(struct vulkan_device *d)
         .pNext = &twelve,
         .queueCreateInfoCount = 1,
         .pQueueCreateInfos = &queue,
+        .pEnabledFeatures = &one,
         .enabledExtensionCount = extension_count,
         .ppEnabledExtensionNames = extensions,
     };

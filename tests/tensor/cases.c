@@ -121,7 +121,8 @@ static bool build_matmul(uint32_t i, struct check_kernel_case *c)
     static const struct {
         uint32_t m, n, k;
     } sizes[] = {{1, 1, 1}, {3, 5, 7}, {4, 8, 4}, {1, 256, 64}, {64, 64, 16}, {65, 63, 17},
-                 {66, 30, 100}, {130, 70, 33}, {128, 192, 64}, {72, 100, 132}, {20, 4, 1024}};
+                 {66, 30, 100}, {130, 70, 33}, {128, 192, 64}, {72, 100, 132}, {20, 4, 1024},
+                 {18, 134, 6}, {2, 258, 10}, {34, 6, 2}};
     static const struct {
         uint32_t flags;
         enum tensor_type factor;

@@ -22,6 +22,7 @@ static const char usage[] =
     "  --seed N        of the values (default 1)\n"
     "  --header FILE   list: the op.h whose operations must have cases\n";
 
+
 static struct {
     const char *device, *only, *header;
     uint64_t seed;
@@ -368,32 +369,42 @@ static void test_matrices(const char *name, struct tensor_device *cpu, struct ta
     }
 }
 
-/* The device as it is, then with tiles in shared memory if it would not use them itself, without if
- * it would: this for the kernel that has such variants. Then linear layers in each precision. */
+/* The device as it is; then what it would not use itself, or would, of the features that choose
+ * between variants of the matrix product, for that kernel; then linear layers in each
+ * precision. */
 static int test_device(const char *name, struct tensor_device *cpu)
 {
-    const uint32_t tiles = TENSOR_SHARED_TILES;
-    uint32_t features = 0;
+    static const struct {
+        uint32_t enable, disable;
+    } ways[] = {{0, 0},
+                {TENSOR_SHARED_TILES, 0},
+                {TENSOR_LONG_LOADS, TENSOR_SHARED_TILES},
+                {0, TENSOR_SHARED_TILES | TENSOR_LONG_LOADS}};
+    uint32_t seen[COUNT(ways)], distinct = 0;
     struct tally tally = {0};
-    for (int other = 0; other < 2; other++) {
+    for (size_t i = 0; i < COUNT(ways); i++) {
         struct tensor_device *device = NULL;
-        const uint32_t enable = other && !(features & tiles) ? tiles : 0;
-        const uint32_t disable = other && (features & tiles) ? tiles : 0;
-        if (check_open(name, TENSOR_PRECISION_FP32, enable, disable, &device) < 0)
+        bool again = false;
+        if (check_open(name, TENSOR_PRECISION_FP32, ways[i].enable, ways[i].disable, &device) < 0)
             return CHECK_FAILED;
         const struct tensor_device_info *info = tensor_device_info(device);
-        if (!other)
+        if (!i)
             printf("%s: %s, %s\n", name, info->name, info->driver);
-        else if (info->features == features)
-            printf("FAIL %s: shared tiles can be neither switched on nor off\n", name);
-        tally.failed += other && info->features == features;
-        features = info->features;
-        check_kernels_on(device, cpu, other ? "matmul" : NULL, &tally);
-        if (!other)
-            check_ops_on(device, cpu, TEST, NULL, &tally);
+        for (uint32_t j = 0; j < distinct; j++)
+            again |= seen[j] == info->features;
+        if (!again) {
+            seen[distinct++] = info->features;
+            check_kernels_on(device, cpu, i ? "matmul" : NULL, &tally);
+            if (!i)
+                check_ops_on(device, cpu, TEST, NULL, &tally);
+        }
         tally.failed += !check_close(&device);
     }
     test_matrices(name, cpu, &tally);
+    if (distinct < 2) {
+        printf("FAIL %s: features can be neither switched on nor off\n", name);
+        tally.failed++;
+    }
     for (uint32_t i = 0; i < COUNT(narrow); i++) {
         struct tensor_device *device = NULL, *twin = NULL;
         if (check_open(name, narrow[i], 0, 0, &device) < 0 ||

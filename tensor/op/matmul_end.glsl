@@ -1,0 +1,26 @@
+/* matmul_end.glsl - what becomes of the sums of a product: the end that all variants share.
+ *
+ * Wants p, the matmul_params, and four.glsl.
+ */
+
+/* Whether lines of c begin at multiples of 16 bytes. */
+bool end_wide()
+{
+    return ((uvec2(p.c).x | uvec2(p.bias).x) & 15u) == 0u && (p.n & 3u) == 0u;
+}
+
+/* Four neighbours of row `row` from `column`, a multiple of 4, on; those past the last column fall
+ * away, and so does a row past the last. `wide`: end_wide(). */
+void end_four(vec4 sum, uint row, uint column, bool wide)
+{
+    if (row >= p.m || column >= p.n)
+        return;
+    const uint at = row * p.n + column, count = p.n - column;
+    if ((p.flags & MATMUL_ACCUMULATE) != 0u)
+        sum += load_four(p.c, at, count, wide);
+    if ((p.flags & MATMUL_BIAS) != 0u)
+        sum += load_four(p.bias, column, count, wide);
+    if ((p.flags & MATMUL_RELU) != 0u)
+        sum = max(sum, vec4(0.0));
+    store_four(p.c, at, count, wide, sum);
+}
