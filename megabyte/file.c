@@ -25,13 +25,23 @@ static int write_all(int fd, const char *from, size_t size)
     return 0;
 }
 
+/* fsync, done again where a signal broke it off. */
+static int sync_file(int fd)
+{
+    int result;
+    do
+        result = fsync(fd);
+    while (result != 0 && errno == EINTR);
+    return result;
+}
+
 static int write_synced(int folder, const char *name, const char *text, size_t size)
 {
     int fd = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd < 0)
         return -errno;
     int result = write_all(fd, text, size);
-    if (result == 0 && fsync(fd) != 0)
+    if (result == 0 && sync_file(fd) != 0)
         result = -errno;
     if (close(fd) != 0 && result == 0)
         result = -errno;
@@ -44,8 +54,10 @@ int megabyte_file_replace(int folder, const char *name, const void *text, size_t
     int n = snprintf(temporary, sizeof temporary, ".tmp-%s", name);
     if (n < 0 || (size_t)n >= sizeof temporary)
         return megabyte_fail(ENAMETOOLONG, "cannot write %s: its name is too long", name);
-    unlinkat(folder, temporary, 0); /* of a run that died here */
-    int result = write_synced(folder, temporary, text, size);
+    /* One of a run that died here. */
+    int result = unlinkat(folder, temporary, 0) == 0 || errno == ENOENT ? 0 : -errno;
+    if (result == 0)
+        result = write_synced(folder, temporary, text, size);
     if (result == 0 && renameat(folder, temporary, folder, name) != 0)
         result = -errno;
     if (result < 0) {
@@ -115,7 +127,7 @@ int megabyte_file_read(int folder, const char *name, size_t limit, char **text, 
 
 int megabyte_folder_sync(int folder)
 {
-    if (fsync(folder) == 0 || errno == EINVAL)
+    if (sync_file(folder) == 0 || errno == EINVAL)
         return 0;
     return -errno;
 }
@@ -146,10 +158,11 @@ static int make_folders(char *path)
         end += strcspn(end, "/");
         char separator = *end;
         *end = '\0';
-        if (mkdir(path, 0777) == 0)
+        const int reason = mkdir(path, 0777) == 0 ? 0 : errno;
+        if (reason == 0)
             result = sync_parent(path);
-        else if (errno != EEXIST && access(path, F_OK) != 0)
-            result = -errno;
+        else if (reason != EEXIST && access(path, F_OK) != 0)
+            result = -reason;
         *end = separator;
     }
     return result;

@@ -185,8 +185,9 @@ void megabyte_run_prune(int checkpoints, uint64_t step, uint32_t keep, uint64_t 
 {
     struct megabyte_run_step *list = NULL;
     uint32_t count = 0, seen = 0;
-    if (keep == 0 || megabyte_run_list(checkpoints, &list, &count) < 0)
-        return;
+    int result = keep == 0 ? 0 : megabyte_run_list(checkpoints, &list, &count);
+    if (result < 0 && log && log->line)
+        log->line(log->user, "cannot list the checkpoints; no old one is removed this time");
     for (uint32_t i = 0; i < count; i++) {
         if (list[i].step > step || seen++ < keep)
             continue;

@@ -46,6 +46,15 @@ static int put(struct sink *sink, const void *data, uint64_t size)
     return 0;
 }
 
+/* fsync, done again where a signal broke it off. */
+static int sync_file(struct sink *sink)
+{
+    while (fsync(sink->fd) != 0)
+        if (errno != EINTR)
+            return cannot_write(sink->file, errno);
+    return 0;
+}
+
 /* "__metadata__": {…}; keeps quiet about what is wrong, the caller knows the file. */
 static json_t *metadata_object(const struct tensor_metadata *metadata, uint32_t count)
 {
@@ -161,8 +170,8 @@ int tensor_safetensors_write(int folder, const char *file, const struct tensor_n
     json_decref(header);
     if (result == 0)
         result = put_tensors(&sink, list, count);
-    if (result == 0 && fsync(sink.fd) != 0)
-        result = cannot_write(file, errno);
+    if (result == 0)
+        result = sync_file(&sink);
     /* Some network file systems report a full disk only here. */
     if (close(sink.fd) != 0 && result == 0)
         result = cannot_write(file, errno);

@@ -191,6 +191,12 @@ void fixture_texts(uint64_t step, uint64_t seed, char *config, size_t config_siz
 
 int fixture_save(struct fixture *f, const char *run, uint64_t step, uint64_t seed, uint32_t keep)
 {
+    return fixture_save_as(f, run, step, seed, keep, 0);
+}
+
+int fixture_save_as(struct fixture *f, const char *run, uint64_t step, uint64_t seed, uint32_t keep,
+                    uint64_t keep_every)
+{
     char config[64], state[96];
     fixture_texts(step, seed, config, sizeof config, state, sizeof state);
     const struct megabyte_checkpoint_write w = {
@@ -202,6 +208,7 @@ int fixture_save(struct fixture *f, const char *run, uint64_t step, uint64_t see
         .optimizer = f->optimizer,
         .optimizer_count = f->count,
         .keep = keep,
+        .keep_every = keep_every,
     };
     fixture_fill(f, seed);
     return megabyte_checkpoint_save(run, &w, NULL);

@@ -55,6 +55,8 @@ void fixture_texts(uint64_t step, uint64_t seed, char *config, size_t config_siz
                    size_t state_size);
 /* Saves with step and numbers of a seed; state and config hold both. */
 int fixture_save(struct fixture *f, const char *run, uint64_t step, uint64_t seed, uint32_t keep);
+int fixture_save_as(struct fixture *f, const char *run, uint64_t step, uint64_t seed, uint32_t keep,
+                    uint64_t keep_every);
 /* Opens, loads both files, and returns the step; the numbers are those of *seed, read from the
  * state. Fails the test where anything is not as it was saved. */
 uint64_t fixture_open(struct fixture *f, const char *path, uint64_t *seed);
