@@ -160,30 +160,37 @@ static int record_advance(struct megabyte_decoder *d, const struct shared *s, bo
     return tensor_graph_finish(g);
 }
 
-int megabyte_decoder_create(const struct megabyte_model *model, uint32_t sequences, bool timing,
-                            struct megabyte_decoder **decoder)
+static int create_cached(struct megabyte_decoder *d, bool timing)
 {
-    const struct megabyte_config *c = &model->config;
-    if (c->model != MEGABYTE_WHOLE || c->cross_patch || c->conv || c->rope)
-        return megabyte_fail(ENOTSUP, "generation from a model with model = local, global or "
-                             "perceiver, cross_patch, conv or rope is not done yet");
-    struct megabyte_decoder *d = calloc(1, sizeof *d);
     struct shared shared;
-    if (!d)
-        return megabyte_fail(ENOMEM, "no host memory for generation");
-    d->model = model;
-    d->sequences = sequences;
-    d->patch_size = model->config.patch_size;
-    d->patches = model->config.seq_len / d->patch_size;
-    d->chunk = d->patches < CHUNK ? d->patches : CHUNK;
-    d->logits = calloc(d->patch_size, sizeof *d->logits);
-    int status = d->logits ? take_tensors(d, &shared) : -ENOMEM;
+    int status = take_tensors(d, &shared);
     if (status == 0)
         status = write_local_places(d);
     if (status == 0 && d->patches > 1)
         status = record_prefill(d, &shared, timing);
     if (status == 0)
         status = record_advance(d, &shared, timing);
+    return status;
+}
+
+int megabyte_decoder_create(const struct megabyte_model *model, uint32_t sequences, bool timing,
+                            struct megabyte_decoder **decoder)
+{
+    struct megabyte_decoder *d = calloc(1, sizeof *d);
+    const bool window = megabyte_window_wanted(&model->config);
+    const bool bytes = model->config.model == MEGABYTE_PERCEIVER ||
+                       model->config.patch_size == model->config.seq_len;
+    if (!d)
+        return megabyte_fail(ENOMEM, "no host memory for generation");
+    d->model = model;
+    d->sequences = sequences;
+    d->patch_size = window && bytes ? 1 : model->config.patch_size;
+    d->patches = model->config.seq_len / d->patch_size;
+    d->chunk = d->patches < CHUNK ? d->patches : CHUNK;
+    d->logits = calloc(d->patch_size, sizeof *d->logits);
+    int status = !d->logits ? -ENOMEM
+                 : window   ? megabyte_window_create(d, timing)
+                            : create_cached(d, timing);
     if (status < 0) {
         megabyte_decoder_destroy(&d);
         return megabyte_fail(-status, "generation cannot be set up: %s", tensor_error());
@@ -199,6 +206,7 @@ void megabyte_decoder_destroy(struct megabyte_decoder **decoder)
         return;
     tensor_graph_destroy(&d->prefill);
     tensor_graph_destroy(&d->advance);
+    megabyte_window_destroy(&d->window);
     nn_cache_finish(&d->global_cache);
     nn_cache_finish(&d->local_cache);
     tensor_arena_destroy(&d->shared);
@@ -208,10 +216,24 @@ void megabyte_decoder_destroy(struct megabyte_decoder **decoder)
     *decoder = NULL;
 }
 
-int megabyte_decoder_run(struct megabyte_decoder *d, struct tensor_graph *graph)
+static int run(struct megabyte_decoder *d, struct tensor_graph *graph)
 {
-    int status = tensor_graph_run(graph);
-    if (status == 0)
-        status = tensor_device_wait(d->model->device);
+    const int status = tensor_graph_run(graph);
+    return status < 0 ? status : tensor_device_wait(d->model->device);
+}
+
+int megabyte_decoder_prefill(struct megabyte_decoder *d)
+{
+    int status = 0;
+    if (d->window)
+        megabyte_window_prefill(d);
+    else
+        status = run(d, d->prefill);
+    return status < 0 ? megabyte_fail(-status, "%s", tensor_error()) : 0;
+}
+
+int megabyte_decoder_advance(struct megabyte_decoder *d)
+{
+    const int status = d->window ? megabyte_window_advance(d) : run(d, d->advance);
     return status < 0 ? megabyte_fail(-status, "%s", tensor_error()) : 0;
 }

@@ -1,5 +1,11 @@
 /* decoder.h - what generation records of a model (private to the library): all of it that depends
- * on what kind of model that is.
+ * on what kind of model that is. There are two:
+ *
+ *     decoder.c         MEGABYTE with a cache on each level: what is described here
+ *     decoder_window.c  the variations and baselines, without caches: for each byte the whole model
+ *                       runs over the window of each sequence, so that what is generated is by
+ *                       construction what is scored. Its cost a byte grows with T. What it keeps of
+ *                       what was read is the window's bytes
  *
  * Letters: N sequences that advance together, P bytes of a patch, K patches of the window.
  *
@@ -34,7 +40,10 @@ struct megabyte_decoder {
     uint32_t *symbols;      /* (N, P): the patch; TENSOR_SAMPLE_NONE where logits are not finite */
     struct tensor **logits; /* (P) of (N, 256), by which byte p was chosen */
 
-    struct tensor_graph *prefill, *advance; /* prefill is NULL for K = 1: nothing to read */
+    struct tensor_graph *prefill, *advance; /* prefill is NULL for K = 1, where there is nothing to
+                                               read, and in decoder_window.c, which runs `advance`
+                                               once for each byte */
+    struct megabyte_window *window; /* of decoder_window.c; else NULL */
 
     struct tensor_arena *shared, *caches;
     struct nn_cache global_cache, local_cache;
@@ -44,12 +53,25 @@ struct megabyte_decoder {
 };
 
 /* Takes memory and records. The model's parameters are committed and outlive it. `timing`: measure
- * every pass. Errors: -ENOMEM, -EIO, -ENOTSUP (a kind of model not generated from yet). */
+ * every pass. Errors: -ENOMEM, -EIO. */
 int megabyte_decoder_create(const struct megabyte_model *model, uint32_t sequences, bool timing,
                             struct megabyte_decoder **decoder);
 void megabyte_decoder_destroy(struct megabyte_decoder **decoder);
 
-/* Runs one of its graphs and waits. Errors: those of tensor_graph_run. */
-int megabyte_decoder_run(struct megabyte_decoder *decoder, struct tensor_graph *graph);
+/* Does what is said above, and waits. Errors: those of tensor_graph_run. */
+int megabyte_decoder_prefill(struct megabyte_decoder *decoder);
+int megabyte_decoder_advance(struct megabyte_decoder *decoder);
+
+/* ---- decoder_window.c ---- */
+
+/* Whether this kind of model has no cached recording. Its patches, for generation, are then those
+ * of the model, or single bytes where a patch is the whole window or there are none. */
+bool megabyte_window_wanted(const struct megabyte_config *config);
+/* Fills in a decoder of which model, sequences, patch_size, patches and chunk are set. Errors:
+ * negative errno values, with tensor_error(). */
+int megabyte_window_create(struct megabyte_decoder *decoder, bool timing);
+void megabyte_window_destroy(struct megabyte_window **window);
+void megabyte_window_prefill(struct megabyte_decoder *decoder);
+int megabyte_window_advance(struct megabyte_decoder *decoder);
 
 #endif

@@ -85,7 +85,7 @@ static int read_patches(struct megabyte_decoder *d, struct sequence *s, uint32_t
         d->prefill_place[0] = n;
         d->prefill_place[1] = s->cached;
         copy_previous(d, s, s->cached, d->chunk, d->prefill_symbols);
-        const int status = megabyte_decoder_run(d, d->prefill);
+        const int status = megabyte_decoder_prefill(d);
         if (status < 0)
             return status;
         s->cached = patch - s->cached > d->chunk ? s->cached + d->chunk : patch;
@@ -180,7 +180,7 @@ int megabyte_generator_advance(struct megabyte_generator *t)
     for (uint32_t n = 0; n < d->sequences && status == 0; n++)
         fill_in(d, &t->sequences[n], n);
     if (status == 0)
-        status = megabyte_decoder_run(d, d->advance);
+        status = megabyte_decoder_advance(d);
     if (status == 0)
         status = check_symbols(t);
     if (status < 0)

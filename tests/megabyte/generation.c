@@ -13,6 +13,14 @@
 
 static const struct nn_sampling plain = {.temperature = 1, .top_p = 1, .seed = 3};
 
+/* Bytes that one advance gives: a patch, or single bytes where a patch is the whole window or the
+ * model has none. */
+static uint32_t unit_of(const struct megabyte_config *c)
+{
+    const bool whole = c->model == MEGABYTE_LOCAL && c->patch_size == c->seq_len;
+    return whole || c->model == MEGABYTE_PERCEIVER ? 1 : c->patch_size;
+}
+
 /* A window as the generator should have it: a full one keeps the later half of its patches. */
 struct window {
     const struct megabyte_config *config;
@@ -22,7 +30,7 @@ struct window {
 
 static void make_room(struct window *w)
 {
-    const uint32_t T = w->config->seq_len, P = w->config->patch_size;
+    const uint32_t T = w->config->seq_len, P = unit_of(w->config);
     if (w->length < T)
         return;
     const uint32_t kept = T / P / 2 * P;
@@ -42,7 +50,7 @@ struct run {
 static void compare(struct run *r)
 {
     struct window *w = &r->window;
-    const uint32_t T = w->config->seq_len, P = w->config->patch_size;
+    const uint32_t T = w->config->seq_len, P = unit_of(w->config);
     memset(w->bytes + w->length, 0xee, T - w->length); /* must not matter */
     check_must(megabyte_evaluator_score(r->one, 1, w->bytes, &T, 0, r->nats, r->logits), "score");
     for (uint32_t p = 0; p < P; p++) {
@@ -65,7 +73,7 @@ static void compare(struct run *r)
 static void follow(struct run *r, uint32_t prompt, uint32_t patches)
 {
     struct window *w = &r->window;
-    const uint32_t P = w->config->patch_size;
+    const uint32_t P = unit_of(w->config);
     check_random_bytes(prompt + 1, w->bytes, prompt);
     w->length = prompt;
     check_must(megabyte_generator_start(r->generator, 0, w->bytes, prompt, &plain, prompt),
@@ -87,7 +95,7 @@ static void follow(struct run *r, uint32_t prompt, uint32_t patches)
 static void check_config(struct tensor_device *device, const struct megabyte_config *c,
                          uint32_t step)
 {
-    const uint32_t T = c->seq_len, P = c->patch_size, K = T / P;
+    const uint32_t T = c->seq_len, P = unit_of(c), K = T / P;
     struct megabyte_model *model = check_model(device, c, false, 21);
     struct run r = {.one = check_evaluator(model, 1), .window = {.config = c}};
     const bool bf16 = tensor_device_info(device)->precision != TENSOR_PRECISION_FP32;
@@ -144,7 +152,7 @@ static void begin(struct megabyte_generator *g, uint32_t n, const struct member 
 /* Other prompts, streams and settings, begun at other times, one of them where another was. */
 static void check_together(struct tensor_device *device, const struct megabyte_config *c)
 {
-    const uint32_t P = c->patch_size, T = c->seq_len, patches = T / P + 3;
+    const uint32_t P = unit_of(c), T = c->seq_len, patches = T / P + 3;
     const struct member members[TOGETHER] = {
         {0, 1, 0, plain},
         {2 * P < T ? 2 * P : T, 2, 0, {.temperature = 0.8, .top_k = 20, .top_p = 1, .seed = 9}},
@@ -228,12 +236,23 @@ static void check_models(struct tensor_device *device, unsigned first, unsigned 
     }
 }
 
+/* Every `each`th of the variations and baselines. */
+static void check_variations(struct tensor_device *device, unsigned each, uint32_t step)
+{
+    struct megabyte_config c;
+    for (unsigned i = 0; check_variation(i, &c); i += each) {
+        check_config(device, &c, step);
+        check_together(device, &c);
+    }
+}
+
 void check_generation(struct tensor_device *device)
 {
     const struct tensor_device_info *info = tensor_device_info(device);
     const bool cpu = !strcmp(info->kind, "cpu"); /* others take their time over so many */
     char name[300];
     check_models(device, 0, cpu ? 1 : 2, cpu ? 1 : 3);
+    check_variations(device, cpu ? 1 : 4, cpu ? 2 : 5);
     check_not_finite(device);
     snprintf(name, sizeof name, cpu ? "cpu" : "vulkan:%s", info->name);
     struct tensor_device *bf16;
