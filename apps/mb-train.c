@@ -483,7 +483,8 @@ static int train_to_the_end(struct train *t)
 int main(int argc, char **argv)
 {
     struct train_options options;
-    struct train t = {.options = &options, .lock = -1, .val_bits_per_byte = -1};
+    struct train t = {.options = &options, .lock = -1, .metrics = {.fd = -1},
+                      .val_bits_per_byte = -1};
     int status;
 
     app_calm_threads(argv);

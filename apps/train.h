@@ -41,6 +41,14 @@ struct train_options {
     size_t n_paths;
 };
 
+/* metrics.jsonl, and what of it is not written yet. */
+struct train_metrics {
+    int fd; /* -1: not open */
+    char *waiting;
+    size_t waiting_size;
+    int told; /* errno that kept it from being written last, and was told; 0 */
+};
+
 /* A run: what is open, and where it stands. */
 struct train {
     const struct train_options *options;
@@ -57,7 +65,7 @@ struct train {
     struct pipeline_identity *identities;           /* (sources->n) */
 
     int lock;                       /* of the run folder; -1: none */
-    FILE *metrics;
+    struct train_metrics metrics;
     uint64_t seed;
     uint64_t step, bytes;           /* done */
     uint64_t steps;                 /* to do in all; 0: not known yet (--minutes) */
@@ -130,11 +138,23 @@ char *train_run_state(const struct train *t);
 /* Takes notice of a save in flight that has ended, or with `wait` waits for it. */
 void train_run_settle(struct train *t, bool wait);
 
-/* Appends a line to metrics.jsonl; steals the object. Returns an exit status. */
-int train_run_log(struct train *t, json_t *line);
-
 /* Ends all that train_run_open() began, but for the lock of the run folder. */
 void train_run_close(struct train *t);
+
+/* ---- train_metrics.c ---- */
+
+/* Opens metrics.jsonl, and takes away the lines behind the step at which the run goes on. Returns
+ * an exit status. */
+int train_metrics_open(struct train *t);
+
+/* Appends a line to it; steals the object. A line that cannot be written is told of and waits.
+ * Returns an exit status: it fails only where there is no memory for it. */
+int train_run_log(struct train *t, json_t *line);
+
+/* Writes the lines that wait. 0, or a negative errno: some still do. */
+int train_metrics_flush(struct train *t);
+
+void train_metrics_close(struct train *t);
 
 /* ---- train_loop.c ---- */
 

@@ -353,7 +353,8 @@ int train_loop(struct train *t)
     if (status == APP_INTERRUPTED)
         status = interrupted(t);
     train_run_settle(t, true);
-    if (status == APP_DONE && t->save_failed)
+    const bool whole = train_metrics_flush(t) == 0 && !t->save_failed;
+    if ((status == APP_DONE || status == APP_INTERRUPTED) && !whole)
         status = APP_FAILED;
     return status;
 }

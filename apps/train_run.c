@@ -10,7 +10,6 @@
 #include "apps/train.h"
 #include "apps/train_state.h"
 #include "megabyte/error.h"
-#include "tensor/json.h"
 
 static void note(void *user, const char *line)
 {
@@ -208,53 +207,6 @@ static int resume_state(struct train *t, const char *text)
     return status;
 }
 
-/* ---- metrics.jsonl ---- */
-
-/* Opens it, without the lines behind the step at which the run goes on. */
-static int open_metrics(struct train *t)
-{
-    char path[4096], *line = NULL;
-    size_t room = 0;
-    long keep = 0;
-
-    if ((size_t)snprintf(path, sizeof path, "%s/metrics.jsonl", t->options->out) >= sizeof path)
-        return app_fail(APP_USAGE, "%s: the name is too long", t->options->out);
-    t->metrics = fopen(path, "a+e");
-    if (!t->metrics)
-        return app_fail(APP_FAILED, "%s: %s", path, strerror(errno));
-    rewind(t->metrics);
-    while (getline(&line, &room, t->metrics) > 0) {
-        json_t *object = NULL;
-        if (tensor_json_read(line, strlen(line), &object) == -ENOMEM) {
-            free(line);
-            return app_fail(APP_FAILED, "%s: out of memory", path);
-        }
-        const json_t *step = json_object_get(object, "step");
-        const bool ours = step && (uint64_t)json_integer_value(step) <= t->step;
-        if (ours && json_object_get(object, "val_bits_per_byte"))
-            t->validated = (uint64_t)json_integer_value(step);
-        json_decref(object);
-        if (!ours)
-            break;
-        keep = ftell(t->metrics);
-    }
-    free(line);
-    if (fflush(t->metrics) || ftruncate(fileno(t->metrics), keep))
-        return app_fail(APP_FAILED, "%s: %s", path, strerror(errno));
-    return APP_DONE;
-}
-
-int train_run_log(struct train *t, json_t *line)
-{
-    const int failed = json_dumpf(line, t->metrics, JSON_COMPACT) < 0 ||
-                       fputc('\n', t->metrics) == EOF || fflush(t->metrics);
-
-    json_decref(line);
-    if (failed)
-        return app_fail(APP_FAILED, "%s/metrics.jsonl: %s", t->options->out, strerror(errno));
-    return APP_DONE;
-}
-
 /* ---- the run ---- */
 
 static int begin(struct train *t)
@@ -362,7 +314,7 @@ int train_run_open(struct train *t)
     if (status == APP_DONE && o->save_memory &&
         megabyte_saver_create(o->out, o->save_memory, &t->saver) < 0)
         status = app_fail(APP_FAILED, "%s", megabyte_error());
-    return status == APP_DONE ? open_metrics(t) : status;
+    return status == APP_DONE ? train_metrics_open(t) : status;
 }
 
 /* ---- saving ---- */
@@ -409,7 +361,7 @@ static bool save_beside(struct train *t, const struct megabyte_checkpoint_write 
 {
     if (!t->saver)
         return false;
-    if (megabyte_model_save_beside(t->model, t->saver, write, fileno(t->metrics)) == 0)
+    if (megabyte_model_save_beside(t->model, t->saver, write, t->metrics.fd) == 0)
         return true;
     app_note("%s; training waits while checkpoints are saved", megabyte_error());
     megabyte_saver_destroy(&t->saver);
@@ -436,7 +388,7 @@ void train_run_save(struct train *t, bool last)
     } else {
         /* The lines up to here last as long as the checkpoint; a file that cannot be synced is no
          * reason to lose the checkpoint. */
-        if (fdatasync(fileno(t->metrics)) && errno != EINVAL)
+        if (fdatasync(t->metrics.fd) && errno != EINVAL)
             app_note("%s/metrics.jsonl: cannot fsync: %s", o->out, strerror(errno));
         save.result = megabyte_model_save(t->model, o->out, &write);
     }
@@ -450,9 +402,7 @@ void train_run_close(struct train *t)
 {
     train_run_settle(t, true);
     megabyte_saver_destroy(&t->saver);
-    if (t->metrics)
-        fclose(t->metrics);
-    t->metrics = NULL;
+    train_metrics_close(t);
     free(t->identities);
     t->identities = NULL;
 }

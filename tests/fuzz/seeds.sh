@@ -3,8 +3,8 @@
 set -eu
 media=$(realpath "$1")
 cd "$(dirname "$0")/corpus"
-rm -rf archive cursor jsonl image audio safetensors
-mkdir archive cursor jsonl image audio safetensors work
+rm -rf archive cursor jsonl image audio safetensors checkpoint state
+mkdir archive cursor jsonl image audio safetensors checkpoint state work
 cd work
 seq 1 30 > a
 printf 'b\000\377' > b
@@ -45,5 +45,28 @@ tensors ../safetensors/two \
     '{"__metadata__":{"format":"x"},"a":{"dtype":"U8","shape":[],"data_offsets":[0,1]}'\
 ',"b":{"dtype":"BF16","shape":[1,2],"data_offsets":[1,5]}}' 12345
 tensors ../safetensors/none '{}' ''
+lane=
+for name in epoch block window given source member inner offset header frame_in frame_out check \
+    check_bytes; do
+    lane="$lane${lane:+, }\"$name\": 0"
+done
+run() {
+    printf '{"step": 4, "bytes": 9, "steps": 8, "seed": "1", "precision": "fp32", '
+    printf '"bits_per_byte": 1.5, "line_nats": 0.0, "line_bytes": 0, "made_on": {"threads": 2}, '
+    printf '"data": {"cursor": {"epoch": 0, "lanes": [%s]}, "choice": {}, ' "$1"
+    printf '"sources": [{"path": "a", "size": 3, "head": "0f", "tail": "1"}]}}'
+}
+run "{$lane}" > ../state/one
+run "{$lane}, {$lane}" > ../state/two
+run '' > ../state/none
+run "$(echo "{$lane}" | sed 's/"window": 0/"window": 2/')" > ../state/window
+run "$(echo "{$lane}" | sed 's/"offset": 0/"offset": 16/; s/"block": 0/"block": 1/')" > ../state/block
+seal='{\n "xxh64": "0000000000000000", "format": "megabyte-checkpoint", "version": 1'
+file='{"size": 9, "xxh64": "0123456789abcdef"}'
+printf "$seal"', "step": 5, "files": {"model.safetensors": %s}, "state": {"a": [1, "b"]}}' \
+    "$file" > ../checkpoint/model
+printf "$seal"', "step": 5, "files": {"model.safetensors": %s, "optimizer.safetensors": %s}, '\
+'"state": {}}' "$file" "$file" > ../checkpoint/both
+printf '{"seq_len": 64, "patch_size": 4, "lr": 1e-3, "preset": "x"}' > ../checkpoint/settings
 cd ..
 rm -rf work
