@@ -249,6 +249,9 @@ int megabyte_run_lock(const char *run_folder, int *lock)
     result = take_lock(folder, &fd);
     if (result == -EWOULDBLOCK)
         result = busy(run_folder, fd);
+    else if (result == -ENOLCK || result == -EOPNOTSUPP || result == -ENOSYS)
+        result = megabyte_fail(-result, "cannot lock %s: its file system has no locks (%s); take a "
+                               "folder on another one", run_folder, strerror(-result));
     else if (result < 0)
         result = megabyte_fail(-result, "cannot lock %s: %s", run_folder, strerror(-result));
     if (result < 0) {

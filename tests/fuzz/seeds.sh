@@ -60,7 +60,8 @@ run "{$lane}" > ../state/one
 run "{$lane}, {$lane}" > ../state/two
 run '' > ../state/none
 run "$(echo "{$lane}" | sed 's/"window": 0/"window": 2/')" > ../state/window
-run "$(echo "{$lane}" | sed 's/"offset": 0/"offset": 16/; s/"block": 0/"block": 1/')" > ../state/block
+run "$(echo "{$lane}" | sed 's/"offset": 0/"offset": 16/; s/"block": 0/"block": 1/')" \
+    > ../state/block
 seal='{\n "xxh64": "0000000000000000", "format": "megabyte-checkpoint", "version": 1'
 file='{"size": 9, "xxh64": "0123456789abcdef"}'
 printf "$seal"', "step": 5, "files": {"model.safetensors": %s}, "state": {"a": [1, "b"]}}' \
