@@ -173,8 +173,8 @@ static json_t *json_times(const struct times *all, const struct ceilings *c)
     for (uint32_t i = 0; i < all->count; i++) {
         const struct tensor_time *t = &all->time[i];
         const double s = t->seconds > 0 ? t->seconds : 1e-12;
-        json_array_append_new(
-            list, json_pack("{s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f}", "label", t->label,
+        app_json_append(
+            &list, json_pack("{s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f}", "label", t->label,
                             "kernel", t->kernel, "passes", (int)t->passes, "seconds", t->seconds,
                             "flops_per_second", t->flops / s, "bytes_per_second", t->bytes / s,
                             "flops_floor_seconds", flops_floor(c, t), "bytes_floor_seconds",
@@ -268,7 +268,10 @@ static int json_step(const struct bench_options *o, const struct tensor_device_i
         "model_flops_utilization_stated", peak > 0 ? json_real(rate / peak) : json_null(), "ops",
         json_times(times, ceilings));
 
-    json_object_update(object, more);
+    if (json_object_update(object, more)) {
+        json_decref(object);
+        object = NULL;
+    }
     json_decref(more);
     return app_json(object);
 }

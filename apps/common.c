@@ -228,9 +228,27 @@ int app_number(const char *text, double low, double high, double *out)
     return 0;
 }
 
+void app_json_set(json_t **object, const char *key, json_t *value)
+{
+    if (json_object_set_new(*object, key, value) == 0)
+        return;
+    json_decref(*object);
+    *object = NULL;
+}
+
+void app_json_append(json_t **array, json_t *value)
+{
+    if (json_array_append_new(*array, value) == 0)
+        return;
+    json_decref(*array);
+    *array = NULL;
+}
+
 int app_json(json_t *object)
 {
-    int failed = !object || json_dumpf(object, stdout, JSON_INDENT(2)) < 0 || putchar('\n') < 0;
+    if (!object)
+        return app_fail(APP_FAILED, "out of memory");
+    int failed = json_dumpf(object, stdout, JSON_INDENT(2)) < 0 || putchar('\n') < 0;
 
     json_decref(object);
     if (fflush(stdout) || failed)

@@ -77,6 +77,11 @@ int app_number(const char *text, double low, double high, double *out);
  * a failure. Returns an exit status. */
 int app_json(json_t *object);
 
+/* Puts a value, which they steal, into an object or array; where there is no memory, or was none
+ * for the value, that becomes NULL, and with it all that it is put into. */
+void app_json_set(json_t **object, const char *key, json_t *value);
+void app_json_append(json_t **array, json_t *value);
+
 /* Options about data that programs have in common. */
 struct app_data_options {
     struct pipeline_choice choice; /* its lists belong to these options */

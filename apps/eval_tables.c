@@ -300,13 +300,13 @@ int eval_tables_write_positions(const struct eval_tables *t, const char *prefix)
 
 json_t *eval_tables_sources(const struct eval_tables *t)
 {
-    json_t *array = json_array();
+    json_t *array = t->out_of_memory ? NULL : json_array();
 
     for (size_t i = 0; i < t->params.sources->n; i++) {
         const char *path = t->params.sources->list[i].path;
 
-        json_array_append_new(
-            array, json_pack("{s:o, s:I, s:I, s:f}", "path",
+        app_json_append(
+            &array, json_pack("{s:o, s:I, s:I, s:f}", "path",
                              json_stringn_nocheck(path, strlen(path)), "members",
                              (json_int_t)t->source_members[i], "bytes",
                              (json_int_t)t->sources[i].bytes, "bits_per_byte",

@@ -149,10 +149,10 @@ static json_t *member_json(const struct pipeline_source *source, const struct pi
     json_t *o = json_pack("{s:o, s:o, s:s#}", "source", json_name(source->path), "name",
                           json_name(m->name), "type", &m->type, 1);
 
-    json_object_set_new(o, "size", m->size < 0 ? json_null() : json_integer(m->size));
-    json_object_set_new(o, "time", m->time < 0 ? json_null() : json_integer(m->time));
+    app_json_set(&o, "size", m->size < 0 ? json_null() : json_integer(m->size));
+    app_json_set(&o, "time", m->time < 0 ? json_null() : json_integer(m->time));
     if (m->target)
-        json_object_set_new(o, "target", json_name(m->target));
+        app_json_set(&o, "target", json_name(m->target));
     return o;
 }
 
@@ -165,7 +165,7 @@ static bool listed(const struct command *c, const struct pipeline_archive *a,
             pipeline_choice_on_side(&c->data.choice, pipeline_name_hash(m->name)));
 }
 
-static int list_source(struct command *c, const struct pipeline_source *source, json_t *list)
+static int list_source(struct command *c, const struct pipeline_source *source, json_t **list)
 {
     struct pipeline_archive *archive;
     const struct pipeline_archive_params params = pipeline_choice_archive_params(&c->data.choice);
@@ -181,8 +181,8 @@ static int list_source(struct command *c, const struct pipeline_source *source, 
         }
         if (!listed(c, archive, &m))
             continue;
-        if (list)
-            json_array_append_new(list, member_json(source, &m));
+        if (c->json)
+            app_json_append(list, member_json(source, &m));
         else
             print_member(&m);
     }
@@ -197,7 +197,7 @@ static int run_ls(struct command *c)
     json_int_t damaged = 0;
 
     for (size_t i = 0; i < c->sources->n; i++) {
-        int result = list_source(c, &c->sources->list[i], list);
+        int result = list_source(c, &c->sources->list[i], &list);
 
         if (skip && (result == -EBADMSG || result == -EPROTONOSUPPORT)) {
             app_note("passed over: %s", pipeline_error());
@@ -208,7 +208,7 @@ static int run_ls(struct command *c)
             return app_fail_pipeline(result);
         }
     }
-    if (list)
+    if (c->json)
         return app_json(json_pack("{s:o, s:I}", "members", list, "damaged", damaged));
     if (fflush(stdout) && errno != EPIPE)
         return app_fail(APP_FAILED, "standard output: %s", strerror(errno));
@@ -249,7 +249,7 @@ static void print_stats(const char *what, const struct pipeline_stream_stats *s,
 
 /* One source, as a list of one. Adds to total, and to list if there is one. */
 static int stat_source(struct command *c, const struct pipeline_source *source,
-                       struct pipeline_stream_stats *total, json_t *list)
+                       struct pipeline_stream_stats *total, json_t **list)
 {
     struct pipeline_sources one = {(struct pipeline_source *)source, 1};
     struct pipeline_stream *stream;
@@ -268,13 +268,13 @@ static int stat_source(struct command *c, const struct pipeline_source *source,
     total->left_out += s.left_out;
     total->damaged += s.damaged;
     total->input_total += s.input_total;
-    if (result == APP_DONE && list) {
+    if (result == APP_DONE && c->json) {
         json_t *o = stats_json(&s, seconds);
 
-        json_object_set_new(o, "path", json_name(source->path));
-        json_object_set_new(o, "format", s.format ? json_string(s.format) : json_null());
-        json_object_set_new(o, "filter", s.filter ? json_string(s.filter) : json_null());
-        json_array_append_new(list, o);
+        app_json_set(&o, "path", json_name(source->path));
+        app_json_set(&o, "format", s.format ? json_string(s.format) : json_null());
+        app_json_set(&o, "filter", s.filter ? json_string(s.filter) : json_null());
+        app_json_append(list, o);
     } else if (result == APP_DONE) {
         print_stats(pipeline_printable(source->path, name, sizeof(name)), &s, seconds);
     }
@@ -290,17 +290,17 @@ static int run_stat(struct command *c)
     int result = APP_DONE;
 
     for (size_t i = 0; i < c->sources->n && result == APP_DONE; i++)
-        result = stat_source(c, &c->sources->list[i], &total, list);
+        result = stat_source(c, &c->sources->list[i], &total, &list);
     seconds = app_seconds() - began;
     if (result != APP_DONE) {
         json_decref(list);
         return result;
     }
-    if (list) {
+    if (c->json) {
         json_t *o = stats_json(&total, seconds);
 
-        json_object_set_new(o, "io", json_string(pipeline_io_name(c->io)));
-        json_object_set_new(o, "sources", list);
+        app_json_set(&o, "io", json_string(pipeline_io_name(c->io)));
+        app_json_set(&o, "sources", list);
         return app_json(o);
     }
     if (c->sources->n > 1)

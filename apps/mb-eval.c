@@ -268,10 +268,10 @@ static int report(const struct command *c, const struct megabyte_evaluation *e)
         (double)e->bytes / seconds, "device", tensor_device_info(c->device)->name, "precision",
         app_precision(&c->device_options));
     if (c->words > 0) {
-        json_object_set_new(object, "words", json_real(c->words));
-        json_object_set_new(object, "word_perplexity", json_real(perplexity));
+        app_json_set(&object, "words", json_real(c->words));
+        app_json_set(&object, "word_perplexity", json_real(perplexity));
     }
-    json_object_set_new(object, "sources", eval_tables_sources(c->tables));
+    app_json_set(&object, "sources", eval_tables_sources(c->tables));
     return app_json(object);
 }
 

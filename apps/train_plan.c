@@ -185,7 +185,7 @@ static int json_plan(const struct train *t, const struct train_plan *p,
         "device", info->name, "precision", app_precision(&t->options->device));
 
     for (int i = 0; object && i < PARTS; i++)
-        json_object_set_new(object, parts[i].key, json_integer((json_int_t)part(p, i)));
+        app_json_set(&object, parts[i].key, json_integer((json_int_t)part(p, i)));
     return app_json(object);
 }
 

@@ -1,6 +1,7 @@
 #include "pipeline/layer.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,8 +47,11 @@ static int append(struct layer *layer, const uint8_t *more, size_t n)
     while (room < layer->head_size + n)
         room *= 2;
     owned = room == layer->room ? layer->owned : realloc(layer->owned, room);
-    if (!owned)
+    if (!owned) {
+        snprintf(layer->why, sizeof(layer->why), "out of memory");
+        layer->error = -ENOMEM;
         return pipeline_fail(ENOMEM, "out of memory");
+    }
     if (!layer->room && layer->head_size)
         memcpy(owned, layer->head, layer->head_size);
     if (n)

@@ -68,7 +68,8 @@ void tensor_graph_push(struct tensor_graph *g, const char *label)
         tensor_graph_fail(g, "labels nest deeper than %d", TENSOR_LABEL_DEPTH);
         return;
     }
-    g->labels[g->label_depth++] = keep_text(g, outer, *outer ? "." : "", label);
+    const char *whole = keep_text(g, outer, *outer ? "." : "", label); /* may fail, and then tell */
+    g->labels[g->label_depth++] = whole;
 }
 
 void tensor_graph_pop(struct tensor_graph *g)
@@ -79,8 +80,8 @@ void tensor_graph_pop(struct tensor_graph *g)
 
 void tensor_graph_set_label(struct tensor_graph *g, const char *label, const char *mark)
 {
-    g->label_depth = label ? 1 : 0;
     g->labels[0] = label ? keep_text(g, label, mark, "") : NULL;
+    g->label_depth = label ? 1 : 0;
 }
 
 bool tensor_graph_grow(struct tensor_graph *g, void **array, uint32_t count, uint32_t *room,

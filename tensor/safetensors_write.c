@@ -73,8 +73,11 @@ static json_t *metadata_object(const struct tensor_metadata *metadata, uint32_t 
 static json_t *entry_object(const struct tensor *t, uint64_t begin)
 {
     json_t *shape = json_array();
-    for (uint32_t i = 0; i < t->rank; i++)
-        json_array_append_new(shape, json_integer(t->shape[i]));
+    for (uint32_t i = 0; shape && i < t->rank; i++)
+        if (json_array_append_new(shape, json_integer(t->shape[i]))) {
+            json_decref(shape);
+            shape = NULL;
+        }
     return json_pack("{s:s, s:o, s:[I, I]}", "dtype", tensor_safetensors_dtypes[t->type], "shape",
                      shape, "data_offsets", (json_int_t)begin,
                      (json_int_t)(begin + tensor_size(t)));
@@ -88,8 +91,8 @@ static int header_object(const char *file, const struct tensor_named *list, uint
     if (metadata_count > 0 && json_object_set_new(root, SAFETENSORS_METADATA,
                                                   metadata_object(metadata, metadata_count)) != 0) {
         json_decref(root);
-        return tensor_fail(EINVAL, "cannot write %s: metadata that is not UTF-8, or a key twice",
-                           file);
+        return tensor_fail(EINVAL, "cannot write %s: metadata that is not UTF-8, or a key twice, "
+                           "or no memory for it", file);
     }
     uint64_t begin = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -97,8 +100,8 @@ static int header_object(const char *file, const struct tensor_named *list, uint
         if (!*name || strcmp(name, SAFETENSORS_METADATA) == 0 || json_object_get(root, name) ||
             json_object_set_new(root, name, entry_object(list[i].tensor, begin)) != 0) {
             json_decref(root);
-            return tensor_fail(EINVAL, "cannot write %s: tensor %u's name '%s' is taken or not fit",
-                               file, i, name);
+            return tensor_fail(EINVAL, "cannot write %s: tensor %u's name '%s' is taken or not "
+                               "fit, or there is no memory for it", file, i, name);
         }
         begin += tensor_size(list[i].tensor);
     }

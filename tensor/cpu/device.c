@@ -15,6 +15,7 @@
 #define SLACK 256 /* what backend.h promises behind a block */
 
 struct tensor_program {
+    const char *name; /* of the graph */
     const struct tensor_step *steps;
     uint32_t count;
     double *seconds; /* (count), or NULL without timing */
@@ -107,6 +108,7 @@ static int program_create(struct tensor_device *device, const char *name,
         free(p);
         return tensor_fail(ENOMEM, "%s: no host memory for its passes", name);
     }
+    p->name = name;
     p->steps = steps;
     p->count = count;
     *program = p;
@@ -127,6 +129,10 @@ static int program_run(struct tensor_device *device, struct tensor_program *prog
         program->steps[i].pass->kernel->cpu(program->steps[i].params);
         if (program->seconds)
             program->seconds[i] += now() - start;
+        if (tensor_cpu_matmul_starved())
+            return tensor_fail(ENOMEM, "cpu: out of memory in graph \"%s\", pass \"%s\" (%s)",
+                               program->name, program->steps[i].pass->label,
+                               program->steps[i].pass->kernel->name);
     }
     device->busy += now() - began;
     return 0;

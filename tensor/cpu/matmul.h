@@ -13,6 +13,10 @@
 /* Does all that struct matmul_params says. */
 void tensor_cpu_matmul(const struct matmul_params *p);
 
+/* Whether a product since the last call of this found no memory; its result is then whatever lay
+ * there. */
+bool tensor_cpu_matmul_starved(void);
+
 /* Bytes that a product takes beside its factors and its result; makes it ready. The largest of all
  * products stays taken. */
 uint64_t tensor_cpu_matmul_scratch(const struct matmul_params *p);

@@ -31,14 +31,19 @@ static struct {
     dnnl_stream_t stream;
     struct entry *bucket[BUCKETS];
     struct room factor[2], scratch; /* a and b as floats; all of the largest product so far */
+    bool starved;
 } dnn;
 
-/* A shape that oneDNN refuses is a bug of ours, and an op on the cpu has no way to fail. */
+/* A shape that oneDNN refuses is a bug of ours. Where oneDNN itself finds no memory, half of what
+ * it makes is there, and there is no way on. */
 static void must(dnnl_status_t status, const char *call)
 {
     if (status == dnnl_success)
         return;
-    fprintf(stderr, "tensor: oneDNN: %s failed with status %d\n", call, (int)status);
+    fprintf(stderr, "tensor: oneDNN: %s failed with status %d%s\n", call, (int)status,
+            status == dnnl_out_of_memory ? ": out of memory" : "");
+    if (status == dnnl_out_of_memory)
+        _Exit(1);
     abort();
 }
 #define MUST(call) must(call, #call)
@@ -143,6 +148,7 @@ static bool make(struct entry *e, const struct shapes *s, dnnl_primitive_attr_t 
 }
 #endif
 
+/* NULL: no memory. */
 static struct entry *find(const struct matmul_params *p)
 {
     const uint32_t hash = (p->m * 2654435761u ^ p->n * 2246822519u ^ p->k * 3266489917u ^
@@ -156,8 +162,9 @@ static struct entry *find(const struct matmul_params *p)
         MUST(dnnl_stream_create(&dnn.stream, dnn.engine, dnnl_stream_default_flags));
     }
     struct entry *e = calloc(1, sizeof *e);
+    dnn.starved |= !e;
     if (!e)
-        must(dnnl_out_of_memory, "calloc");
+        return NULL;
     *e = (struct entry){.m = p->m, .n = p->n, .k = p->k, .flags = p->flags, .next = *place};
     const struct shapes shapes = shapes_of(p);
     dnnl_primitive_attr_t attr = attributes(p->flags);
@@ -171,15 +178,27 @@ static struct entry *find(const struct matmul_params *p)
     return e;
 }
 
+/* NULL: no memory, or none was asked for. */
 static void *take(struct room *room, size_t size)
 {
     if (size > room->size) {
         free(room->memory);
-        if (posix_memalign(&room->memory, 2 << 20, size))
-            must(dnnl_out_of_memory, "posix_memalign");
+        *room = (struct room){NULL, 0};
+        if (posix_memalign(&room->memory, 2 << 20, size)) {
+            room->memory = NULL;
+            dnn.starved = true;
+            return NULL;
+        }
         room->size = size;
     }
     return room->memory;
+}
+
+bool tensor_cpu_matmul_starved(void)
+{
+    const bool starved = dnn.starved;
+    dnn.starved = false;
+    return starved;
 }
 
 /* Whether oneDNN takes the factors of 16 bits as floats only. */
@@ -191,13 +210,19 @@ static bool widens(const struct entry *e)
 static void *widened(const struct matmul_params *p, uint64_t x, size_t count, int which)
 {
     void *memory = take(&dnn.factor[which], count * sizeof(float));
-    tensor_cpu_widen(u16_at(x), memory, count, p->flags & MATMUL_BF16 ? NARROW_BF16 : NARROW_F16);
+    if (memory)
+        tensor_cpu_widen(u16_at(x), memory, count,
+                         p->flags & MATMUL_BF16 ? NARROW_BF16 : NARROW_F16);
     return memory;
 }
 
 uint64_t tensor_cpu_matmul_scratch(const struct matmul_params *p)
 {
     const struct entry *e = find(p);
+    if (!e) {
+        dnn.starved = false; /* whoever runs it is told */
+        return 0;
+    }
     const uint64_t factors = ((uint64_t)p->m * p->k + (uint64_t)p->k * p->n) * sizeof(float);
     return e->scratch_size + (widens(e) ? factors : 0);
 }
@@ -205,15 +230,18 @@ uint64_t tensor_cpu_matmul_scratch(const struct matmul_params *p)
 void tensor_cpu_matmul(const struct matmul_params *p)
 {
     struct entry *e = find(p);
+    void *scratch = e ? take(&dnn.scratch, e->scratch_size) : NULL;
     void *a = f32_at(p->a), *b = f32_at(p->b);
-    if (widens(e)) {
+    if (e && widens(e)) {
         a = widened(p, p->a, (size_t)p->m * p->k, 0);
         b = widened(p, p->b, (size_t)p->k * p->n, 1);
     }
+    if (dnn.starved)
+        return;
     MUST(dnnl_memory_set_data_handle(e->a, a));
     MUST(dnnl_memory_set_data_handle(e->b, b));
     MUST(dnnl_memory_set_data_handle(e->c, f32_at(p->c)));
-    MUST(dnnl_memory_set_data_handle(e->scratch, take(&dnn.scratch, e->scratch_size)));
+    MUST(dnnl_memory_set_data_handle(e->scratch, scratch));
     dnnl_exec_arg_t args[5] = {{DNNL_ARG_SRC, e->a}, {DNNL_ARG_WEIGHTS, e->b}, {DNNL_ARG_DST, e->c},
                                {DNNL_ARG_SCRATCHPAD, e->scratch}};
     int count = 4;

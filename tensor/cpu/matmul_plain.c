@@ -29,7 +29,17 @@ static void add_row(const struct matmul_params *p, const float *a, const float *
     }
 }
 
-/* A factor of 16 bits as floats, in memory that stays; the cpu device runs one pass at a time. */
+static bool starved;
+
+bool tensor_cpu_matmul_starved(void)
+{
+    const bool was = starved;
+    starved = false;
+    return was;
+}
+
+/* A factor of 16 bits as floats, in memory that stays; the cpu device runs one pass at a time.
+ * NULL: no memory. */
 static const float *widened(const struct matmul_params *p, uint64_t x, size_t count, int which)
 {
     static float *kept[2];
@@ -37,11 +47,11 @@ static const float *widened(const struct matmul_params *p, uint64_t x, size_t co
     if (count > room[which]) {
         free(kept[which]);
         kept[which] = malloc(count * sizeof *kept[which]);
-        room[which] = count;
+        room[which] = kept[which] ? count : 0;
     }
     if (!kept[which]) {
-        fprintf(stderr, "tensor: no memory for a product of %zu elements\n", count);
-        abort(); /* an op on the cpu has no way to fail */
+        starved = true;
+        return NULL;
     }
     tensor_cpu_widen(u16_at(x), kept[which], count,
                      p->flags & MATMUL_BF16 ? NARROW_BF16 : NARROW_F16);
@@ -60,6 +70,8 @@ void tensor_cpu_matmul(const struct matmul_params *p)
     if (p->flags & (MATMUL_BF16 | MATMUL_F16)) {
         a = widened(p, p->a, (size_t)p->m * p->k, 0);
         b = widened(p, p->b, (size_t)p->k * p->n, 1);
+        if (!a || !b)
+            return;
     }
 #pragma omp parallel for schedule(static)
     for (uint32_t i = 0; i < p->m; i++) {

@@ -1,0 +1,167 @@
+"""allocations.py MB_TRAIN MB_EVAL MB_GENERATE MB_DATA: every allocation fails in turn.
+
+The programs are linked with refuse.c. Each place at which one allocates, told by the calls that
+lead there, is made to fail once: the program says so in a line and ends with status 1, or does
+without and ends as it would have. It never crashes (under AddressSanitizer: nor leaks), and what
+it leaves on disk is whole and right. PLACES_AT_MOST in the environment: of each program try so many
+places, evenly chosen; 0: all.
+"""
+
+import concurrent.futures
+import filecmp
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+MODEL = """seq_len=32 global.dim=16 global.heads=2 global.layers=1 local.dim=8 local.heads=2
+    local.layers=1 batch=2 micro_batch=1 dropout=0.1 warmup=2""".split()
+FILES = ("model.safetensors", "optimizer.safetensors")
+
+
+def settings():
+    line = ["--preset", "tiny"]
+    for setting in MODEL:
+        line += ["--set", setting]
+    return line
+
+
+class Work:
+    """A program with its arguments; OUT in them is a folder of each run's own."""
+
+    def __init__(self, name, line, prepare=None):
+        self.name, self.line, self.prepare = name, line, prepare
+
+    def run(self, folder, **env):
+        shutil.rmtree(folder, ignore_errors=True)
+        os.mkdir(folder)
+        if self.prepare:
+            shutil.copytree(self.prepare, folder + "/run")
+        line = [arg.replace("OUT", folder + "/run") for arg in self.line]
+        return subprocess.run(line, env=dict(os.environ, REFUSED=folder + "/refused", **env),
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=120)
+
+
+def state(path):
+    with open(path + "/state.json") as f:
+        return json.load(f)["state"]
+
+
+def check_run(folder, right):
+    """The checkpoints of a run folder are those of a run that had memory; returns their number."""
+    path, good = folder + "/run/checkpoints", right + "/run/checkpoints"
+    names = [n for n in os.listdir(path) if n.isdigit()] if os.path.isdir(path) else []
+    for name in names:
+        for file in FILES:
+            a, b = "%s/%s/%s" % (path, name, file), "%s/%s/%s" % (good, name, file)
+            assert filecmp.cmp(a, b, shallow=False), a
+        assert state(path + "/" + name) == state(good + "/" + name), path + "/" + name
+    if os.path.exists(folder + "/run/latest"):
+        with open(folder + "/run/latest") as f:
+            assert f.read().strip().split("/")[1] in names
+    return len(names)
+
+
+def without_time(text):
+    return [line for line in text.splitlines() if b"second" not in line and b'"io"' not in line]
+
+
+def try_place(work, place, right, want):
+    """Returns the status, or None where nothing asked for memory there this time."""
+    folder = "%s-%s" % (work.name, place)
+    done = work.run(folder, REFUSE=place)
+    errors = done.stderr.decode(errors="replace")
+    what = (work.name, place, done.returncode, errors[-3000:])
+    assert done.returncode in (0, 1), what
+    assert "Sanitizer" not in errors and "runtime error" not in errors, what
+    if not os.path.exists(folder + "/refused"):
+        assert done.returncode == 0, what
+        status = None
+    else:
+        status = done.returncode
+    if done.returncode == 1:
+        assert len([l for l in errors.splitlines() if l.startswith("mb-")]) >= 1, what
+    else:
+        assert without_time(done.stdout) == without_time(want), (what, done.stdout, want)
+    if os.path.isdir(right + "/run"):
+        count = check_run(folder, right)
+        # A save may fail, with a line, if there is another one.
+        assert done.returncode or "not saved" in errors or "cannot save" in errors or \
+            count == check_run(right, right), what
+    shutil.rmtree(folder)
+    return status
+
+
+def called(work, place):
+    """The calls to the allocation that failed, for people."""
+    path = "%s-%s/refused" % (work.name, place)
+    if not os.path.exists(path):
+        return "no allocation failed"
+    with open(path) as f:
+        addresses = f.read().split()[2:]
+    line = ["addr2line", "-sfCe", work.line[0]] + addresses
+    done = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    names = done.stdout.decode().splitlines()
+    return " < ".join("%s %s" % pair for pair in zip(names[::2], names[1::2]))
+
+
+def try_and_tell(work, place, right, want):
+    try:
+        return try_place(work, place, right, want)
+    except (AssertionError, subprocess.TimeoutExpired) as error:
+        return "%s: %s\n  %s" % (work.name, error, called(work, place))
+
+
+def check(work, limit):
+    places, right = work.name + ".places", work.name + "-right"
+    for _ in range(2):  # what one run does not come to another may
+        done = work.run(right, PLACES=os.path.abspath(places))
+        assert done.returncode == 0, (work.name, done.returncode, done.stderr)
+    with open(places) as f:
+        all_places = list(dict.fromkeys(f.read().split()))
+    some = all_places if not limit else all_places[::max(1, len(all_places) // limit)]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda p: try_and_tell(work, p, right, done.stdout), some))
+    wrong = [result for result in results if isinstance(result, str)]
+    print("\n".join(wrong))
+    told, without = results.count(1), results.count(0)
+    print("%s: %d places, %d tried: %d told, %d done without, %d not met" %
+          (work.name, len(all_places), len(some), told, without, results.count(None)))
+    sys.stdout.flush()
+    return told > 0 and not wrong
+
+
+def main():
+    train, evaluate, generate, data = [os.path.realpath(path) for path in sys.argv[1:5]]
+    limit = int(os.environ.get("PLACES_AT_MOST", "0"))
+    with tempfile.TemporaryDirectory() as scratch:
+        os.chdir(scratch)
+        os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive",
+                          VK_DRIVER_FILES="/nonexistent")
+        os.mkdir("members")
+        for i in range(5):
+            with open("members/%d" % i, "w") as f:
+                f.write("".join("%d\n" % n for n in range(i * 1000, i * 1000 + 400)))
+        subprocess.check_call(["tar", "-czf", "data.tar.gz", "members"])
+        run = ["--quiet", "--device", "cpu", "--out", "OUT", "--save-every", "1", "--keep", "0",
+               "--log-every", "1"] + settings()
+        held = ["--val-fraction", "0.4", "--val-bytes", "100", "data.tar.gz"]
+        works = [Work("train", [train] + run + ["--steps", "2"] + held),
+                 Work("resume", [train] + run + ["--steps", "3"] + held, "train-right/run")]
+        model = ["--quiet", "--device", "cpu", "train-right/run"]
+        works += [Work("evaluate", [evaluate, "--json", "--bytes", "200"] + model +
+                       ["data.tar.gz"]),
+                  Work("generate", [generate, "--seed", "1", "--bytes", "20", "--prompt", "12"] +
+                       model),
+                  Work("list", [data, "ls", "--json", "data.tar.gz"]),
+                  Work("stat", [data, "stat", "--json", "data.tar.gz"]),
+                  Work("cat", [data, "cat", "data.tar.gz", "members"])]
+        good = [check(work, limit) for work in works]
+        os.chdir("/")
+    sys.exit(0 if all(good) else 1)
+
+
+main()
