@@ -349,11 +349,24 @@ static void choose_steps(struct train *t)
 static void describe(const struct train *t)
 {
     const struct megabyte_config *c = &t->model->config;
-    char a_step[32];
+    char a_step[32], kind[64];
 
-    app_note("model: %s, %.3g M parameters, %.3g FLOPs a byte; %u-byte sequences in patches of %u",
-             c->preset, (double)nn_parameters_size(t->model->parameters) / 1e6,
-             megabyte_config_flops(c), c->seq_len, c->patch_size);
+    switch (c->model) {
+    case MEGABYTE_PERCEIVER:
+        snprintf(kind, sizeof kind, "PerceiverAR, %u of %u", c->patch_size, c->seq_len);
+        break;
+    case MEGABYTE_LOCAL:
+        snprintf(kind, sizeof kind, c->patch_size == c->seq_len ? "Transformer over %u"
+                                                                : "local model alone, %u",
+                 c->patch_size);
+        break;
+    default:
+        snprintf(kind, sizeof kind, "%s, patches of %u in %u",
+                 c->model == MEGABYTE_GLOBAL ? "global model alone" : "MEGABYTE", c->patch_size,
+                 c->seq_len);
+    }
+    app_note("model: %s (%s bytes), %.3g M parameters, %.3g FLOPs a byte", c->preset, kind,
+             (double)nn_parameters_size(t->model->parameters) / 1e6, megabyte_config_flops(c));
     app_note("training: batch %u (%s a step), learning rate %g, seed %" PRIu64 ", run folder %s",
              c->batch, app_bytes((double)c->batch * c->seq_len, a_step), c->lr, t->seed,
              t->options->out);
