@@ -60,6 +60,8 @@ static const struct setting {
     WHOLE("micro_batch", micro_batch, 0, 1 << 24, "sequences computed at a time; 0: all"),
     LATER("recompute", recompute, 0, 1, 0,
           "1: compute blocks again for the gradient instead of keeping them"),
+    LATER("scale_growth", scale_growth, 0, 1 << 24, 0,
+          "fp16: steps without overflow until the loss is scaled by twice as much; 0: 2000"),
     REAL("beta1", beta1, 0, 0.999999, "AdamW: decay of the first moment"),
     REAL("beta2", beta2, 0, 0.999999, "AdamW: decay of the second moment"),
     REAL("epsilon", epsilon, 0, 1, "AdamW: added to the denominator"),

@@ -10,7 +10,7 @@
  * Settings travel as a flat JSON object, {"patch_size": 8, "global.dim": 512, …}, in config.json
  * and in the metadata of model.safetensors; `--set KEY=VALUE` uses the same keys. Settings that
  * came later than the format may be missing there, and then are what was there before them: model
- * "megabyte", cross_patch, conv, rope and recompute 0, tied 1.
+ * "megabyte", cross_patch, conv, rope, recompute and scale_growth 0, tied 1.
  */
 #ifndef MEGABYTE_CONFIG_H
 #define MEGABYTE_CONFIG_H
@@ -62,6 +62,8 @@ struct megabyte_config {
     uint32_t micro_batch;/* sequences computed at a time, divides batch; 0: all of them */
     uint32_t recompute;  /* 1: keep the inputs of blocks only, and compute the rest of them again
                             for the gradient: less memory, more time, the same bits */
+    uint32_t scale_growth; /* fp16: steps without overflow after which the loss is scaled by twice
+                              as much; 0: 2000 */
     double beta1, beta2, epsilon, decay, clip; /* AdamW and the global-norm clip */
 };
 

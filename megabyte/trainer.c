@@ -1,12 +1,14 @@
 /* trainer.c - the training step. */
 #include "megabyte/trainer.h"
 #include "megabyte/error.h"
+#include "tensor/op.h"
 #include "tensor/random.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define GROWTH 2000 /* steps until the scale of the loss doubles, where no setting says it */
 #define SLOTS 2 /* batches: one is computed while the other is filled in */
 #define SPAN_STREAM 0xffffffffu /* of the random numbers; dropout's streams count from 0 */
 
@@ -29,6 +31,7 @@ struct megabyte_trainer {
     struct tensor *randoms;    /* (micros, 3) U32: seed low, seed high, draw */
     struct tensor *losses;     /* (micros): sum of a micro-batch's nats, times factor */
     struct tensor *factor;     /* (1): 1 / real bytes of the step */
+    struct nn_loss_scale scale; /* fp16; else its tensors are NULL */
     struct tensor *row;        /* (1) U32: the micro-batch at hand, slot · micros + its number */
 
     struct tensor_arena *device; /* of the micro-batch at hand: */
@@ -55,6 +58,13 @@ static int take_inputs(struct megabyte_trainer *t)
     t->randoms = tensor_arena_take(t->host, "randoms", TENSOR_U32, 2, (uint32_t[]){t->micros, 3});
     t->losses = tensor_arena_take(t->host, "losses", TENSOR_F32, 1, &t->micros);
     t->factor = tensor_arena_take(t->host, "factor", TENSOR_F32, 1, &one);
+    if (tensor_device_info(t->model->device)->precision == TENSOR_PRECISION_FP16) {
+        const uint32_t growth = t->model->config.scale_growth;
+        t->scale.scale = tensor_arena_take(t->host, "loss scale", TENSOR_F32, 1, &one);
+        t->scale.state = tensor_arena_take(t->host, "loss scale's state", TENSOR_F32, 1,
+                                           (uint32_t[]){TENSOR_LOSS_SCALE_STATES});
+        t->scale.growth = growth ? growth : GROWTH;
+    }
     t->row = tensor_arena_take(t->host, "row", TENSOR_U32, 1, &one);
     t->bytes = tensor_arena_take(t->device, "bytes", TENSOR_U8, 1, &bytes);
     t->length = tensor_arena_take(t->device, "length", TENSOR_U32, 1, &rows);
@@ -75,7 +85,7 @@ static int record(struct megabyte_trainer *t)
 {
     const struct tensor_graph_params params = {
         .name = "step", .training = true, .random = t->random, .timing = t->params.timing,
-        .recompute = t->model->config.recompute};
+        .loss_scale = t->scale.scale, .recompute = t->model->config.recompute};
     const int status = tensor_graph_create(t->model->device, &params, &t->graph);
     if (status < 0)
         return status;
@@ -128,6 +138,11 @@ static int prepare(const struct megabyte_model *model, const struct megabyte_tra
     return 0;
 }
 
+static const struct nn_loss_scale *scale_of(const struct megabyte_trainer *t)
+{
+    return t->scale.scale ? &t->scale : NULL;
+}
+
 int megabyte_trainer_plan(const struct megabyte_model *model, struct megabyte_trainer_plan *plan)
 {
     struct megabyte_trainer *t;
@@ -141,7 +156,7 @@ int megabyte_trainer_plan(const struct megabyte_model *model, struct megabyte_tr
     plan->scratch = tensor_graph_scratch(t->graph);
     status = plan->activations ? 0 : -ENOMEM;
     if (status == 0)
-        status = nn_optimizer_memory(model->device, model->parameters, t->losses,
+        status = nn_optimizer_memory(model->device, model->parameters, t->losses, scale_of(t),
                                      &plan->optimizer);
     megabyte_trainer_destroy(&t);
     return status < 0 ? megabyte_fail(-status, "%s", tensor_error()) : 0;
@@ -166,11 +181,13 @@ int megabyte_trainer_create(const struct megabyte_model *model,
         status = tensor_graph_finish(t->graph);
     if (status == 0)
         status = nn_optimizer_create(model->device, model->parameters, &optimizer, t->losses,
-                                     params->timing, &t->optimizer);
+                                     scale_of(t), params->timing, &t->optimizer);
     if (status < 0) {
         megabyte_trainer_destroy(&t);
         return megabyte_fail(-status, "%s", tensor_error());
     }
+    if (t->scale.scale)
+        *(float *)tensor_host(t->scale.scale) = TENSOR_LOSS_SCALE_FIRST;
     *trainer = t;
     return 0;
 }
@@ -290,11 +307,43 @@ int megabyte_trainer_collect(struct megabyte_trainer *t, struct megabyte_trainer
     t->busy = false;
     struct megabyte_trainer_result r = {.bytes = t->bytes_under_way,
                                         .grad_norm = nn_optimizer_norm(t->optimizer),
-                                        .applied = nn_optimizer_applied(t->optimizer)};
+                                        .applied = nn_optimizer_applied(t->optimizer),
+                                        .loss_scale = 1};
     const float *losses = tensor_host(t->losses);
     for (uint32_t i = 0; i < t->micros; i++)
         r.nats += losses[i];
+    if (t->scale.state) {
+        r.loss_scale = ((const float *)tensor_host(t->scale.state))[TENSOR_LOSS_SCALE_USED];
+        r.overflowed = isfinite(r.nats) && !isfinite(r.grad_norm) &&
+                       r.loss_scale > TENSOR_LOSS_SCALE_LEAST;
+    }
     *result = r;
+    return 0;
+}
+
+struct megabyte_loss_scale megabyte_trainer_scale(const struct megabyte_trainer *t)
+{
+    if (!t->scale.scale)
+        return (struct megabyte_loss_scale){.scale = 1};
+    const float *state = tensor_host(t->scale.state);
+    return (struct megabyte_loss_scale){*(const float *)tensor_host(t->scale.scale),
+                                        (uint32_t)state[TENSOR_LOSS_SCALE_GOOD]};
+}
+
+int megabyte_trainer_rescale(struct megabyte_trainer *t, const struct megabyte_loss_scale *scale)
+{
+    int exponent;
+    const double least = t->scale.scale ? TENSOR_LOSS_SCALE_LEAST : 1;
+    const double most = t->scale.scale ? TENSOR_LOSS_SCALE_MOST : 1;
+    if (!(scale->scale >= least && scale->scale <= most) || frexp(scale->scale, &exponent) != 0.5 ||
+        scale->steps > 1u << 24)
+        return megabyte_fail(EINVAL, "the loss is to be scaled by %g, and %u steps were so; it must "
+                             "be a power of two from %g to %g, and fewer steps than 2^24",
+                             scale->scale, scale->steps, least, most);
+    if (!t->scale.scale)
+        return 0;
+    *(float *)tensor_host(t->scale.scale) = (float)scale->scale;
+    ((float *)tensor_host(t->scale.state))[TENSOR_LOSS_SCALE_GOOD] = (float)scale->steps;
     return 0;
 }
 

@@ -13,8 +13,8 @@
  * One step is under way at a time, so between collect and submit the weights, moments and gradients
  * are those behind the step that was collected, to be saved, scored or looked at.
  *
- * A step depends on (weights, moments, step number, seed, batch) alone, so a resumed run goes on
- * with the same bits on the same device.
+ * A step depends on (weights, moments, step number, seed, batch; in fp16 the scale of the loss)
+ * alone, so a resumed run goes on with the same bits on the same device.
  */
 #ifndef MEGABYTE_TRAINER_H
 #define MEGABYTE_TRAINER_H
@@ -27,6 +27,13 @@ struct megabyte_trainer;
 struct megabyte_trainer_params {
     uint64_t seed;  /* of dropout */
     bool timing;    /* measure every pass; megabyte_trainer_graph() gives them */
+};
+
+/* fp16: where the scale of the loss stands (tensor_loss_scale). In other precisions it is 1, and
+ * stays so. */
+struct megabyte_loss_scale {
+    double scale;   /* of the next step; a power of two */
+    uint32_t steps; /* applied since it changed */
 };
 
 /* What a step takes beside the parameters; known without allocating. */
@@ -74,6 +81,9 @@ struct megabyte_trainer_result {
     uint64_t bytes;   /* real bytes in the batch */
     bool applied;     /* the weights and moments were updated; else one of the above is not finite,
                          or nats is beyond megabyte_trainer_limit(), and they are as before */
+    double loss_scale;/* that its gradients were computed with */
+    bool overflowed;  /* fp16: they were too large for that scale, nats is finite, and the next step
+                         takes half of it: no error, as long as there is a smaller one */
 };
 
 /* Waits until the submitted step is done. Errors: -EINVAL there is none; those of
@@ -102,6 +112,12 @@ int megabyte_trainer_step(struct megabyte_trainer *trainer, uint64_t step, doubl
  * of a PerceiverAR drawn from (seed, step, micro); 0 of all other models, which predict all T. */
 uint32_t megabyte_trainer_begin(const struct megabyte_trainer *trainer, uint64_t step,
                                 uint32_t micro);
+
+/* Where the scale of the loss stands, and setting it to go on from there; while no step is under
+ * way. -EINVAL: no power of two, or beyond what tensor_loss_scale() gives. */
+struct megabyte_loss_scale megabyte_trainer_scale(const struct megabyte_trainer *trainer);
+int megabyte_trainer_rescale(struct megabyte_trainer *trainer,
+                             const struct megabyte_loss_scale *scale);
 
 /* The recordings, for timings: 0 clear, 1 forward and backward (run batch / micro_batch times a
  * step), 2 update; NULL behind. */

@@ -15,6 +15,7 @@ struct nn_optimizer {
     struct tensor *settings;        /* (TENSOR_ADAMW_SETTINGS) */
     struct tensor *norm_squared;    /* (1) */
     struct tensor *losses, *limit;  /* (n) the caller's, or NULL; (1): what they may amount to */
+    struct nn_loss_scale loss_scale; /* its tensors: NULL without one */
     struct tensor *gate;            /* (1): norm_squared, or -1: nothing was changed */
     struct tensor_graph *clear, *update;
 };
@@ -57,7 +58,10 @@ static int record_update(struct nn_optimizer *o, const struct nn_parameters *par
     tensor_graph_push(o->update, "adamw");
     for (uint32_t i = 0; nn_parameters_flat(parameters, i, &flat); i++)
         tensor_adamw(o->update, flat.weight, flat.gradient, flat.moment1, flat.moment2, o->settings,
-                     norm, flat.narrow, flat.decayed);
+                     norm, o->loss_scale.scale, flat.narrow, flat.decayed);
+    if (o->loss_scale.scale)
+        tensor_loss_scale(o->update, o->loss_scale.scale, o->loss_scale.state, norm,
+                          o->loss_scale.growth);
     tensor_graph_pop(o->update);
     free(gradients);
     return 0;
@@ -65,8 +69,8 @@ static int record_update(struct nn_optimizer *o, const struct nn_parameters *par
 
 /* Everything but memory. */
 static int prepare(struct tensor_device *device, const struct nn_parameters *parameters,
-                   const struct nn_optimizer_config *config, struct tensor *losses, bool timing,
-                   struct nn_optimizer **optimizer)
+                   const struct nn_optimizer_config *config, struct tensor *losses,
+                   const struct nn_loss_scale *scale, bool timing, struct nn_optimizer **optimizer)
 {
     struct nn_optimizer *o = calloc(1, sizeof *o);
     if (!o)
@@ -74,6 +78,8 @@ static int prepare(struct tensor_device *device, const struct nn_parameters *par
     o->device = device;
     o->config = *config;
     o->losses = losses;
+    if (scale)
+        o->loss_scale = *scale;
     int status = tensor_arena_create(device, TENSOR_HOST, "optimizer settings", &o->arena);
     if (status == 0) {
         o->settings = tensor_arena_take(o->arena, "settings", TENSOR_F32, 1,
@@ -93,10 +99,11 @@ static int prepare(struct tensor_device *device, const struct nn_parameters *par
 }
 
 int nn_optimizer_memory(struct tensor_device *device, const struct nn_parameters *parameters,
-                        struct tensor *losses, uint64_t *bytes)
+                        struct tensor *losses, const struct nn_loss_scale *scale,
+                        uint64_t *bytes)
 {
     struct nn_optimizer *o;
-    const int status = prepare(device, parameters, &nn_optimizer_paper, losses, false, &o);
+    const int status = prepare(device, parameters, &nn_optimizer_paper, losses, scale, false, &o);
     if (status < 0)
         return status;
     /* Clearing works in place. */
@@ -107,10 +114,11 @@ int nn_optimizer_memory(struct tensor_device *device, const struct nn_parameters
 
 int nn_optimizer_create(struct tensor_device *device, const struct nn_parameters *parameters,
                         const struct nn_optimizer_config *config, struct tensor *losses,
-                        bool timing, struct nn_optimizer **optimizer)
+                        const struct nn_loss_scale *scale, bool timing,
+                        struct nn_optimizer **optimizer)
 {
     struct nn_optimizer *o;
-    int status = prepare(device, parameters, config, losses, timing, &o);
+    int status = prepare(device, parameters, config, losses, scale, timing, &o);
     if (status < 0)
         return status;
     status = tensor_arena_commit(o->arena);
@@ -173,7 +181,9 @@ int nn_optimizer_trace(struct nn_optimizer *o, uint64_t step, double rate,
 
 float nn_optimizer_norm(const struct nn_optimizer *o)
 {
-    return sqrtf(*(const float *)tensor_host(o->norm_squared));
+    const float norm = sqrtf(*(const float *)tensor_host(o->norm_squared));
+    const float *state = o->loss_scale.state ? tensor_host(o->loss_scale.state) : NULL;
+    return state ? norm / state[TENSOR_LOSS_SCALE_USED] : norm;
 }
 
 void nn_optimizer_limit(struct nn_optimizer *o, double losses)

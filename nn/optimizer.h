@@ -18,19 +18,31 @@ struct nn_optimizer_config {
 
 extern const struct nn_optimizer_config nn_optimizer_paper; /* the values above */
 
+/* fp16: gradients too small for half precision are those of the loss times a scale, which finds its
+ * size by itself (tensor_loss_scale). The caller's tensors, seen by host and device, which are the
+ * state to save. */
+struct nn_loss_scale {
+    struct tensor *scale; /* (1): of the graph that makes the gradients (tensor_graph_params) */
+    struct tensor *state; /* (TENSOR_LOSS_SCALE_STATES) */
+    uint32_t growth;      /* steps that are applied until it doubles */
+};
+
 struct nn_optimizer;
 
 /* Records its graphs; the parameters are committed and outlive it, and so is `losses` (n): a step
- * is applied only if their sum is finite and within nn_optimizer_limit(). NULL: any losses do. */
+ * is applied only if their sum is finite and within nn_optimizer_limit(). NULL: any losses do.
+ * `scale` is NULL where gradients are those of the loss itself. */
 int nn_optimizer_create(struct tensor_device *device, const struct nn_parameters *parameters,
                         const struct nn_optimizer_config *config, struct tensor *losses,
-                        bool timing, struct nn_optimizer **optimizer);
+                        const struct nn_loss_scale *scale, bool timing,
+                        struct nn_optimizer **optimizer);
 void nn_optimizer_destroy(struct nn_optimizer **optimizer);
 
 /* What it takes of the device beside the parameters, their gradients and moments; the tensors
  * need no memory for that. */
 int nn_optimizer_memory(struct tensor_device *device, const struct nn_parameters *parameters,
-                        struct tensor *losses, uint64_t *bytes);
+                        struct tensor *losses, const struct nn_loss_scale *scale,
+                        uint64_t *bytes);
 
 /* Starts setting all gradients to zero. */
 int nn_optimizer_clear(struct nn_optimizer *optimizer);
@@ -43,7 +55,7 @@ int nn_optimizer_step(struct nn_optimizer *optimizer, uint64_t step, double rate
 int nn_optimizer_trace(struct nn_optimizer *optimizer, uint64_t step, double rate,
                        struct tensor_trace *trace);
 
-/* The gradient's global norm of the last step, before the clip. After tensor_device_wait(). */
+/* The gradient's global norm of the last step, of the loss itself, before the clip. After tensor_device_wait(). */
 float nn_optimizer_norm(const struct nn_optimizer *optimizer);
 
 /* The most that the losses may amount to in the steps from the next one on; infinity at first. Call

@@ -21,7 +21,10 @@ void tensor_graph_backward(struct tensor_graph *g, struct tensor *loss)
     }
     tensor_graph_set_label(g, "loss", "'");
     struct tensor *one = tensor_graph_like(g, loss);
-    tensor_fill(g, one, 1.0f);
+    if (g->params.loss_scale)
+        tensor_copy(g, one, g->params.loss_scale);
+    else
+        tensor_fill(g, one, 1.0f);
     tensor_graph_give(g, loss, one);
     tensor_segments_prepare(g);
     for (uint32_t i = g->node_count; i-- && !g->error;) {

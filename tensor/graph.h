@@ -26,6 +26,8 @@ struct tensor_graph_params {
     bool training;               /* keep nodes for tensor_graph_backward(); dropout is active */
     struct tensor *random; /* (3) U32: seed low, seed high, draw; needed where dropout is used.
                                     The same (seed, draw) gives the same bits on every device */
+    struct tensor *loss_scale;   /* (1) F32, read at run time: what the loss counts times in its
+                                    gradients; NULL: 1 */
     bool recompute;              /* segments are computed again for the gradient, not kept */
     bool timing;                 /* measure every pass (tensor_graph_times) */
 };
@@ -51,7 +53,7 @@ void tensor_graph_keep(struct tensor_graph *graph, struct tensor *t);
 void tensor_graph_segment_begin(struct tensor_graph *graph);
 void tensor_graph_segment_end(struct tensor_graph *graph);
 
-/* Records the gradient of `loss` (1 element, factor 1) for every tensor with needs_gradient. The
+/* Records the gradient of `loss` (1 element, times params.loss_scale) for every tensor with needs_gradient. The
  * gradients of parameters are added to parameter->gradient (so that several runs accumulate; clear
  * them with tensor_fill between steps). Call once, after the forward ops. */
 void tensor_graph_backward(struct tensor_graph *graph, struct tensor *loss);

@@ -25,6 +25,7 @@
     K(layer_norm) \
     K(layer_norm_grad) \
     K(layer_norm_grad_gain) \
+    K(loss_scale) \
     K(matmul) \
     K(relu_grad) \
     K(residual) \

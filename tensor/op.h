@@ -231,14 +231,33 @@ enum tensor_adamw_setting {
 };
 
 /* One AdamW update of a flat array (Loshchilov and Hutter 2019), in place:
- *     g ← gradient · min(1, clip / (norm + 1e-6)),  norm = sqrt(norm_squared[0])
+ *     g ← gradient / scale · min(1, clip / (norm + 1e-6)),  norm = sqrt(norm_squared[0]) / scale
  *     m ← beta1 m + (1 - beta1) g,   v ← beta2 v + (1 - beta2) g²
  *     w ← w - rate · decay · w (the first `decayed` elements only)
  *     w ← w - rate · (m · correct1) / (sqrt(v · correct2) + epsilon)
- * All of (n). `narrow` (n) BF16 or F16, or NULL, becomes w rounded (tensor_cast). If norm_squared
+ * All of (n). scale (1), or NULL for 1, is a power of two, so that dividing by it is exact:
+ * gradient and norm_squared are those of the loss times scale. `narrow` (n) BF16 or F16, or NULL, becomes w rounded (tensor_cast). If norm_squared
  * is not finite, or below 0, nothing is changed. */
 void tensor_adamw(struct tensor_graph *g, struct tensor *weight, struct tensor *gradient,
                   struct tensor *moment1, struct tensor *moment2, struct tensor *settings,
-                  struct tensor *norm_squared, struct tensor *narrow, uint64_t decayed);
+                  struct tensor *norm_squared, struct tensor *scale, struct tensor *narrow,
+                  uint64_t decayed);
+
+/* What tensor_loss_scale keeps: a (2) F32 tensor, in this order, of zeros at first. */
+enum tensor_loss_scale_state {
+    TENSOR_LOSS_SCALE_GOOD, /* steps that were applied since the scale changed */
+    TENSOR_LOSS_SCALE_USED, /* the scale of the last step */
+    TENSOR_LOSS_SCALE_STATES
+};
+#define TENSOR_LOSS_SCALE_FIRST 65536.0f
+#define TENSOR_LOSS_SCALE_LEAST 1.0f
+#define TENSOR_LOSS_SCALE_MOST  16777216.0f
+
+/* The scale (1) of the loss for the next step, in place, a power of two (Micikevicius et al. 2018):
+ * half of it if norm_squared, what tensor_adamw got, is not finite, since gradients then overflowed
+ * and nothing was applied; twice it after `growth` steps that were applied; from
+ * TENSOR_LOSS_SCALE_LEAST to _MOST. A norm_squared below 0 (tensor_gate) changes nothing. */
+void tensor_loss_scale(struct tensor_graph *g, struct tensor *scale, struct tensor *state,
+                       struct tensor *norm_squared, uint32_t growth);
 
 #endif

@@ -17,14 +17,15 @@ static inline __attribute__((always_inline)) void update(const struct adamw_para
     const float beta2 = s[TENSOR_ADAMW_BETA2], epsilon = s[TENSOR_ADAMW_EPSILON];
     const float decay = rate * s[TENSOR_ADAMW_DECAY], clip = s[TENSOR_ADAMW_CLIP];
     const float correct1 = s[TENSOR_ADAMW_CORRECT1], correct2 = s[TENSOR_ADAMW_CORRECT2];
-    const float ratio = clip / (sqrtf(squared) + 1e-6f);
-    const float scale = clip > 0 && ratio < 1 ? ratio : 1;
+    const float unscale = p->scaled ? 1 / *f32_at(p->scale) : 1; /* a power of two */
+    const float ratio = clip / (sqrtf(squared) * unscale + 1e-6f);
+    const float factor = clip > 0 && ratio < 1 ? ratio : 1;
     float *w = f32_at(p->weight), *m = f32_at(p->moment1), *v = f32_at(p->moment2);
     const float *gradient = f32_at(p->gradient);
     uint16_t *narrow = u16_at(p->narrow);
 #pragma omp parallel for simd schedule(static)
     for (uint32_t i = 0; i < p->count; i++) {
-        const float g = gradient[i] * scale;
+        const float g = gradient[i] * unscale * factor;
         m[i] = beta1 * m[i] + (1 - beta1) * g;
         v[i] = beta2 * v[i] + (1 - beta2) * g * g;
         const float kept = i < p->decayed ? w[i] - decay * w[i] : w[i];
@@ -62,8 +63,8 @@ static void adamw_launch(const struct tensor_device_info *info, const void *para
 static const struct tensor_kernel adamw = {
     .name = "adamw",
     .params_size = sizeof(struct adamw_params),
-    .args = 7,
-    .writes = 1u << 0 | 1u << 2 | 1u << 3 | 1u << 6,
+    .args = 8,
+    .writes = 1u << 0 | 1u << 2 | 1u << 3 | 1u << 7,
     .cpu = adamw_cpu,
     .launch = adamw_launch,
     .variant = {"adamw"},
@@ -72,13 +73,15 @@ const struct tensor_kernel *const tensor_kernel_adamw = &adamw;
 
 void tensor_adamw(struct tensor_graph *g, struct tensor *weight, struct tensor *gradient,
                   struct tensor *moment1, struct tensor *moment2, struct tensor *settings,
-                  struct tensor *norm_squared, struct tensor *narrow, uint64_t decayed)
+                  struct tensor *norm_squared, struct tensor *scale, struct tensor *narrow,
+                  uint64_t decayed)
 {
     if (!tensor_check(g,
                       weight->count == gradient->count && weight->count == moment1->count &&
                           weight->count == moment2->count,
                       "adamw", "equal counts", weight, gradient) ||
-        !tensor_check(g, settings->count == TENSOR_ADAMW_SETTINGS && norm_squared->count == 1,
+        !tensor_check(g, settings->count == TENSOR_ADAMW_SETTINGS && norm_squared->count == 1 &&
+                          (!scale || scale->count == 1),
                       "adamw", "settings (8), norm_squared (1)", settings, norm_squared) ||
         !tensor_check(
             g, !narrow || (narrow->count == weight->count && tensor_is_narrow(narrow->type)),
@@ -87,8 +90,9 @@ void tensor_adamw(struct tensor_graph *g, struct tensor *weight, struct tensor *
     const struct adamw_params p = {
         .count = (uint32_t)weight->count,
         .decayed = (uint32_t)(decayed < weight->count ? decayed : weight->count),
-        .type = narrow ? tensor_narrow_type(narrow) : NARROW_NONE};
+        .type = narrow ? tensor_narrow_type(narrow) : NARROW_NONE,
+        .scaled = scale != NULL};
     tensor_graph_pass(
         g, &adamw, &p,
-        (struct tensor *[]){weight, gradient, moment1, moment2, settings, norm_squared, narrow}, 0);
+        (struct tensor *[]){weight, gradient, moment1, moment2, settings, norm_squared, scale, narrow}, 0);
 }

@@ -31,8 +31,10 @@ void main()
     const float rate = p.settings.at[RATE], clip = p.settings.at[CLIP];
     const float beta1 = p.settings.at[BETA1], beta2 = p.settings.at[BETA2];
     vec4 g = load_four(p.gradient, i, count, wide), w = load_four(p.weight, i, count, wide);
+    const float unscale = p.scaled != 0u ? 1.0 / p.scale.at[0] : 1.0; /* a power of two */
+    g *= unscale;
     if (clip > 0.0)
-        g *= min(1.0, clip / (sqrt(squared) + 1e-6));
+        g *= min(1.0, clip / (sqrt(squared) * unscale + 1e-6));
 
     const vec4 m = beta1 * load_four(p.moment1, i, count, wide) + (1.0 - beta1) * g;
     const vec4 v = beta2 * load_four(p.moment2, i, count, wide) + (1.0 - beta2) * g * g;

@@ -11,10 +11,12 @@ struct adamw_params {
     f32_ptr moment2;
     f32_ptr settings;     /* (8): enum tensor_adamw_setting */
     f32_ptr norm_squared; /* (1) */
+    f32_ptr scale;        /* (1), of the gradient and its norm */
     u16_ptr narrow;       /* (count), of type: what becomes of weight, rounded */
     u32 count;
     u32 decayed; /* the first so many elements decay */
     u32 type;    /* NARROW_NONE: there is no narrow */
+    u32 scaled;  /* 0: there is no scale */
 };
 
 #endif

@@ -110,6 +110,148 @@ static void train(struct tensor_device *device, bool recompute, struct outcome *
     megabyte_model_destroy(&model);
 }
 
+/* ---- the scale of the loss ---- */
+
+struct run {
+    struct megabyte_model *model;
+    struct megabyte_trainer *trainer;
+    uint8_t bytes[BATCH * BYTES];
+};
+
+static void begin(struct tensor_device *device, uint32_t growth, struct run *r)
+{
+    struct megabyte_config c = small_config();
+    c.scale_growth = growth;
+    check_text(7, r->bytes, sizeof r->bytes);
+    r->model = check_model(device, &c, true, 3);
+    check_must(megabyte_trainer_create(r->model, &(struct megabyte_trainer_params){.seed = 5},
+                                       &r->trainer), "trainer");
+}
+
+static void end(struct run *r)
+{
+    megabyte_trainer_destroy(&r->trainer);
+    megabyte_model_destroy(&r->model);
+}
+
+static struct megabyte_trainer_result step(struct run *r, uint64_t number)
+{
+    static const uint32_t lengths[BATCH] = {BYTES, BYTES, 17, BYTES};
+    struct megabyte_trainer_result result;
+    check_must(megabyte_trainer_step(r->trainer, number, 0.01, r->bytes, lengths, &result), "step");
+    return result;
+}
+
+/* Copies of weights, their 16-bit copies and moments from or to the host: all that a step changes
+ * beside the scale. Returns the bytes; `state` may be NULL. */
+static size_t copy_state(const struct megabyte_model *model, char *state, bool back)
+{
+    size_t at = 0;
+    for (uint32_t i = 0; i < nn_parameters_count(model->parameters); i++) {
+        const struct nn_parameter *p = nn_parameters_at(model->parameters, i);
+        struct tensor *const list[4] = {p->weight, p->moment1, p->moment2, p->weight->narrow};
+        for (int j = 0; j < 4 && list[j]; j++) {
+            const size_t size = tensor_size(list[j]);
+            if (state && back && j < 3)
+                check_must(tensor_write(list[j], 0, state + at, size), "write");
+            else if (state && !back)
+                check_must(tensor_read(list[j], 0, state + at, size), "read");
+            at += size;
+        }
+    }
+    if (back)
+        check_must(nn_parameters_refresh(model->parameters), "refresh");
+    return at;
+}
+
+/* The gradients of a loss that is scaled too much overflow: nothing is applied and the scale is
+ * halved, until they do not. */
+static void check_overflow(struct tensor_device *device)
+{
+    struct run r;
+    begin(device, 0, &r);
+    const struct megabyte_loss_scale most = {16777216, 3};
+    check_must(megabyte_trainer_rescale(r.trainer, &most), "rescale");
+    const size_t size = copy_state(r.model, NULL, false);
+    char *before = check_allocate(size), *after = check_allocate(size);
+    copy_state(r.model, before, false);
+    double scale = most.scale;
+    uint32_t halved = 0;
+    struct megabyte_trainer_result result = step(&r, 1);
+    CHECK(result.overflowed && !result.applied, "a scale of 2^24 does not overflow");
+    for (; result.overflowed && halved < 30; result = step(&r, 1), halved++) {
+        CHECK(!result.applied && isfinite(result.nats) && !isfinite(result.grad_norm) &&
+                  result.loss_scale == scale,
+              "overflow at %g: loss %g, norm %g, said to be at %g", scale, result.nats,
+              result.grad_norm, result.loss_scale);
+        scale /= 2;
+        const struct megabyte_loss_scale now = megabyte_trainer_scale(r.trainer);
+        CHECK(now.scale == scale && now.steps == 0, "the scale is %g after %u steps, not %g",
+              now.scale, now.steps, scale);
+        copy_state(r.model, after, false);
+        CHECK(!memcmp(before, after, size), "an overflow changes weights or moments");
+    }
+    copy_state(r.model, after, false);
+    CHECK(halved > 0 && result.applied && memcmp(before, after, size) &&
+              isfinite(result.grad_norm) && result.loss_scale == scale,
+          "no step is applied after %u halvings", halved);
+    free(before);
+    free(after);
+    end(&r);
+}
+
+/* Weights and norms do not depend on the scale, a power of two, where nothing is too small or too
+ * large for half precision; it grows by the setting, and stops at its end. */
+static void check_growth(struct tensor_device *device)
+{
+    struct run r;
+    begin(device, 2, &r);
+    for (uint32_t i = 1; i <= 6; i++) {
+        const struct megabyte_trainer_result result = step(&r, i);
+        const double want = 65536.0 * (1u << (i - 1) / 2);
+        CHECK(result.overflowed || result.loss_scale == want, "step %u: scale %g, not %g", i,
+              result.loss_scale, want);
+        if (result.overflowed)
+            break;
+    }
+    struct megabyte_loss_scale s = {.scale = 3};
+    CHECK(megabyte_trainer_rescale(r.trainer, &s) < 0, "a scale of 3 is taken");
+    s.scale = 33554432;
+    CHECK(megabyte_trainer_rescale(r.trainer, &s) < 0, "a scale of 2^25 is taken");
+    s.scale = 0.5;
+    CHECK(megabyte_trainer_rescale(r.trainer, &s) < 0, "a scale of 1/2 is taken");
+    end(&r);
+}
+
+/* What is saved, weights, moments and the scale, is enough to go on with the same bits. */
+static void check_resumed(struct tensor_device *device)
+{
+    struct run r, again;
+    begin(device, 2, &r);
+    for (uint32_t i = 1; i <= 3; i++)
+        step(&r, i);
+    const size_t size = copy_state(r.model, NULL, false);
+    char *state = check_allocate(size), *other = check_allocate(size);
+    const struct megabyte_loss_scale scale = megabyte_trainer_scale(r.trainer);
+    copy_state(r.model, state, false);
+    begin(device, 2, &again);
+    copy_state(again.model, state, true);
+    check_must(megabyte_trainer_rescale(again.trainer, &scale), "rescale");
+    for (uint32_t i = 4; i <= 7; i++) {
+        const struct megabyte_trainer_result a = step(&r, i), b = step(&again, i);
+        CHECK(a.nats == b.nats && a.loss_scale == b.loss_scale,
+              "step %u resumed: loss %.9g at %g, not %.9g at %g", i, b.nats, b.loss_scale, a.nats,
+              a.loss_scale);
+    }
+    copy_state(r.model, state, false);
+    copy_state(again.model, other, false);
+    CHECK(!memcmp(state, other, size), "resumed training gives other weights or moments");
+    free(state);
+    free(other);
+    end(&again);
+    end(&r);
+}
+
 void check_precision(struct tensor_device *device)
 {
     static double single[STEPS]; /* the losses of this device in fp32, which comes first */
@@ -130,4 +272,9 @@ void check_precision(struct tensor_device *device)
           names[precision]);
     free(first.weights);
     free(again.weights);
+    if (precision == TENSOR_PRECISION_FP16) {
+        check_overflow(device);
+        check_growth(device);
+    }
+    check_resumed(device);
 }

@@ -7,6 +7,7 @@
 #include "tensor/op/fill.h"
 #include "tensor/op/gate.h"
 #include "tensor/op/layer_norm.h"
+#include "tensor/op/loss_scale.h"
 #include "tensor/op/matmul.h"
 #include "tensor/op/residual.h"
 #include "tensor/op/row.h"
@@ -479,6 +480,24 @@ static bool build_cast(uint32_t i, struct check_kernel_case *c)
     return true;
 }
 
+static bool build_loss_scale(uint32_t i, struct check_kernel_case *c)
+{
+    static const float squares[] = {4, 0, -1, __builtin_inff(), -__builtin_inff(),
+                                    __builtin_nanf("")};
+    static const float scales[] = {1, 65536, 16777216};
+    static const float states[][2] = {{0, 1}, {5, 8}, {6, 8}};
+    if (i >= COUNT(squares) * COUNT(scales) * COUNT(states))
+        return false;
+    const uint32_t scale = i / COUNT(squares) % 3, state = i / COUNT(squares) / 3;
+    const struct loss_scale_params p = {.growth = 7, .least = 1, .most = 16777216};
+    start(c, &p, sizeof p, "norm² %g, scale %g, %g good", (double)squares[i % COUNT(squares)],
+          (double)scales[scale], (double)states[state][0]);
+    input(c, 1)->values = &squares[i % COUNT(squares)];
+    updated(c, 1)->values = &scales[scale];
+    updated(c, 2)->values = states[state];
+    return true;
+}
+
 static bool build_adamw(uint32_t i, struct check_kernel_case *c)
 {
     static const float clips[][TENSOR_ADAMW_SETTINGS] = {
@@ -488,10 +507,12 @@ static bool build_adamw(uint32_t i, struct check_kernel_case *c)
     if (i / 10 >= COUNT(counts))
         return false;
     const uint32_t count = counts[i / 10], type = i % 3; /* NARROW_NONE … */
-    const struct adamw_params p = {.count = count, .decayed = i / 2 % 3 * count / 2, .type = type};
+    const struct adamw_params p = {.count = count, .decayed = i / 2 % 3 * count / 2, .type = type,
+                                   .scaled = i / 4 % 2};
+    static const float scales[] = {1024, 0.25f};
     const float *squared = &squares[i / 2 % 5];
-    start(c, &p, sizeof p, "%u, %u decayed, clip %g, norm² %g, type %u", count, p.decayed,
-          (double)clips[i % 2][7], (double)*squared, type);
+    start(c, &p, sizeof p, "%u, %u decayed, clip %g, norm² %g, type %u%s", count, p.decayed,
+          (double)clips[i % 2][7], (double)*squared, type, p.scaled ? ", scaled" : "");
     updated(c, count);
     input(c, count);
     updated(c, count);
@@ -499,6 +520,7 @@ static bool build_adamw(uint32_t i, struct check_kernel_case *c)
     second->low = 0.1;
     input(c, TENSOR_ADAMW_SETTINGS)->values = clips[i % 2];
     input(c, 1)->values = squared;
+    input(c, p.scaled)->values = &scales[i % 2];
     updated(c, type == NARROW_NONE ? 0 : count)->type =
         type == NARROW_BF16 ? TENSOR_BF16 : TENSOR_F16;
     return true;
@@ -643,6 +665,7 @@ const struct check_kernel check_kernels[] = {
     {"fill", reference_fill, build_fill, 0},
     {"copy", reference_copy, build_copy, 0},
     {"cast", reference_cast, build_cast, 0},
+    {"loss_scale", reference_loss_scale, build_loss_scale, 0},
     {"adamw", reference_adamw, build_adamw, 2e-6},
     {"gemv", reference_gemv, check_gemv, 5e-6},
     {"attention_step", reference_attention_step, check_attention_step, 1e-5},

@@ -510,6 +510,30 @@ static void evaluate_cast(const struct check_op_case *c, void *const *in, const 
             check_round(c->number[0] ? TENSOR_F16 : TENSOR_BF16, ((const double *)in[1])[i]);
 }
 
+static bool build_loss_scale(uint32_t i, struct check_op_case *c)
+{
+    static const float scale[] = {1024}, state[] = {6, 512}, squared[] = {4};
+    start(c, 1, "the seventh good step");
+    constant(c, SHAPE(1))->values = scale;
+    constant(c, SHAPE(TENSOR_LOSS_SCALE_STATES))->values = state;
+    constant(c, SHAPE(1))->values = squared;
+    c->result = 1;
+    return i == 0;
+}
+
+static struct tensor *record_loss_scale(struct tensor_graph *g, const struct check_op_case *c,
+                                        struct tensor **in)
+{
+    tensor_loss_scale(g, in[0], in[1], in[2], 7);
+    return in[0];
+}
+
+static void evaluate_loss_scale(const struct check_op_case *c, void *const *in,
+                                const uint32_t *random, double *result)
+{
+    *result = 2048;
+}
+
 static bool build_adamw(uint32_t i, struct check_op_case *c)
 {
     static const float settings[] = {1e-2f, 0.9f, 0.98f, 1e-8f, 0.1f, 10.0f, 50.0f, 0.5f};
@@ -527,7 +551,7 @@ static bool build_adamw(uint32_t i, struct check_op_case *c)
 static struct tensor *record_adamw(struct tensor_graph *g, const struct check_op_case *c,
                                    struct tensor **in)
 {
-    tensor_adamw(g, in[0], in[1], in[2], in[3], in[4], in[5], NULL, 60);
+    tensor_adamw(g, in[0], in[1], in[2], in[3], in[4], in[5], NULL, NULL, 60);
     return in[0];
 }
 
@@ -535,7 +559,7 @@ static void evaluate_adamw(const struct check_op_case *c, void *const *in, const
                            double *result)
 {
     const struct adamw_params p = {.count = 100, .decayed = 60};
-    reference_adamw(&p, (void *const[]){in[0], in[1], in[2], in[3], in[4], in[5], NULL});
+    reference_adamw(&p, (void *const[]){in[0], in[1], in[2], in[3], in[4], in[5], NULL, NULL});
     memcpy(result, in[0], c->count * sizeof *result);
 }
 
@@ -659,6 +683,7 @@ const struct check_op check_ops[] = {
     {"tensor_fill", build_fill, record_fill, evaluate_fill, 0},
     {"tensor_copy", build_copy, record_copy, evaluate_copy, 0},
     {"tensor_cast", build_cast, record_cast, evaluate_cast, 0},
+    {"tensor_loss_scale", build_loss_scale, record_loss_scale, evaluate_loss_scale, 0},
     {"tensor_adamw", build_adamw, record_adamw, evaluate_adamw, 2e-6},
     {"tensor_gate", build_gate, record_gate, evaluate_gate, 0},
     {"tensor_unfold", build_unfold, record_unfold, evaluate_unfold, 1e-5},

@@ -10,6 +10,7 @@
 #include "tensor/op/fill.h"
 #include "tensor/op/gate.h"
 #include "tensor/op/layer_norm.h"
+#include "tensor/op/loss_scale.h"
 #include "tensor/op/matmul.h"
 #include "tensor/op/residual.h"
 #include "tensor/op/row.h"
@@ -299,18 +300,35 @@ void reference_cast(const void *params, void *const *arg)
         ((double *)arg[1])[i] = narrowed(p->type, ((const double *)arg[0])[i]);
 }
 
+void reference_loss_scale(const void *params, void *const *arg)
+{
+    const struct loss_scale_params *p = params;
+    const double squared = *(const double *)arg[0];
+    double *scale = arg[1], *state = arg[2];
+    state[LOSS_SCALE_USED] = *scale;
+    if (isnan(squared) || isinf(squared)) {
+        *scale = fmax(*scale / 2, (double)p->least);
+        state[LOSS_SCALE_GOOD] = 0;
+    } else if (squared >= 0 && ++state[LOSS_SCALE_GOOD] >= p->growth) {
+        *scale = fmin(*scale * 2, (double)p->most);
+        state[LOSS_SCALE_GOOD] = 0;
+    }
+}
+
 void reference_adamw(const void *params, void *const *arg)
 {
     const struct adamw_params *p = params;
     double *w = arg[0], *m = arg[2], *v = arg[3];
     const double *gradient = arg[1], *set = arg[4], squared = *(const double *)arg[5];
-    double *narrow = arg[6];
+    const double unscale = p->scaled ? 1 / *(const double *)arg[6] : 1;
+    double *narrow = arg[7];
     if (!isfinite(squared) || squared < 0)
         return;
     const double beta1 = set[TENSOR_ADAMW_BETA1], beta2 = set[TENSOR_ADAMW_BETA2];
     const double clip = set[TENSOR_ADAMW_CLIP], rate = set[TENSOR_ADAMW_RATE];
     for (size_t i = 0; i < p->count; i++) {
-        const double g = gradient[i] * (clip > 0 ? fmin(1, clip / (sqrt(squared) + 1e-6)) : 1);
+        const double g = gradient[i] * unscale *
+                         (clip > 0 ? fmin(1, clip / (sqrt(squared) * unscale + 1e-6)) : 1);
         m[i] = beta1 * m[i] + (1 - beta1) * g;
         v[i] = beta2 * v[i] + (1 - beta2) * g * g;
         if (i < p->decayed)

@@ -30,6 +30,7 @@ check_reference reference_sum_grad;
 check_reference reference_fill;
 check_reference reference_copy;
 check_reference reference_cast;
+check_reference reference_loss_scale;
 check_reference reference_adamw;
 check_reference reference_gate;
 check_reference reference_take_row;
