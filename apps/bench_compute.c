@@ -256,8 +256,8 @@ static int json_step(const struct bench_options *o, const struct tensor_device_i
     const double flops = megabyte_config_flops(c), rate = 3 * flops * bytes;
     json_t *object = json_pack(
         "{s:f, s:f, s:f, s:f, s:s, s:s, s:s, s:s, s:I, s:I}", "bytes_per_second", bytes,
-        "flops_per_byte", flops, "flops_per_second", rate, "seconds_per_step", f->seconds,
-        "device", info->name, "driver", info->driver, "precision", app_precision(&o->device),
+        "flops_per_byte", flops, "flops_per_second", rate, "seconds_per_step", f->seconds, "device",
+        info->name, "driver", info->driver, "precision", tensor_precision_name(info->precision),
         "preset", c->preset, "batch", (json_int_t)c->batch, "steps", (json_int_t)o->steps);
     json_t *more = json_pack(
         "{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o, s:o}", "host_seconds", f->host,
@@ -283,8 +283,9 @@ static int report_step(const struct bench_options *o, const struct tensor_device
     const struct megabyte_config *c = &o->config;
     const double bytes = (double)c->batch * c->seq_len / f->seconds;
     const double flops = megabyte_config_flops(c), rate = 3 * flops * bytes;
-    const double peak = o->peak > 0 ? o->peak
-                                    : bench_stated_peak(info->name, app_precision(&o->device));
+    const double peak = o->peak > 0
+                            ? o->peak
+                            : bench_stated_peak(info->name, tensor_precision_name(info->precision));
     char speed[32], stated[64] = "the stated peak is unknown (--peak)";
 
     qsort(times->time, times->count, sizeof *times->time, by_seconds);
@@ -300,9 +301,9 @@ static int report_step(const struct bench_options *o, const struct tensor_device
     printf("%s, %s, %s: %.4f s a step, %s/s, %.1f GFLOP/s (3 x %.4g FLOPs a byte)\n"
            "utilization: %.1f%% of the ceiling, %s\n"
            "host: %.3f ms of a step in which the device has nothing to do, %.2f%%\n",
-           c->preset, info->name, app_precision(&o->device), f->seconds, app_bytes(bytes, speed),
-           rate * 1e-9, flops, 100 * rate / ceilings->flops, stated, 1e3 * f->host,
-           100 * f->host / f->seconds);
+           c->preset, info->name, tensor_precision_name(info->precision), f->seconds,
+           app_bytes(bytes, speed), rate * 1e-9, flops, 100 * rate / ceilings->flops, stated,
+           1e3 * f->host, 100 * f->host / f->seconds);
     return APP_DONE;
 }
 
@@ -418,14 +419,12 @@ int bench_op(const struct bench_options *o)
         const struct tensor_device_info *info = tensor_device_info(device);
         add_times(&times, graph, (double)o->steps);
         if (o->json)
-            status = app_json(json_pack("{s:f, s:f, s:s, s:s, s:s, s:I, s:I, s:o}",
-                                        "ceiling_flops_per_second", ceilings.flops,
-                                        "ceiling_bytes_per_second", ceilings.bytes, "device",
-                                        info->name,
-                                        "driver", info->driver, "precision",
-                                        app_precision(&o->device), "size", (json_int_t)o->size,
-                                        "steps", (json_int_t)o->steps, "ops",
-                                        json_times(&times, &ceilings)));
+            status = app_json(
+                json_pack("{s:f, s:f, s:s, s:s, s:s, s:I, s:I, s:o}", "ceiling_flops_per_second",
+                          ceilings.flops, "ceiling_bytes_per_second", ceilings.bytes, "device",
+                          info->name, "driver", info->driver, "precision",
+                          tensor_precision_name(info->precision), "size", (json_int_t)o->size,
+                          "steps", (json_int_t)o->steps, "ops", json_times(&times, &ceilings)));
         else {
             print_times(stdout, &times, &ceilings);
             putchar('\n');
@@ -499,19 +498,21 @@ static int report_generation(const struct bench_options *o, const struct tensor_
     qsort(times->time, times->count, sizeof *times->time, by_seconds);
     if (o->json)
         return app_json(json_pack(
-            "{s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:s, s:s, s:s, s:s, s:o}",
-            "bytes_per_second", speed, "seconds_per_patch", patch, "prompt_bytes_per_second",
-            prompt, "outside_share", outside / timed, "ceiling_flops_per_second", ceilings->flops,
+            "{s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:s, s:s, s:s, s:s, s:o}", "bytes_per_second",
+            speed, "seconds_per_patch", patch, "prompt_bytes_per_second", prompt, "outside_share",
+            outside / timed, "ceiling_flops_per_second", ceilings->flops,
             "ceiling_bytes_per_second", ceilings->bytes, "bytes",
             (json_int_t)(g->patches * c->patch_size * o->sequences), "sequences",
             (json_int_t)o->sequences, "device", info->name, "driver", info->driver, "precision",
-            app_precision(&o->device), "preset", c->preset, "ops", json_times(times, ceilings)));
+            tensor_precision_name(info->precision), "preset", c->preset, "ops",
+            json_times(times, ceilings)));
     print_times(stdout, times, ceilings);
     printf("%-28s %-22s %7s %10.3f\n\n", "outside of operations", "", "", 1e3 * outside);
     print_ceilings(stdout, ceilings);
     printf("%s, %s, %s, %" PRIu64 " at once: %.1f bytes a second, %.3f ms a patch; a prompt is "
-           "read at %.0f bytes a second\n", c->preset, info->name, app_precision(&o->device),
-           o->sequences, speed, 1e3 * patch, prompt);
+           "read at %.0f bytes a second\n",
+           c->preset, info->name, tensor_precision_name(info->precision), o->sequences, speed,
+           1e3 * patch, prompt);
     return APP_DONE;
 }
 

@@ -34,8 +34,9 @@ const char app_device_help[] =
     "where\n"
     "                         there is one and the processor otherwise (auto)\n"
     "  --list-devices         list them and end\n"
-    "  --precision NAME       auto, fp32, or bf16: matrix products of factors rounded to\n"
-    "                         bfloat16, all else in fp32 (auto: fp32)\n"
+    "  --precision NAME       auto, fp32, bf16 or fp16: what matrix products take, in fp32 all\n"
+    "                         else (auto: what a GPU's matrix units multiply, bf16 before fp16;\n"
+    "                         fp32 without any)\n"
     "  --disable NAME         do without a kind of kernel: shared-tiles, long-loads,\n"
     "                         cooperative-matrix or cooperative-matrix-2 (with -fp16 or\n"
     "                         -bf16: only of that type); repeatable\n";
@@ -83,12 +84,12 @@ static int disable(struct app_device_options *o, const char *name)
 
 static int set_precision(struct app_device_options *o, const char *name)
 {
-    if (!strcmp(name, "fp16"))
-        return app_fail(-1, "precision fp16 is not built yet; use bf16, fp32 or auto");
-    if (strcmp(name, "auto") && strcmp(name, "fp32") && strcmp(name, "bf16"))
-        return app_fail(-1, "unknown precision '%s'; use bf16, fp32 or auto", name);
-    o->precision = name;
-    return 1;
+    for (int p = TENSOR_PRECISION_FP32; p <= TENSOR_PRECISION_AUTO; p++)
+        if (!strcmp(name, tensor_precision_name((enum tensor_precision)p))) {
+            o->precision = name;
+            return 1;
+        }
+    return app_fail(-1, "unknown precision '%s'; use fp32, bf16, fp16 or auto", name);
 }
 
 int app_device_option(struct app_device_options *o, int key, const char *argument)
@@ -117,8 +118,12 @@ static void note_device(void *user, const char *line)
 
 static enum tensor_precision precision_of(const struct app_device_options *o)
 {
-    return o->precision && !strcmp(o->precision, "bf16") ? TENSOR_PRECISION_BF16
-                                                         : TENSOR_PRECISION_FP32;
+    int p = TENSOR_PRECISION_AUTO;
+
+    while (o->precision && p &&
+           strcmp(o->precision, tensor_precision_name((enum tensor_precision)p)))
+        p--;
+    return (enum tensor_precision)p;
 }
 
 int app_device_open(const struct app_device_options *o, struct tensor_device **device)
@@ -133,17 +138,14 @@ int app_device_open(const struct app_device_options *o, struct tensor_device **d
         return app_fail(APP_FAILED, "%s", tensor_error());
     const struct tensor_device_info *info = tensor_device_info(*device);
     if (info->threads)
-        app_note("device: %s, %u threads, %s, %s", info->name, info->threads, info->driver,
-                 app_bytes((double)info->memory_bytes, memory));
+        app_note("device: %s, %u threads, %s, %s, %s", info->name, info->threads, info->driver,
+                 app_bytes((double)info->memory_bytes, memory),
+                 tensor_precision_name(info->precision));
     else
-        app_note("device: %s, %s, %s", info->name, info->driver,
-                 app_bytes((double)info->memory_bytes, memory));
+        app_note("device: %s, %s, %s, %s", info->name, info->driver,
+                 app_bytes((double)info->memory_bytes, memory),
+                 tensor_precision_name(info->precision));
     return APP_DONE;
-}
-
-const char *app_precision(const struct app_device_options *o)
-{
-    return precision_of(o) == TENSOR_PRECISION_BF16 ? "bf16" : "fp32";
 }
 
 const char *app_build(void)

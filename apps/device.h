@@ -51,7 +51,4 @@ int app_device_open(const struct app_device_options *options, struct tensor_devi
  * can be read. */
 const char *app_build(void);
 
-/* What --precision amounts to: "fp32" or "bf16". */
-const char *app_precision(const struct app_device_options *options);
-
 #endif

@@ -361,8 +361,8 @@ static int report(struct run *r)
             (json_int_t)(r->bytes * r->count), "bytes_per_second", speed, "seconds",
             app_seconds() - r->start, "prefill_seconds", r->prefill, "first_byte_seconds",
             r->first_byte, "batch", (json_int_t)r->sequences, "checkpoint",
-            megabyte_checkpoint_path(r->checkpoint), "device",
-            tensor_device_info(r->device)->name, "precision", app_precision(&o->device)));
+            megabyte_checkpoint_path(r->checkpoint), "device", tensor_device_info(r->device)->name,
+            "precision", tensor_precision_name(tensor_device_info(r->device)->precision)));
     /* On a terminal the bytes end somewhere in a line. */
     if (!r->keep && isatty(STDOUT_FILENO) && write_out((const uint8_t *)"\n", 1) != APP_DONE)
         return APP_FAILED;

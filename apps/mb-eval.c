@@ -266,7 +266,7 @@ static int report(const struct command *c, const struct megabyte_evaluation *e)
         "strided", c->strided, "checkpoint", megabyte_checkpoint_path(c->checkpoint), "step",
         (json_int_t)megabyte_checkpoint_step(c->checkpoint), "bytes_per_second",
         (double)e->bytes / seconds, "device", tensor_device_info(c->device)->name, "precision",
-        app_precision(&c->device_options));
+        tensor_precision_name(tensor_device_info(c->device)->precision));
     if (c->words > 0) {
         app_json_set(&object, "words", json_real(c->words));
         app_json_set(&object, "word_perplexity", json_real(perplexity));

@@ -324,6 +324,12 @@ static int open_trainer(struct train *t)
     if (megabyte_trainer_create(t->model, &params, &t->trainer) < 0 ||
         (t->val_stream && megabyte_evaluator_create(t->model, rows, &t->evaluator) < 0))
         return app_fail(APP_FAILED, "%s", megabyte_error());
+    /* A run that began in another precision has no scale, and one that goes on in another needs
+     * none. */
+    if (t->loss_scale.scale > 0 &&
+        tensor_device_info(t->device)->precision == TENSOR_PRECISION_FP16 &&
+        megabyte_trainer_rescale(t->trainer, &t->loss_scale) < 0)
+        return app_fail(APP_FAILED, "%s: %s", t->options->out, megabyte_error());
     return pipeline_loader_create(&loader, &t->loader) < 0 ? app_fail(APP_FAILED, "%s",
                                                                       pipeline_error()) : APP_DONE;
 }
@@ -386,7 +392,7 @@ static int report(const struct train *t)
                               "train_bits_per_byte", t->bits_per_byte, "val_bits_per_byte", val,
                               "bytes_per_second", t->bytes_per_second, "checkpoint", path, "device",
                               tensor_device_info(t->device)->name, "precision",
-                              app_precision(&t->options->device)));
+                              tensor_precision_name(tensor_device_info(t->device)->precision)));
 }
 
 /* The same device as before, if one failed. */

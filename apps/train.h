@@ -81,6 +81,8 @@ struct train {
     uint64_t line_bytes;            /* ... over so many bytes */
     uint64_t nonfinite, outliers;   /* steps that were not applied for their values */
     struct train_losses losses;     /* for --skip-outliers, else empty */
+    struct megabyte_loss_scale
+        loss_scale;                 /* of a run that goes on, for its trainer; scale 0: none */
     uint64_t validated;             /* step of the last validation in the metrics */
     double val_bits_per_byte;       /* -1: not measured */
     double bytes_per_second;

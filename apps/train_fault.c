@@ -177,8 +177,22 @@ static int stop_or_go_on(struct train *t, const struct train_step *s)
                                       "not finite"));
 }
 
+/* fp16: gradients that were too large for the scale of the loss, which is halved. */
+static int overflowed(struct train *t, const struct train_step *s)
+{
+    const double now = megabyte_trainer_scale(t->trainer).scale;
+
+    app_note("step %" PRIu64 ": its gradient overflowed in fp16 with the loss scaled by %g; it was "
+             "not applied, the next one is scaled by %g",
+             s->number, s->result.loss_scale, now);
+    return train_run_log(t, json_pack("{s:I, s:s, s:f}", "step", (json_int_t)s->number,
+                                      "not_applied", "overflow", "loss_scale", now));
+}
+
 int train_not_applied(struct train *t, const struct train_step *s)
 {
+    if (s->result.overflowed)
+        return overflowed(t, s);
     if (isfinite(s->result.nats) && isfinite(s->result.grad_norm))
         return skip_outlier(t, s);
     return stop_or_go_on(t, s);

@@ -176,6 +176,9 @@ static int log_line(struct train *t, struct meter *m)
         seconds > 0 ? (waited - m->waited) / seconds : 0.0, "host_share",
         seconds > 0 ? 1 - (busy - m->busy) / seconds : 0.0);
 
+    if (line && tensor_device_info(t->device)->precision == TENSOR_PRECISION_FP16)
+        json_object_set_new(line, "loss_scale",
+                            json_real(megabyte_trainer_scale(t->trainer).scale));
     m->line_began = now;
     m->line_began_bytes = t->bytes;
     t->line_bytes = 0;

@@ -182,7 +182,7 @@ static int json_plan(const struct train *t, const struct train_plan *p,
         "{s:I, s:f, s:I, s:I, s:I, s:s, s:s}", "parameters", (json_int_t)p->parameters,
         "flops_per_byte", megabyte_config_flops(c), "memory_bytes", (json_int_t)p->total,
         "host_bytes", (json_int_t)p->host, "device_memory_bytes", (json_int_t)info->memory_bytes,
-        "device", info->name, "precision", app_precision(&t->options->device));
+        "device", info->name, "precision", tensor_precision_name(info->precision));
 
     for (int i = 0; object && i < PARTS; i++)
         app_json_set(&object, parts[i].key, json_integer((json_int_t)part(p, i)));

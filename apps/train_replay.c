@@ -204,6 +204,13 @@ static int replay(const struct train_options *o, struct replay *r, struct tensor
         status = app_fail(APP_FAILED, "%s", megabyte_error());
     if (status == APP_DONE)
         status = fill_batch(o, r, trainer);
+    if (status == APP_DONE && r->before.loss_scale &&
+        tensor_device_info(device)->precision == TENSOR_PRECISION_FP16) {
+        const struct megabyte_loss_scale scale = {(double)r->before.loss_scale,
+                                                  (uint32_t)r->before.loss_scale_steps};
+        if (megabyte_trainer_rescale(trainer, &scale) < 0)
+            status = app_fail(APP_FAILED, "%s: %s", o->replay, megabyte_error());
+    }
     if (status == APP_DONE) {
         megabyte_trainer_limit(trainer, r->limit);
         if (megabyte_trainer_trace(trainer, r->step, r->rate, &result, &trace) < 0)

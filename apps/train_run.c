@@ -126,7 +126,13 @@ static struct train_state state_of(const struct train *t)
         .nonfinite = t->nonfinite, .outliers = t->outliers, .losses = t->losses,
         .cursor = t->cursor, .choice = describe_choice(t), .made_on = describe_machine(t)};
 
-    snprintf(s.precision, sizeof s.precision, "%s", app_precision(&t->options->device));
+    const enum tensor_precision precision = tensor_device_info(t->device)->precision;
+    snprintf(s.precision, sizeof s.precision, "%s", tensor_precision_name(precision));
+    if (t->trainer && precision == TENSOR_PRECISION_FP16) {
+        const struct megabyte_loss_scale scale = megabyte_trainer_scale(t->trainer);
+        s.loss_scale = (uint64_t)scale.scale;
+        s.loss_scale_steps = scale.steps;
+    }
     return s;
 }
 
@@ -188,6 +194,8 @@ static int take_state(struct train *t, const struct train_state *saved)
     t->outliers = saved->outliers;
     t->losses = saved->losses;
     t->cursor = saved->cursor;
+    t->loss_scale =
+        (struct megabyte_loss_scale){(double)saved->loss_scale, (uint32_t)saved->loss_scale_steps};
     return APP_DONE;
 }
 

@@ -143,6 +143,12 @@ char *train_state_text(const struct train_state *s, const struct pipeline_source
                       whole(s->outliers), "losses", losses_json(&s->losses), "made_on", s->made_on,
                       "data", "cursor", cursor_json(&s->cursor), "choice", s->choice, "sources",
                       sources_json(s, paths));
+    if (state && s->loss_scale &&
+        (json_object_set_new(state, "loss_scale", whole(s->loss_scale)) ||
+         json_object_set_new(state, "loss_scale_steps", whole(s->loss_scale_steps)))) {
+        json_decref(state);
+        state = NULL;
+    }
     text = state ? tensor_json_write(state, JSON_INDENT(4)) : NULL;
     json_decref(state);
     return text;
@@ -230,6 +236,16 @@ static bool read_losses(const json_t *state, struct train_state *s)
     return true;
 }
 
+/* Of fp16. */
+static bool read_loss_scale(const json_t *state, struct train_state *s)
+{
+    const json_t *scale = json_object_get(state, "loss_scale");
+    const json_t *steps = json_object_get(state, "loss_scale_steps");
+
+    return (!scale && !steps) ||
+           (natural(scale, &s->loss_scale) && natural(steps, &s->loss_scale_steps));
+}
+
 /* Its steps, its seed, and what the metrics need. */
 static bool read_numbers(const json_t *state, struct train_state *s)
 {
@@ -260,6 +276,8 @@ static const char *read_state(const json_t *state, struct train_state *s)
         return "its step, seed or sums";
     if (!read_losses(state, s))
         return "its losses";
+    if (!read_loss_scale(state, s))
+        return "the scale of its loss";
     if (!read_cursor(json_object_get(data, "cursor"), &s->cursor))
         return "its cursor";
     if (!json_is_object(json_object_get(data, "choice")))

@@ -6,6 +6,7 @@
  *     {"step": 500, "bytes": ..., "steps": ..., "seed": "1", "precision": "fp32",
  *      "bits_per_byte": ..., "line_nats": ..., "line_bytes": ...,
  *      "nonfinite": 0, "outliers": 0, "losses": [...],
+ *      "loss_scale": 65536, "loss_scale_steps": 77,     of fp16 only
  *      "made_on": {"device": ..., "driver": ..., "threads": 2, "build": ..., "micro_batch": 4},
  *      "data": {"cursor": {...}, "choice": {...}, "sources": [{...}]}}
  */
@@ -34,6 +35,7 @@ struct train_state {
     uint64_t nonfinite, outliers; /* steps that were not applied */
     struct train_losses losses;
     char precision[16];
+    uint64_t loss_scale, loss_scale_steps; /* fp16: struct megabyte_loss_scale; 0: none */
     struct pipeline_cursor cursor; /* the place in the data ... */
     json_t *choice;                /* ... which bytes of it are trained on: object by option ... */
     struct pipeline_identity *sources; /* ... (n_sources), and what the data was */

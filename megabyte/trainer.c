@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GROWTH 2000 /* steps until the scale of the loss doubles, where no setting says it */
+#define GROWTH      2000 /* steps until the scale of the loss doubles, where no setting says it */
 #define SLOTS 2 /* batches: one is computed while the other is filled in */
 #define SPAN_STREAM 0xffffffffu /* of the random numbers; dropout's streams count from 0 */
 
@@ -83,9 +83,12 @@ static int take_inputs(struct megabyte_trainer *t)
 
 static int record(struct megabyte_trainer *t)
 {
-    const struct tensor_graph_params params = {
-        .name = "step", .training = true, .random = t->random, .timing = t->params.timing,
-        .loss_scale = t->scale.scale, .recompute = t->model->config.recompute};
+    const struct tensor_graph_params params = {.name = "step",
+                                               .training = true,
+                                               .random = t->random,
+                                               .timing = t->params.timing,
+                                               .loss_scale = t->scale.scale,
+                                               .recompute = t->model->config.recompute};
     const int status = tensor_graph_create(t->model->device, &params, &t->graph);
     if (status < 0)
         return status;
@@ -314,8 +317,8 @@ int megabyte_trainer_collect(struct megabyte_trainer *t, struct megabyte_trainer
         r.nats += losses[i];
     if (t->scale.state) {
         r.loss_scale = ((const float *)tensor_host(t->scale.state))[TENSOR_LOSS_SCALE_USED];
-        r.overflowed = isfinite(r.nats) && !isfinite(r.grad_norm) &&
-                       r.loss_scale > TENSOR_LOSS_SCALE_LEAST;
+        r.overflowed =
+            isfinite(r.nats) && !isfinite(r.grad_norm) && r.loss_scale > TENSOR_LOSS_SCALE_LEAST;
     }
     *result = r;
     return 0;
@@ -337,7 +340,8 @@ int megabyte_trainer_rescale(struct megabyte_trainer *t, const struct megabyte_l
     const double most = t->scale.scale ? TENSOR_LOSS_SCALE_MOST : 1;
     if (!(scale->scale >= least && scale->scale <= most) || frexp(scale->scale, &exponent) != 0.5 ||
         scale->steps > 1u << 24)
-        return megabyte_fail(EINVAL, "the loss is to be scaled by %g, and %u steps were so; it must "
+        return megabyte_fail(EINVAL,
+                             "the loss is to be scaled by %g, and %u steps were so; it must "
                              "be a power of two from %g to %g, and fewer steps than 2^24",
                              scale->scale, scale->steps, least, most);
     if (!t->scale.scale)

@@ -81,8 +81,8 @@ struct megabyte_trainer_result {
     uint64_t bytes;   /* real bytes in the batch */
     bool applied;     /* the weights and moments were updated; else one of the above is not finite,
                          or nats is beyond megabyte_trainer_limit(), and they are as before */
-    double loss_scale;/* that its gradients were computed with */
-    bool overflowed;  /* fp16: they were too large for that scale, nats is finite, and the next step
+    double loss_scale; /* that its gradients were computed with */
+    bool overflowed; /* fp16: they were too large for that scale, nats is finite, and the next step
                          takes half of it: no error, as long as there is a smaller one */
 };
 

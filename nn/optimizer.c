@@ -99,8 +99,7 @@ static int prepare(struct tensor_device *device, const struct nn_parameters *par
 }
 
 int nn_optimizer_memory(struct tensor_device *device, const struct nn_parameters *parameters,
-                        struct tensor *losses, const struct nn_loss_scale *scale,
-                        uint64_t *bytes)
+                        struct tensor *losses, const struct nn_loss_scale *scale, uint64_t *bytes)
 {
     struct nn_optimizer *o;
     const int status = prepare(device, parameters, &nn_optimizer_paper, losses, scale, false, &o);

@@ -41,8 +41,7 @@ void nn_optimizer_destroy(struct nn_optimizer **optimizer);
 /* What it takes of the device beside the parameters, their gradients and moments; the tensors
  * need no memory for that. */
 int nn_optimizer_memory(struct tensor_device *device, const struct nn_parameters *parameters,
-                        struct tensor *losses, const struct nn_loss_scale *scale,
-                        uint64_t *bytes);
+                        struct tensor *losses, const struct nn_loss_scale *scale, uint64_t *bytes);
 
 /* Starts setting all gradients to zero. */
 int nn_optimizer_clear(struct nn_optimizer *optimizer);
@@ -55,7 +54,8 @@ int nn_optimizer_step(struct nn_optimizer *optimizer, uint64_t step, double rate
 int nn_optimizer_trace(struct nn_optimizer *optimizer, uint64_t step, double rate,
                        struct tensor_trace *trace);
 
-/* The gradient's global norm of the last step, of the loss itself, before the clip. After tensor_device_wait(). */
+/* The gradient's global norm of the last step, of the loss itself, before the clip. After
+ * tensor_device_wait(). */
 float nn_optimizer_norm(const struct nn_optimizer *optimizer);
 
 /* The most that the losses may amount to in the steps from the next one on; infinity at first. Call

@@ -34,6 +34,34 @@ static int open_by_name(const struct tensor_device_params *params, struct tensor
     return tensor_cpu_open(params, device);
 }
 
+const char *tensor_precision_name(enum tensor_precision precision)
+{
+    static const char *const names[] = {[TENSOR_PRECISION_FP32] = "fp32",
+                                        [TENSOR_PRECISION_BF16] = "bf16",
+                                        [TENSOR_PRECISION_FP16] = "fp16",
+                                        [TENSOR_PRECISION_AUTO] = "auto"};
+    return names[precision];
+}
+
+/* What tensor_device_params.precision comes to, once the self-test has said what works. */
+static void settle_precision(struct tensor_device *d)
+{
+    static const uint32_t units[] = {[TENSOR_PRECISION_BF16] = TENSOR_COOP_BF16 | TENSOR_COOP2_BF16,
+                                     [TENSOR_PRECISION_FP16] = TENSOR_COOP_F16 | TENSOR_COOP2_F16};
+    const enum tensor_precision wanted = d->params.precision;
+    d->info.precision = wanted;
+    if (wanted == TENSOR_PRECISION_AUTO) {
+        d->info.precision = TENSOR_PRECISION_FP32;
+        for (int p = TENSOR_PRECISION_FP16; p >= TENSOR_PRECISION_BF16 && !d->info.software; p--)
+            if (d->info.features & units[p])
+                d->info.precision = (enum tensor_precision)p;
+    } else if (wanted != TENSOR_PRECISION_FP32 && strcmp(d->info.kind, "vulkan") == 0 &&
+               !(d->info.features & units[wanted])) {
+        tensor_log(d, "%s on %s: right, but without matrix units of that type not faster than fp32",
+                   tensor_precision_name(wanted), d->info.name);
+    }
+}
+
 int tensor_device_open(const struct tensor_device_params *params, struct tensor_device **device)
 {
     struct tensor_device *d;
@@ -44,6 +72,7 @@ int tensor_device_open(const struct tensor_device_params *params, struct tensor_
         tensor_device_close(&d);
         return status;
     }
+    settle_precision(d);
     *device = d;
     return 0;
 }

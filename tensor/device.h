@@ -53,7 +53,12 @@ enum tensor_precision {
     TENSOR_PRECISION_FP32, /* as they are */
     TENSOR_PRECISION_BF16, /* rounded to bfloat16: 8 bits of fraction, the range of float32 */
     TENSOR_PRECISION_FP16, /* rounded to half precision: 11 bits, up to 65504 */
+    TENSOR_PRECISION_AUTO, /* to ask for only: the first of bf16 and fp16 that the device's matrix
+                              units multiply, as the self-test found; fp32 where there are none, and
+                              on software devices and the cpu */
 };
+/* "fp32", "bf16", "fp16", "auto" */
+const char *tensor_precision_name(enum tensor_precision precision);
 
 /* What matrix units multiply at once: (m, k) · (k, n). */
 struct tensor_matrix_shape {
@@ -83,7 +88,7 @@ struct tensor_device_info {
     char driver[256];         /* driver and version; of the cpu: the matrix library */
     bool software;            /* a Vulkan implementation that computes on the processor */
     uint32_t features;        /* enum tensor_feature bits in use */
-    enum tensor_precision precision;
+    enum tensor_precision precision; /* in use: not AUTO */
     uint32_t subgroup;        /* largest subgroup a kernel may get; 1 on the cpu */
     uint32_t workgroup;       /* largest workgroup size */
     uint32_t shared_bytes;    /* shared memory of a workgroup */

@@ -53,9 +53,9 @@ void tensor_graph_keep(struct tensor_graph *graph, struct tensor *t);
 void tensor_graph_segment_begin(struct tensor_graph *graph);
 void tensor_graph_segment_end(struct tensor_graph *graph);
 
-/* Records the gradient of `loss` (1 element, times params.loss_scale) for every tensor with needs_gradient. The
- * gradients of parameters are added to parameter->gradient (so that several runs accumulate; clear
- * them with tensor_fill between steps). Call once, after the forward ops. */
+/* Records the gradient of `loss` (1 element), times params.loss_scale, for every tensor with
+ * needs_gradient. The gradients of parameters are added to parameter->gradient (so that several
+ * runs accumulate; clear them with tensor_fill between steps). Call once, after the forward ops. */
 void tensor_graph_backward(struct tensor_graph *graph, struct tensor *loss);
 
 /* Plans and allocates the intermediate memory and prepares the device's command lists. Passes whose

@@ -236,8 +236,8 @@ enum tensor_adamw_setting {
  *     w ← w - rate · decay · w (the first `decayed` elements only)
  *     w ← w - rate · (m · correct1) / (sqrt(v · correct2) + epsilon)
  * All of (n). scale (1), or NULL for 1, is a power of two, so that dividing by it is exact:
- * gradient and norm_squared are those of the loss times scale. `narrow` (n) BF16 or F16, or NULL, becomes w rounded (tensor_cast). If norm_squared
- * is not finite, or below 0, nothing is changed. */
+ * gradient and norm_squared are those of the loss times scale. `narrow` (n) BF16 or F16, or NULL,
+ * becomes w rounded (tensor_cast). If norm_squared is not finite, or below 0, nothing changes. */
 void tensor_adamw(struct tensor_graph *g, struct tensor *weight, struct tensor *gradient,
                   struct tensor *moment1, struct tensor *moment2, struct tensor *settings,
                   struct tensor *norm_squared, struct tensor *scale, struct tensor *narrow,

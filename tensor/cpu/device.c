@@ -249,7 +249,6 @@ int tensor_cpu_open(const struct tensor_device_params *params, struct tensor_dev
     snprintf(info->kind, sizeof info->kind, "cpu");
     processor_name(info->name, sizeof info->name);
     tensor_cpu_matmul_library(info->driver, sizeof info->driver);
-    info->precision = params->precision;
     info->subgroup = 1;
     info->workgroup = 1;
     info->threads = 1;
@@ -258,8 +257,10 @@ int tensor_cpu_open(const struct tensor_device_params *params, struct tensor_dev
 #endif
     info->memory_bytes = memory_bytes();
     info->allocation_bytes = info->memory_bytes;
-    if (info->precision == TENSOR_PRECISION_BF16 && !has_bf16())
+    if (params->precision == TENSOR_PRECISION_BF16 && !has_bf16())
         tensor_log(d, "%s has no products of bfloat16: fp32 is faster on it", info->name);
+    if (params->precision == TENSOR_PRECISION_FP16)
+        tensor_log(d, "fp16 on %s: right, but fp32 and bf16 are faster on it", info->name);
     *device = d;
     return 0;
 }

@@ -80,7 +80,8 @@ void tensor_adamw(struct tensor_graph *g, struct tensor *weight, struct tensor *
                       weight->count == gradient->count && weight->count == moment1->count &&
                           weight->count == moment2->count,
                       "adamw", "equal counts", weight, gradient) ||
-        !tensor_check(g, settings->count == TENSOR_ADAMW_SETTINGS && norm_squared->count == 1 &&
+        !tensor_check(g,
+                      settings->count == TENSOR_ADAMW_SETTINGS && norm_squared->count == 1 &&
                           (!scale || scale->count == 1),
                       "adamw", "settings (8), norm_squared (1)", settings, norm_squared) ||
         !tensor_check(
@@ -92,7 +93,8 @@ void tensor_adamw(struct tensor_graph *g, struct tensor *weight, struct tensor *
         .decayed = (uint32_t)(decayed < weight->count ? decayed : weight->count),
         .type = narrow ? tensor_narrow_type(narrow) : NARROW_NONE,
         .scaled = scale != NULL};
-    tensor_graph_pass(
-        g, &adamw, &p,
-        (struct tensor *[]){weight, gradient, moment1, moment2, settings, norm_squared, scale, narrow}, 0);
+    tensor_graph_pass(g, &adamw, &p,
+                      (struct tensor *[]){weight, gradient, moment1, moment2, settings,
+                                          norm_squared, scale, narrow},
+                      0);
 }

@@ -442,9 +442,6 @@ static int open_chosen(struct vulkan_device *d)
     info->features |= d->base.params.enable & possible_features(&d->found);
     info->features &= ~d->base.params.disable;
     choose_shapes(info, d->base.params.matrix_shape);
-    info->precision = d->base.params.precision;
-    if (info->precision == TENSOR_PRECISION_BF16)
-        tensor_log(&d->base, "bf16 on %s: right, but not faster than fp32 yet", info->name);
 
     int err = device_create(d);
     if (!err)

@@ -66,7 +66,6 @@ refused 2 'lr wants a number' --set lr=fast data.tar
 refused 2 'lr.*between' --set lr=99 data.tar
 refused 2 'batch.*between' --set batch=0 data.tar
 refused 1 "unknown device 'gpu'" --device gpu data.tar
-refused 2 'fp16 is not built' --precision fp16 data.tar
 refused 2 "unknown precision 'fp8'" --precision fp8 data.tar
 refused 2 'disable' --disable wheels data.tar
 refused 2 'one of --steps, --bytes' --bytes 4K data.tar

@@ -23,9 +23,19 @@ static struct pipeline_identity identities[] = {{123, 0xfedcba9876543210, 7}, {0
 static struct train_state example(void)
 {
     struct train_state s = {
-        .step = 500, .bytes = INT64_MAX, .steps = 0, .seed = UINT64_MAX, .bits_per_byte = 1.0 / 3,
-        .line_nats = -0.0, .line_bytes = 77, .precision = "fp32", .sources = identities,
-        .n_sources = 2, .choice = json_pack("{s:[s], s:n}", "include", "*.c", "jsonl-field"),
+        .step = 500,
+        .bytes = INT64_MAX,
+        .steps = 0,
+        .seed = UINT64_MAX,
+        .bits_per_byte = 1.0 / 3,
+        .line_nats = -0.0,
+        .line_bytes = 77,
+        .precision = "fp16",
+        .loss_scale = 1024,
+        .loss_scale_steps = 6,
+        .sources = identities,
+        .n_sources = 2,
+        .choice = json_pack("{s:[s], s:n}", "include", "*.c", "jsonl-field"),
         .made_on = json_pack("{s:s, s:i, s:s}", "device", "cpu: x", "threads", 2, "build", "1")};
 
     s.cursor.epoch = 3;
@@ -62,7 +72,8 @@ static void there_and_back(void)
     REQUIRE(strstr(text, "t\xc3\xbcwo \xc3\x83\xc2\xa4"));
     REQUIRE(back.step == s.step && back.bytes == s.bytes && back.steps == 0);
     REQUIRE(back.seed == UINT64_MAX && back.bits_per_byte == s.bits_per_byte);
-    REQUIRE(back.line_nats == 0 && back.line_bytes == 77 && !strcmp(back.precision, "fp32"));
+    REQUIRE(back.line_nats == 0 && back.line_bytes == 77 && !strcmp(back.precision, "fp16"));
+    REQUIRE(back.loss_scale == 1024 && back.loss_scale_steps == 6);
     REQUIRE(!memcmp(&back.cursor, &s.cursor, sizeof s.cursor) && back.n_sources == 2);
     REQUIRE(!memcmp(back.sources, identities, sizeof identities));
     REQUIRE(json_equal(back.choice, s.choice) && json_equal(back.made_on, s.made_on));
@@ -109,8 +120,9 @@ static const char *const others[] = {"null", "-1", "1.5", "\"x\"", "\"\"", "[]",
 /* Whether a field is still right with that value. */
 static bool fits(const char *key, const char *value)
 {
-    static const char *const naturals[] = {"step", "bytes", "steps", "line_bytes", "epoch", "size",
-                                           "bits_per_byte", "line_nats"};
+    static const char *const naturals[] = {
+        "step",  "bytes", "steps",         "line_bytes", "loss_scale", "loss_scale_steps",
+        "epoch", "size",  "bits_per_byte", "line_nats"};
     const bool real = !strcmp(key, "bits_per_byte") || !strcmp(key, "line_nats");
 
     if (!strcmp(key, "precision"))

@@ -78,6 +78,30 @@ grep -q 'trained in bf16 up to step 25, in fp32 from here on' notes || fail "no 
 "$mb_eval" $cpu --quiet --json --precision bf16 run data.tar.zst > eval.json || fail "mb-eval bf16"
 json eval.json 'o["precision"] == "bf16" and 0 < o["bits_per_byte"] < 9'
 
+# ---- fp16: likewise, and it goes on with the same bits, the scale of the loss included ----
+for out in straight stopped; do
+    "$mb_train" $cpu $tiny $split --quiet --steps 8 --save-every 4 --keep 0 --precision fp16 \
+        --set scale_growth=3 --out $out data.tar.zst || fail "mb-train --precision fp16"
+done
+rm -r stopped/checkpoints/00000008
+"$mb_train" $cpu $tiny $split --quiet --json --steps 8 --precision fp16 --set scale_growth=3 \
+    --out stopped data.tar.zst > fp16.json || fail "mb-train --precision fp16 going on"
+json fp16.json 'o["precision"] == "fp16"'
+for file in model optimizer; do
+    cmp straight/checkpoints/00000008/$file.safetensors \
+        stopped/checkpoints/00000008/$file.safetensors || fail "fp16 goes on with other bits"
+done
+python3 - << 'EOF' || fail "fp16's state"
+import json
+at4, at8, again = (json.load(open(run + "/state.json"))["state"] for run in (
+    "straight/checkpoints/00000004", "straight/checkpoints/00000008",
+    "stopped/checkpoints/00000008"))
+assert at4["loss_scale"] == 2 * 65536 and at4["loss_scale_steps"] == 1, at4
+assert at8["loss_scale"] == 4 * 65536 and at8["loss_scale_steps"] == 2, at8
+assert again["loss_scale"] == at8["loss_scale"], again
+assert again["loss_scale_steps"] == at8["loss_scale_steps"], again
+EOF
+
 # ---- scoring ----
 "$mb_data" cat $split --side val data.tar.zst > held || fail "mb-data cat"
 size=$(wc -c < held)

@@ -125,7 +125,8 @@ static void begin(struct tensor_device *device, uint32_t growth, struct run *r)
     check_text(7, r->bytes, sizeof r->bytes);
     r->model = check_model(device, &c, true, 3);
     check_must(megabyte_trainer_create(r->model, &(struct megabyte_trainer_params){.seed = 5},
-                                       &r->trainer), "trainer");
+                                       &r->trainer),
+               "trainer");
 }
 
 static void end(struct run *r)

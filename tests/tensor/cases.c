@@ -482,8 +482,8 @@ static bool build_cast(uint32_t i, struct check_kernel_case *c)
 
 static bool build_loss_scale(uint32_t i, struct check_kernel_case *c)
 {
-    static const float squares[] = {4, 0, -1, __builtin_inff(), -__builtin_inff(),
-                                    __builtin_nanf("")};
+    static const float squares[] = {
+        4, 0, -1, __builtin_inff(), -__builtin_inff(), __builtin_nanf("")};
     static const float scales[] = {1, 65536, 16777216};
     static const float states[][2] = {{0, 1}, {5, 8}, {6, 8}};
     if (i >= COUNT(squares) * COUNT(scales) * COUNT(states))
@@ -507,8 +507,8 @@ static bool build_adamw(uint32_t i, struct check_kernel_case *c)
     if (i / 10 >= COUNT(counts))
         return false;
     const uint32_t count = counts[i / 10], type = i % 3; /* NARROW_NONE … */
-    const struct adamw_params p = {.count = count, .decayed = i / 2 % 3 * count / 2, .type = type,
-                                   .scaled = i / 4 % 2};
+    const struct adamw_params p = {
+        .count = count, .decayed = i / 2 % 3 * count / 2, .type = type, .scaled = i / 4 % 2};
     static const float scales[] = {1024, 0.25f};
     const float *squared = &squares[i / 2 % 5];
     start(c, &p, sizeof p, "%u, %u decayed, clip %g, norm² %g, type %u%s", count, p.decayed,
