@@ -414,19 +414,33 @@ static int open_device(struct train *t)
     return APP_DONE;
 }
 
+/* Seconds since *then, which becomes now. */
+static double lap(double *then)
+{
+    const double now = app_seconds(), seconds = now - *then;
+
+    *then = now;
+    return seconds;
+}
+
 static int train(struct train *t)
 {
+    double then = t->began = app_seconds();
     int status = open_data(t);
 
+    lap(&then);
     if (status == APP_DONE)
         status = open_device(t);
+    t->device_seconds = lap(&then);
     if (status == APP_DONE)
         status = train_run_open(t);
+    t->model_seconds = lap(&then);
     if (status != APP_DONE)
         return status;
     choose_steps(t);
     describe(t);
     status = open_trainer(t);
+    t->record_seconds = lap(&then);
     if (status != APP_DONE)
         return status;
     if (t->steps && t->step >= t->steps) {

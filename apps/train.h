@@ -64,6 +64,9 @@ struct train {
     struct pipeline_loader *loader;
     struct pipeline_identity *identities;           /* (sources->n) */
 
+    double began;                   /* when train() was, on app_seconds()' clock; then seconds: */
+    double device_seconds, model_seconds, record_seconds;
+
     int lock;                       /* of the run folder; -1: none */
     struct train_metrics metrics;
     uint64_t seed;

@@ -328,6 +328,21 @@ static int interrupted(struct train *t)
     return APP_INTERRUPTED;
 }
 
+/* Where the time to the first step went. */
+static void tell_start(const struct train *t)
+{
+    const struct tensor_kernels_made made = tensor_device_kernels(t->device);
+    const double all = app_seconds() - t->began;
+    char kernels[96] = "";
+
+    if (made.count)
+        snprintf(kernels, sizeof kernels, "; %u kernels made in %.2f s, %u from the cache",
+                 made.count, made.seconds, made.cached);
+    app_note("first step after %.2f s: device %.2f, model %.2f, recording %.2f, data and step "
+             "%.2f%s", all, t->device_seconds, t->model_seconds, t->record_seconds,
+             all - t->device_seconds - t->model_seconds - t->record_seconds, kernels);
+}
+
 int train_loop(struct train *t)
 {
     const double now = app_seconds();
@@ -349,6 +364,8 @@ int train_loop(struct train *t)
             break;
         }
         status = one_step(t, &m, &next);
+        if (status == APP_DONE && t->step == m.began_step + 1)
+            tell_start(t);
         if (status == APP_DONE)
             status = after_step(t, &m);
     }

@@ -80,7 +80,7 @@ int train_plan(const struct train *t, const struct megabyte_config *config, bool
     struct megabyte_trainer_plan trainer = {0};
     struct megabyte_evaluator_plan evaluator = {0};
     const uint32_t rows = config->micro_batch ? config->micro_batch : config->batch;
-    uint64_t copy = 0; /* of what a checkpoint holds */
+    uint64_t copy = 0; /* of what a checkpoint holds: weights in fp32, two moments */
     int status = megabyte_model_create(t->device, config, true, &model);
 
     if (status == 0)
@@ -89,7 +89,7 @@ int train_plan(const struct train *t, const struct megabyte_config *config, bool
         status = megabyte_evaluator_plan(model, rows, &evaluator);
     if (status == 0) {
         const struct nn_parameters_memory m = nn_parameters_memory(model->parameters);
-        copy = m.weights + m.moments;
+        copy = m.moments / 2 * 3;
         *plan = (struct train_plan){
             .parameters = nn_parameters_size(model->parameters), .weights = m.weights,
             .gradients = m.gradients, .optimizer = m.moments + trainer.optimizer,

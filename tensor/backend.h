@@ -75,6 +75,7 @@ struct tensor_device {
     double busy; /* what tensor_device_busy() returns; kept by the backend */
     bool failed; /* likewise tensor_device_failed() */
     uint64_t allocated; /* bytes of its blocks, likewise */
+    struct tensor_kernels_made kernels; /* likewise */
 };
 
 int tensor_cpu_open(const struct tensor_device_params *params, struct tensor_device **device);

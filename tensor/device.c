@@ -102,6 +102,11 @@ int tensor_device_list(void (*each)(void *user, int index, const struct tensor_d
     return 1 + tensor_vulkan_list(each, user);
 }
 
+struct tensor_kernels_made tensor_device_kernels(const struct tensor_device *device)
+{
+    return device->kernels;
+}
+
 uint64_t tensor_device_allocated(const struct tensor_device *device)
 {
     return device->allocated;

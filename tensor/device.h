@@ -125,6 +125,15 @@ uint64_t tensor_host_available(void);
 /* Bytes of memory that arenas and graphs have of the device at this moment, copies included. */
 uint64_t tensor_device_allocated(const struct tensor_device *device);
 
+/* Kernels that the driver has made ready since the device was opened, its self-tests included. */
+struct tensor_kernels_made {
+    uint32_t count;  /* 0 on the cpu */
+    uint32_t cached; /* of them, those that the driver says it found in our cache on disk; drivers
+                        with a cache of their own (Mesa) do not say */
+    double seconds;  /* that took */
+};
+struct tensor_kernels_made tensor_device_kernels(const struct tensor_device *device);
+
 /* Messages of the validation layer so far (0 unless params.validation). */
 uint64_t tensor_device_validation_messages(const struct tensor_device *device);
 

@@ -193,6 +193,7 @@ static void look(VkInstance instance, VkPhysicalDevice physical, struct vulkan_f
     const bool core = properties.apiVersion >= VK_API_VERSION_1_3;
     find_limits(f, core);
     find_subgroups(f, core);
+    f->tells_cache = core;
     find_features(f);
     if (core)
         tensor_vulkan_find_matrices(instance, f);

@@ -45,6 +45,7 @@ struct vulkan_found {
     bool size_control;                /* subgroup sizes can be asked for */
     bool size_extension;              /* through an extension that must be enabled */
     bool full_subgroups;
+    bool tells_cache;       /* which pipelines the cache on disk had */
     bool long_integers;     /* of 64 bits, in kernels */
     uint32_t subgroup_pin;  /* the size to ask for; 0: it cannot be asked for */
     uint32_t subgroup_max;  /* largest size of the device */

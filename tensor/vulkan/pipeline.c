@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include "tensor/op/matmul.h"
 #include "tensor/vulkan/device.h"
 
@@ -82,6 +83,13 @@ static void ask_subgroups(const struct vulkan_device *d, uint32_t workgroup,
     }
 }
 
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
 static int compile(struct vulkan_device *d, const struct vulkan_spirv *spirv,
                    struct vulkan_pipeline *p)
 {
@@ -108,13 +116,29 @@ static int compile(struct vulkan_device *d, const struct vulkan_spirv *spirv,
         .layout = d->layout,
     };
     ask_subgroups(d, p->constant[0], &info.stage, &size);
+    VkPipelineCreationFeedback whole = {0}, stage = {0};
+    const VkPipelineCreationFeedbackCreateInfo feedback = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_CREATION_FEEDBACK_CREATE_INFO,
+        .pPipelineCreationFeedback = &whole,
+        .pipelineStageCreationFeedbackCount = 1,
+        .pPipelineStageCreationFeedbacks = &stage,
+    };
+    if (d->found.tells_cache)
+        info.pNext = &feedback;
 
+    const double began = now();
     int err = VK(d->vk.vkCreateShaderModule(d->device, &code, NULL, &info.stage.module));
     if (err)
         return err;
     const VkResult result =
         d->vk.vkCreateComputePipelines(d->device, d->cache, 1, &info, NULL, &p->pipeline);
     d->vk.vkDestroyShaderModule(d->device, info.stage.module, NULL);
+    struct tensor_kernels_made *made = &d->base.kernels;
+    made->seconds += now() - began;
+    made->count += result == VK_SUCCESS;
+    if (result == VK_SUCCESS && whole.flags & VK_PIPELINE_CREATION_FEEDBACK_VALID_BIT &&
+        whole.flags & VK_PIPELINE_CREATION_FEEDBACK_APPLICATION_PIPELINE_CACHE_HIT_BIT)
+        made->cached++;
     if (result == VK_SUCCESS)
         return 0;
     const bool memory =

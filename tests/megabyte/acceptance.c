@@ -19,7 +19,7 @@ static const struct {
     {"evaluation", check_evaluation, NULL},     {"untrained", check_untrained, NULL},
     {"generation", check_generation, NULL},     {"training", check_training, NULL},
     {"gate", check_gate, NULL},                 {"learning", check_learning, NULL},
-    {"memory", check_memory, NULL},             {"strided-gain", NULL, check_strided_gain},
+    {"memory", check_memory, NULL, true},             {"strided-gain", NULL, check_strided_gain},
     {"precision", check_precision, NULL, true}, {"twice", check_twice, NULL, true},
 };
 #define CHECKS (sizeof checks / sizeof *checks)
