@@ -102,7 +102,8 @@ json step.json 'math.isclose(o["model_flops_utilization_stated"], o["flops_per_s
 expect 2 "peak" "$mb_bench" step $cpu --peak fast
 "$mb_bench" step $cpu $tiny --steps 1 --warm-up 0 2> /dev/null | grep -q 'a step' || fail "step"
 "$mb_bench" generate $cpu $tiny --bytes 5 --json --quiet > generate.json || fail "mb-bench generate"
-json generate.json 'o["bytes"] == 5 and o["bytes_per_second"] > 0 and o["device"]'
+# whole patches
+json generate.json 'o["bytes"] == 8 and o["bytes_per_second"] > 0 and o["device"]'
 "$mb_bench" op $cpu --size 32 --steps 1 --json --quiet > op.json || fail "mb-bench op"
 json op.json 'o["size"] == 32 and len(o["ops"]) > 2 and o["precision"] == "fp32"'
 make_folder folder
