@@ -8,7 +8,8 @@
 
 /* Tensors of the shared arena and where the host finds them, once it is committed. */
 struct shared {
-    struct tensor *prefill_place, *prefill_symbols, *place, *previous, *settings, *given, *symbols;
+    struct tensor *prefill_place, *prefill_symbols, *place, *local_places, *previous, *settings,
+        *given, *symbols;
 };
 
 static struct tensor *take(struct tensor_arena *arena, const char *name, uint32_t rows,
@@ -23,6 +24,7 @@ static void take_shared(struct megabyte_decoder *d, struct shared *s)
     s->prefill_place = take(d->shared, "prefill place", 1, 2);
     s->prefill_symbols = take(d->shared, "prefill symbols", d->chunk, p);
     s->place = take(d->shared, "place", n, 2);
+    s->local_places = take(d->shared, "local places", p, 2 * n);
     s->previous = take(d->shared, "previous patch", n, p);
     s->settings = take(d->shared, "sampling", n, TENSOR_SAMPLE_SETTINGS);
     s->given = take(d->shared, "given", n, p);
@@ -45,7 +47,8 @@ static int take_tensors(struct megabyte_decoder *d, struct shared *s)
     d->patch = take(d->caches, "patch", n, p);
     status = nn_cache_init(&d->global_cache, &d->model->global, d->caches, n, capacity);
     if (status == 0)
-        status = nn_cache_init(&d->local_cache, &d->model->local.transformer, d->caches, n, p);
+        status = nn_cache_init(&d->local_cache, &d->model->local.transformer, d->caches, n,
+                               p + d->model->config.cross_patch);
     if (status == 0)
         status = tensor_arena_commit(d->shared);
     if (status == 0)
@@ -55,6 +58,7 @@ static int take_tensors(struct megabyte_decoder *d, struct shared *s)
     d->prefill_place = tensor_host(s->prefill_place);
     d->prefill_symbols = tensor_host(s->prefill_symbols);
     d->place = tensor_host(s->place);
+    d->local_place = tensor_host(s->local_places);
     d->previous = tensor_host(s->previous);
     d->settings = tensor_host(s->settings);
     d->given = tensor_host(s->given);
@@ -62,19 +66,16 @@ static int take_tensors(struct megabyte_decoder *d, struct shared *s)
     return 0;
 }
 
-static int write_local_places(struct megabyte_decoder *d)
+/* Where the positions of each sequence's patch stand in the local cache. What sees nothing of the
+ * patch before begins anew with every patch. */
+static void fill_local_places(struct megabyte_decoder *d)
 {
-    const uint32_t n = d->sequences, p = d->patch_size;
-    uint32_t *places = malloc((size_t)p * n * 2 * sizeof *places);
-    if (!places)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < p * n; i++) {
-        places[2 * i] = i % n;
-        places[2 * i + 1] = i / n;
+    const uint32_t n = d->sequences, size = d->patch_size;
+    for (uint32_t i = 0; i < size * n; i++) {
+        const uint32_t patch = d->model->config.cross_patch ? d->place[2 * (i % n) + 1] : 0;
+        d->local_place[2 * i] = i % n;
+        d->local_place[2 * i + 1] = patch * size + i / n;
     }
-    const int status = tensor_write(d->local_places, 0, places, (size_t)p * n * 2 * sizeof *places);
-    free(places);
-    return status;
 }
 
 /* Equations 1 to 3 for the patches at `place`, of which `symbols` are the ones before. */
@@ -145,6 +146,7 @@ static int record_advance(struct megabyte_decoder *d, const struct shared *s, bo
     struct tensor_graph *g = d->advance;
     tensor_graph_push(g, "input");
     tensor_copy(g, d->place_here, s->place);
+    tensor_copy(g, d->local_places, s->local_places);
     tensor_copy(g, d->settings_here, s->settings);
     tensor_copy(g, d->patch, s->given);
     tensor_graph_pop(g);
@@ -164,8 +166,6 @@ static int create_cached(struct megabyte_decoder *d, bool timing)
 {
     struct shared shared;
     int status = take_tensors(d, &shared);
-    if (status == 0)
-        status = write_local_places(d);
     if (status == 0 && d->patches > 1)
         status = record_prefill(d, &shared, timing);
     if (status == 0)
@@ -187,6 +187,7 @@ int megabyte_decoder_create(const struct megabyte_model *model, uint32_t sequenc
     d->patch_size = window && bytes ? 1 : model->config.patch_size;
     d->patches = model->config.seq_len / d->patch_size;
     d->chunk = d->patches < CHUNK ? d->patches : CHUNK;
+    d->replay = !window && model->config.cross_patch ? model->config.local.layers : 0;
     d->logits = calloc(d->patch_size, sizeof *d->logits);
     int status = !d->logits ? -ENOMEM
                  : window   ? megabyte_window_create(d, timing)
@@ -234,6 +235,9 @@ int megabyte_decoder_prefill(struct megabyte_decoder *d)
 
 int megabyte_decoder_advance(struct megabyte_decoder *d)
 {
-    const int status = d->window ? megabyte_window_advance(d) : run(d, d->advance);
+    int status;
+    if (!d->window)
+        fill_local_places(d);
+    status = d->window ? megabyte_window_advance(d) : run(d, d->advance);
     return status < 0 ? megabyte_fail(-status, "%s", tensor_error()) : 0;
 }

@@ -1,11 +1,12 @@
 /* decoder.h - what generation records of a model (private to the library): all of it that depends
  * on what kind of model that is. There are two:
  *
- *     decoder.c         MEGABYTE with a cache on each level: what is described here
- *     decoder_window.c  the variations and baselines, without caches: for each byte the whole model
- *                       runs over the window of each sequence, so that what is generated is by
- *                       construction what is scored. Its cost a byte grows with T. What it keeps of
- *                       what was read is the window's bytes
+ *     decoder.c         MEGABYTE with a cache on each level, cross_patch and rope too: what is
+ *                       described here
+ *     decoder_window.c  the other variations and the baselines, without caches: for each byte the
+ *                       whole model runs over the window of each sequence, so that what is
+ *                       generated is by construction what is scored. Its cost a byte grows with T.
+ *                       What it keeps of what was read is the window's bytes
  *
  * Letters: N sequences that advance together, P bytes of a patch, K patches of the window.
  *
@@ -16,7 +17,7 @@
  * Both are recorded once. What changes from run to run lies in memory that host and device share,
  * which the caller fills in before a run (generator.c); so a run depends on that and on the caches,
  * and on nothing else. Patch k of a window sees the global cache's rows 0 … k - 1; advancing adds
- * row k.
+ * row k. A patch may be advanced through again, with other bytes, before the next one is.
  */
 #ifndef MEGABYTE_DECODER_H
 #define MEGABYTE_DECODER_H
@@ -26,6 +27,9 @@
 struct megabyte_decoder {
     const struct megabyte_model *model;
     uint32_t sequences, patch_size, patches, chunk; /* N, P, K, C */
+    uint32_t replay; /* how many patches before the one at hand must have been advanced through,
+                        with given bytes, where the window goes that far back: each local layer
+                        sees into the patch before. 0 without cross_patch */
 
     /* Read by prefill. */
     uint32_t *prefill_place;   /* (2): the sequence, the first of C patches */
@@ -47,7 +51,8 @@ struct megabyte_decoder {
 
     struct tensor_arena *shared, *caches;
     struct nn_cache global_cache, local_cache;
-    struct tensor *local_places;                         /* (P, 2·N): n and p, by p */
+    uint32_t *local_place;                               /* (P, N, 2): as the local cache has it */
+    struct tensor *local_places;                         /* … on the device */
     struct tensor *place_here, *settings_here, *patch;   /* on the device: what of the above is read
                                                             often; the patch at hand (N, P) */
 };

@@ -21,7 +21,7 @@ struct megabyte_window {
 
 bool megabyte_window_wanted(const struct megabyte_config *c)
 {
-    return c->model != MEGABYTE_WHOLE || c->cross_patch || c->conv || c->rope;
+    return c->model != MEGABYTE_WHOLE || c->conv;
 }
 
 /* The tables that the generator fills in and reads. */

@@ -76,21 +76,57 @@ static void copy_previous(const struct megabyte_decoder *d, const struct sequenc
     }
 }
 
-/* Lets the global model read the patches before the one at hand. Rows of a chunk behind that one
- * are written too, and are written again before anything looks at them. */
-static int read_patches(struct megabyte_decoder *d, struct sequence *s, uint32_t n)
+/* What the device needs to know of sequence n to advance through a patch of which the first `given`
+ * bytes are given: those of the window, as far as it goes. */
+static void fill_in(struct megabyte_decoder *d, const struct sequence *s, uint32_t n,
+                    uint32_t patch, uint32_t given)
 {
+    const uint32_t size = d->patch_size;
+    d->place[2 * n] = n;
+    d->place[2 * n + 1] = patch;
+    copy_previous(d, s, patch, 1, d->previous + (size_t)n * size);
+    for (uint32_t i = 0; i < size; i++) {
+        const uint32_t at = patch * size + i;
+        d->given[n * size + i] = i < given && at < s->length ? s->window[at] : 0;
+    }
+    nn_sampling_row(&s->sampling, s->stream, s->drawn, given,
+                    d->settings + (size_t)n * TENSOR_SAMPLE_SETTINGS);
+}
+
+/* For a sequence that does not advance now: its patch once more, all given, which changes nothing
+ * that is looked at before that patch is advanced through. */
+static void fill_in_idle(struct megabyte_decoder *d, const struct sequence *s, uint32_t n)
+{
+    const uint32_t patch = s->length / d->patch_size, last = d->patches - 1;
+    fill_in(d, s, n, patch < last ? patch : last, d->patch_size);
+}
+
+/* Lets the global model read the patches before the one at hand, and the local model as many of
+ * them as it must have seen. Rows of a chunk behind that patch are written too, and are written
+ * again before anything looks at them. */
+static int read_patches(struct megabyte_generator *t, uint32_t n)
+{
+    struct megabyte_decoder *d = t->decoder;
+    struct sequence *s = &t->sequences[n];
     const uint32_t patch = s->length / d->patch_size;
-    while (s->cached < patch) {
+    const bool fresh = s->cached < patch;
+    int status = 0;
+    while (s->cached < patch && status == 0) {
         d->prefill_place[0] = n;
         d->prefill_place[1] = s->cached;
         copy_previous(d, s, s->cached, d->chunk, d->prefill_symbols);
-        const int status = megabyte_decoder_prefill(d);
-        if (status < 0)
-            return status;
+        status = megabyte_decoder_prefill(d);
         s->cached = patch - s->cached > d->chunk ? s->cached + d->chunk : patch;
     }
-    return 0;
+    if (!fresh || !d->replay)
+        return status;
+    for (uint32_t i = 0; i < d->sequences; i++)
+        fill_in_idle(d, &t->sequences[i], i);
+    for (uint32_t k = patch > d->replay ? patch - d->replay : 0; k < patch && status == 0; k++) {
+        fill_in(d, s, n, k, d->patch_size);
+        status = megabyte_decoder_advance(d);
+    }
+    return status;
 }
 
 /* A full window goes on with the later half of its patches. */
@@ -116,28 +152,13 @@ int megabyte_generator_start(struct megabyte_generator *t, uint32_t n, const uin
     if (taken)
         memcpy(s->window, prompt + size - taken, taken);
     make_room(d, s);
-    return read_patches(d, s, n);
+    return read_patches(t, n);
 }
 
 void megabyte_generator_stop(struct megabyte_generator *t, uint32_t n)
 {
     t->sequences[n].rests = true;
     t->sequences[n].fresh = 0;
-}
-
-/* What the device needs to know of sequence n; one that rests gets a patch that is all given. */
-static void fill_in(struct megabyte_decoder *d, const struct sequence *s, uint32_t n)
-{
-    const uint32_t size = d->patch_size, patch = s->rests ? 0 : s->length / size;
-    const uint32_t given = s->rests ? size : s->length % size;
-    d->place[2 * n] = n;
-    d->place[2 * n + 1] = patch;
-    copy_previous(d, s, patch, 1, d->previous + (size_t)n * size);
-    for (uint32_t i = 0; i < size; i++)
-        d->given[n * size + i] =
-            i < given && !s->rests ? s->window[(size_t)patch * size + i] : 0;
-    nn_sampling_row(&s->sampling, s->stream, s->drawn, given,
-                    d->settings + (size_t)n * TENSOR_SAMPLE_SETTINGS);
 }
 
 static int check_symbols(const struct megabyte_generator *t)
@@ -175,10 +196,15 @@ int megabyte_generator_advance(struct megabyte_generator *t)
         if (s->rests)
             continue;
         make_room(d, s);
-        status = read_patches(d, s, n);
+        status = read_patches(t, n);
     }
-    for (uint32_t n = 0; n < d->sequences && status == 0; n++)
-        fill_in(d, &t->sequences[n], n);
+    for (uint32_t n = 0; n < d->sequences && status == 0; n++) {
+        const struct sequence *s = &t->sequences[n];
+        if (s->rests)
+            fill_in_idle(d, s, n);
+        else
+            fill_in(d, s, n, s->length / d->patch_size, s->length % d->patch_size);
+    }
     if (status == 0)
         status = megabyte_decoder_advance(d);
     if (status == 0)

@@ -109,14 +109,25 @@ void nn_cache_finish(struct nn_cache *cache)
     cache->layers = NULL;
 }
 
+static struct tensor *attend_cached(struct tensor_graph *g, const struct nn_transformer_config *c,
+                                    struct tensor *qkv, struct tensor *cache, struct tensor *place)
+{
+    if (c->rope)
+        qkv = tensor_rope(g, qkv, &(struct tensor_rope_params){
+            .head_dim = c->width / c->heads, .columns = 2 * c->width, .place = place,
+            .positions = (uint32_t)(2 * tensor_rows(qkv) / place->count)});
+    return tensor_attention_cached(g, qkv, cache, place, &(struct tensor_attention_params){
+        .heads = c->heads, .patch = c->patch, .reach = c->reach});
+}
+
 /* One new position of each sequence: few rows, so that reading the weights is what takes time. */
-static struct tensor *step(struct tensor_graph *g, const struct nn_block *b, struct tensor *cache,
-                           struct tensor *place, uint32_t heads, struct tensor *x)
+static struct tensor *step(struct tensor_graph *g, const struct nn_transformer_config *c,
+                           const struct nn_block *b, struct tensor *cache, struct tensor *place,
+                           struct tensor *x)
 {
     tensor_graph_push(g, "attention");
     struct tensor *h = nn_linear_step(g, &b->attention_norm, &b->qkv, x, false, NULL);
-    h = tensor_attention_cached(g, h, cache, place,
-                                &(struct tensor_attention_params){.heads = heads});
+    h = attend_cached(g, c, h, cache, place);
     x = nn_linear_step(g, NULL, &b->out, h, false, x);
     tensor_graph_pop(g);
     tensor_graph_push(g, "feed_forward");
@@ -134,14 +145,13 @@ struct tensor *nn_transformer_cached(struct tensor_graph *g, const struct nn_tra
     for (uint32_t i = 0; i < t->config.layers; i++) {
         const struct nn_block *b = &t->blocks[i];
         if (one) {
-            x = step(g, b, cache->layers[i], place, t->config.heads, x);
+            x = step(g, &t->config, b, cache->layers[i], place, x);
             continue;
         }
         tensor_graph_push(g, "attention");
         struct tensor *h = nn_layer_norm(g, &b->attention_norm, x);
         h = nn_linear(g, &b->qkv, h, false);
-        h = tensor_attention_cached(g, h, cache->layers[i], place,
-                                    &(struct tensor_attention_params){.heads = t->config.heads});
+        h = attend_cached(g, &t->config, h, cache->layers[i], place);
         h = nn_linear(g, &b->out, h, false);
         x = tensor_residual(g, x, h, 0);
         tensor_graph_pop(g);

@@ -109,6 +109,8 @@ struct tensor_rope_params {
     uint32_t positions; /* S: row i of a sequence of S rows stands at position first + i … */
     uint32_t first;
     struct tensor *position; /* (1) U32, added to it at run time; NULL: nothing */
+    struct tensor *place;    /* (N, 2) U32, or NULL: place[n, 1] is added for sequence n instead
+                                (tensor_attention_cached) */
 };
 
 /* Rotary position embedding (Su et al. 2021): in each head the pair of columns (c, c + h/2) at

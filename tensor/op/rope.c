@@ -71,8 +71,10 @@ static void rope_cpu(const void *params)
     uint64_t rate[PAIRS_MAX];
     fill_rates(p, rate);
 #pragma omp parallel for schedule(static)
-    for (uint32_t r = 0; r < p->rows; r++)
-        turn_row(p, r, first + r % p->positions, rate);
+    for (uint32_t r = 0; r < p->rows; r++) {
+        const uint32_t *place = u32_at(p->position) + 2 * (size_t)(r / p->positions);
+        turn_row(p, r, first + r % p->positions + (p->flags & ROPE_PLACE ? place[1] : 0), rate);
+    }
 }
 
 static void rope_launch(const struct tensor_device_info *info, const void *params,
@@ -119,7 +121,11 @@ struct tensor *tensor_rope(struct tensor_graph *g, struct tensor *x,
     struct tensor *y = tensor_graph_like(g, x);
     struct rope_params *p = tensor_graph_memory_take(g, sizeof *p);
     if (!p || !tensor_check(g, params->positions && tensor_rows(x) % params->positions == 0,
-                            "rope", "x (N·S, C')", x, NULL))
+                            "rope", "x (N·S, C')", x, NULL) ||
+        !tensor_check(g, !params->place || params->place->count ==
+                                               2ull * tensor_rows(x) / params->positions,
+                      "rope", "x (N·S, C'), place (N, 2)", x,
+                      params->place ? params->place : x))
         return x;
     if (!pairs || params->head_dim % 2 || pairs > PAIRS_MAX || columns % params->head_dim ||
         params->columns > columns || params->columns % params->head_dim) {
@@ -130,12 +136,13 @@ struct tensor *tensor_rope(struct tensor_graph *g, struct tensor *x,
     *p = (struct rope_params){
         .rows = tensor_rows(x), .columns = columns, .turned = params->columns / params->head_dim,
         .pairs = pairs, .positions = params->positions, .first = params->first,
-        .flags = params->position ? ROPE_POSITION : 0};
+        .flags = params->place ? ROPE_PLACE : params->position ? ROPE_POSITION : 0};
+    struct tensor *position = params->place ? params->place : params->position;
     store_fraction(0.5L / acosl(-1.0L), p->unit);
     for (uint32_t i = 0; i < ROPE_POWERS; i++)
         store_fraction(powl(10000.0L, -(long double)(1u << i) / pairs), p->power + 2 * (size_t)i);
-    tensor_graph_pass(g, &rope, p, (struct tensor *[]){x, params->position, y}, 0);
+    tensor_graph_pass(g, &rope, p, (struct tensor *[]){x, position, y}, 0);
     tensor_graph_node(g, &(struct tensor_node){rope_gradient, .output = y, .input = {x},
-                                               .saved = {params->position}, .params = p});
+                                               .saved = {position}, .params = p});
     return y;
 }

@@ -51,6 +51,8 @@ void main()
     uint t = p.first + r % p.positions;
     if ((p.flags & ROPE_POSITION) != 0u)
         t += p.position.at[0];
+    if ((p.flags & ROPE_PLACE) != 0u)
+        t += p.position.at[2u * (r / p.positions) + 1u];
     vec2 angle = turn(t, c);
     if ((p.flags & ROPE_BACK) != 0u)
         angle.y = -angle.y;

@@ -4,7 +4,8 @@
 
 #include "tensor/op/share.h"
 
-/* Row r stands at position t = first + r mod positions, plus position[0] if the address is given.
+/* Row r stands at position t = first + r mod positions, plus position[0] if the address is given,
+ * or plus position[2 n + 1], n = r / positions, where it is a table of places.
  * In each of the first `turned` heads of a row the pair (c, c + pairs) is turned by t · w^c, w =
  * 10000^(-1/pairs); with ROPE_BACK by its negative. What is behind those heads is copied, or left
  * alone where y is x (ROPE_IN_PLACE).
@@ -15,10 +16,11 @@
 #define ROPE_BACK     1u
 #define ROPE_POSITION 2u /* position is given */
 #define ROPE_IN_PLACE 4u
+#define ROPE_PLACE    8u /* position is (rows / positions, 2) */
 #define ROPE_POWERS   7 /* pairs <= 128 */
 struct rope_params {
     f32_ptr x;        /* (rows, columns) */
-    u32_ptr position; /* (1) */
+    u32_ptr position; /* (1), or (rows / positions, 2) */
     f32_ptr y;        /* as x; may be x */
     u32 rows;
     u32 columns;

@@ -246,6 +246,19 @@ static void check_variations(struct tensor_device *device, unsigned each, uint32
     }
 }
 
+/* More patches than are read at a time. */
+static void check_long(struct tensor_device *device)
+{
+    struct megabyte_config c;
+    check_shape(0, &c);
+    c.seq_len = 150;
+    c.patch_size = 2;
+    check_config(device, &c, 3);
+    c.cross_patch = 2;
+    c.rope = 1;
+    check_config(device, &c, 3);
+}
+
 void check_generation(struct tensor_device *device)
 {
     const struct tensor_device_info *info = tensor_device_info(device);
@@ -253,6 +266,8 @@ void check_generation(struct tensor_device *device)
     char name[300];
     check_models(device, 0, cpu ? 1 : 2, cpu ? 1 : 3);
     check_variations(device, cpu ? 1 : 4, cpu ? 2 : 5);
+    if (cpu)
+        check_long(device);
     check_not_finite(device);
     snprintf(name, sizeof name, cpu ? "cpu" : "vulkan:%s", info->name);
     struct tensor_device *bf16;

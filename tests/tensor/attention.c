@@ -195,16 +195,18 @@ bool check_rope(uint32_t i, struct check_kernel_case *c)
     } sizes[] = {{1, 1, 0, 1, 1, 1},     {6, 3, 0, 2, 3, 2},   {10, 5, 7, 3, 2, 2},
                  {64, 32, 0, 32, 6, 4},  {9, 9, 100, 128, 3, 1}, {4, 1, 1048575, 40, 2, 2},
                  {3, 3, 4000000000u, 16, 2, 0}};
-    static const char *const how[] = {"", ", back", ", at a place", ", in place"};
-    static const uint32_t flags[] = {0, ROPE_BACK, ROPE_POSITION, ROPE_IN_PLACE};
+    static const char *const how[] = {"", ", back", ", at a place", ", in place", ", at places"};
+    static const uint32_t flags[] = {0, ROPE_BACK, ROPE_POSITION, ROPE_IN_PLACE, ROPE_PLACE};
+    const uint32_t kind = i % 5;
+    i = i / 5 * 4;
     if (i / 4 >= COUNT(sizes))
         return false;
-    const uint32_t half = sizes[i / 4].half, place = i % 4 == 2 ? 1000 : 0;
+    const uint32_t half = sizes[i / 4].half, place = kind == 2 ? 1000 : 0;
     struct rope_params p = {
         .rows = sizes[i / 4].rows, .columns = 2 * half * sizes[i / 4].heads,
         .turned = sizes[i / 4].turned, .pairs = half, .positions = sizes[i / 4].positions,
         .first = sizes[i / 4].first,
-        .flags = flags[i % 4]};
+        .flags = flags[kind]};
     for (uint32_t j = 0; j < ROPE_POWERS + 1; j++) {
         const uint64_t fraction =
             j ? (uint64_t)ldexpl(powl(10000, -(long double)(1u << (j - 1)) / half), 64)
@@ -214,11 +216,14 @@ bool check_rope(uint32_t i, struct check_kernel_case *c)
         word[1] = (uint32_t)(fraction >> 32);
     }
     start(c, &p, sizeof p, "%u rows, %u of %u heads of %u, %u positions from %u%s", p.rows,
-          p.turned, sizes[i / 4].heads, 2 * half, p.positions, p.first, how[i % 4]);
+          p.turned, sizes[i / 4].heads, 2 * half, p.positions, p.first, how[kind]);
     input(c, (uint64_t)p.rows * p.columns);
-    input_u32(c, place ? 1 : 0, place, place);
+    if (kind == 4)
+        input_u32(c, 2 * (p.rows / p.positions), 0, 3000);
+    else
+        input_u32(c, place ? 1 : 0, place, place);
     output(c, (uint64_t)p.rows * p.columns);
-    if (i % 4 == 3) { /* y is x */
+    if (kind == 3) { /* y is x */
         c->arg[2] = c->arg[0];
         c->arg[2].same_as = 1;
         c->arg[2].output = true;
@@ -417,10 +422,13 @@ void evaluate_attention_cached(const struct check_op_case *c, void *const *in,
 
 /* ---- tensor_rope: rows, columns, turned columns, head_dim, positions, first, position ---- */
 
+#define PLACES 1234 /* in place of a position: a table of places */
+
 bool check_op_rope(uint32_t i, struct check_op_case *c)
 {
     static const uint32_t sizes[][7] = {{1, 2, 2, 2, 1, 0, 0},    {6, 24, 16, 4, 3, 5, 0},
-                                        {4, 36, 12, 6, 2, 0, 77}, {5, 64, 64, 32, 5, 1000, 3}};
+                                        {4, 36, 12, 6, 2, 0, 77}, {5, 64, 64, 32, 5, 1000, 3},
+                                        {6, 8, 8, 4, 3, 0, PLACES}};
     if (i >= COUNT(sizes))
         return false;
     const uint32_t *s = sizes[i];
@@ -430,6 +438,7 @@ bool check_op_rope(uint32_t i, struct check_op_case *c)
     parameter(c, SHAPE(s[0], s[1]));
     struct check_arg *position = op_argument(c, TENSOR_U32, SHAPE(1));
     position->low = position->high = s[6];
+    op_argument(c, TENSOR_U32, SHAPE(s[0] / s[4], 2))->high = 50;
     return true;
 }
 
@@ -438,7 +447,8 @@ struct tensor *record_rope(struct tensor_graph *g, const struct check_op_case *c
 {
     return tensor_rope(g, in[0], &(struct tensor_rope_params){
         .head_dim = c->number[3], .columns = c->number[2], .positions = c->number[4],
-        .first = c->number[5], .position = c->number[6] ? in[1] : NULL});
+        .first = c->number[5], .position = c->number[6] ? in[1] : NULL,
+        .place = c->number[6] == PLACES ? in[2] : NULL});
 }
 
 void evaluate_rope(const struct check_op_case *c, void *const *in, const uint32_t *random,
@@ -447,8 +457,8 @@ void evaluate_rope(const struct check_op_case *c, void *const *in, const uint32_
     const struct rope_params p = {
         .rows = c->number[0], .columns = c->number[1], .turned = c->number[2] / c->number[3],
         .pairs = c->number[3] / 2, .positions = c->number[4], .first = c->number[5],
-        .flags = c->number[6] ? ROPE_POSITION : 0};
-    reference_rope(&p, (void *const[]){in[0], in[1], result});
+        .flags = c->number[6] == PLACES ? ROPE_PLACE : c->number[6] ? ROPE_POSITION : 0};
+    reference_rope(&p, (void *const[]){in[0], in[c->number[6] == PLACES ? 2 : 1], result});
 }
 
 /* ---- references ---- */
@@ -599,7 +609,9 @@ void reference_rope(const void *params, void *const *arg)
             if (c >= 2 * p->pairs * p->turned) {
                 y[at] = x[at];
             } else if (c % (2 * p->pairs) < p->pairs) {
-                const double t = p->first + r % p->positions + place;
+                const uint32_t *places = (const uint32_t *)arg[1] + 2 * (r / p->positions);
+                const double t = p->first + r % p->positions + place +
+                                 (p->flags & ROPE_PLACE ? places[1] : 0.0);
                 const double angle =
                     (p->flags & ROPE_BACK ? -t : t) * pow(10000, -(double)pair / p->pairs);
                 const double a = x[at], b = x[at + p->pairs];
