@@ -229,7 +229,7 @@ static bool read_losses(const json_t *state, struct train_state *s)
         return false;
     for (; s->losses.n < json_array_size(losses); s->losses.n++) {
         const json_t *loss = json_array_get(losses, s->losses.n);
-        if (!json_is_number(loss))
+        if (json_typeof(loss) != JSON_REAL && json_typeof(loss) != JSON_INTEGER)
             return false;
         s->losses.nats[s->losses.n] = json_number_value(loss);
     }

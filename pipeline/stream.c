@@ -455,7 +455,7 @@ static int check_before(struct pipeline_stream *s, struct pipeline_position to)
     size_t have = 0, n;
     int result = 0;
 
-    while (result == 0 && have < to.check_bytes) {
+    while (have < to.check_bytes) {
         const uint8_t *data;
 
         result = pipeline_archive_read(s->archive, &data, &n);

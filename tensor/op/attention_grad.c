@@ -21,10 +21,12 @@ static struct head head_of(const struct attention_grad_params *p, uint32_t n, ui
     const size_t at_q = row * p->stride_q + column;
     const size_t at_k = (size_t)n * p->keys * p->stride_k + column;
     return (struct head){
-        .q = f32_at(p->q) + at_q, .kv = f32_at(p->kv) + at_k, .y = f32_at(p->y) + at_y,
-        .dy = f32_at(p->dy) + at_y, .lse = f32_at(p->lse) + row * p->heads + h,
-        .delta = f32_at(p->delta) + row * p->heads + h, .dq = f32_at(p->dq) + at_q,
-        .dkv = f32_at(p->dkv) + at_k, .width = width, .row = (n * p->heads + h) * p->queries,
+        /* Addresses, not pointers, are added to: some kernels leave one at 0. */
+        .q = f32_at(p->q + 4 * at_q), .kv = f32_at(p->kv + 4 * at_k),
+        .y = f32_at(p->y + 4 * at_y), .dy = f32_at(p->dy + 4 * at_y),
+        .lse = f32_at(p->lse + 4 * (row * p->heads + h)),
+        .delta = f32_at(p->delta + 4 * (row * p->heads + h)),
+        .dq = f32_at(p->dq + 4 * at_q), .dkv = f32_at(p->dkv + 4 * at_k), .width = width, .row = (n * p->heads + h) * p->queries,
     };
 }
 

@@ -30,6 +30,9 @@ static struct train_state example(void)
         .bits_per_byte = 1.0 / 3,
         .line_nats = -0.0,
         .line_bytes = 77,
+        .nonfinite = 1,
+        .outliers = 2,
+        .losses = {{0.5, 1}, 2},
         .precision = "fp16",
         .loss_scale = 1024,
         .loss_scale_steps = 6,
@@ -76,6 +79,8 @@ static void there_and_back(void)
     REQUIRE(back.loss_scale == 1024 && back.loss_scale_steps == 6);
     REQUIRE(!memcmp(&back.cursor, &s.cursor, sizeof s.cursor) && back.n_sources == 2);
     REQUIRE(!memcmp(back.sources, identities, sizeof identities));
+    REQUIRE(back.nonfinite == 1 && back.outliers == 2 && back.losses.n == 2);
+    REQUIRE(back.losses.nats[0] == 0.5 && back.losses.nats[1] == 1);
     REQUIRE(json_equal(back.choice, s.choice) && json_equal(back.made_on, s.made_on));
     again = train_state_text(&back, &paths);
     REQUIRE(again && !strcmp(text, again));
@@ -113,7 +118,7 @@ static bool optional(const char *key)
 }
 
 static const char *const others[] = {"null", "-1", "1.5", "\"x\"", "\"\"", "[]", "{}", "true",
-                                     "[1]", "{\"a\":1}", "18446744073709551616",
+                                     "[1]", "[\"x\"]", "{\"a\":1}", "18446744073709551616",
                                      "\"99999999999999999999\"", "\"123456789012345678901\"",
                                      "\"f\"", "\"-1\"", "0"};
 
@@ -189,6 +194,22 @@ static void hostile_fields(void)
     try(root, true, "as many lanes as there may be");
     json_array_append(lanes, json_array_get(lanes, 0));
     try(root, false, "too many lanes");
+    while (json_array_size(lanes) > 1)
+        json_array_remove(lanes, 1);
+    json_t *losses = json_object_get(root, "losses");
+    json_array_set_new(losses, 1, json_string("1"));
+    try(root, false, "a loss that is a text");
+    json_array_set_new(losses, 1, json_integer(1));
+    while (json_array_size(losses) < TRAIN_LOSSES)
+        json_array_append_new(losses, json_real(1));
+    try(root, true, "as many losses as there may be");
+    json_array_append_new(losses, json_real(1));
+    try(root, false, "too many losses");
+    json_object_del(root, "outliers");
+    json_object_del(root, "nonfinite");
+    try(root, false, "losses alone");
+    json_object_del(root, "losses");
+    try(root, true, "a state of an older version");
     json_decref(root);
     free(text);
 }

@@ -58,6 +58,10 @@ static int train(const char *out, enum calls_fault fault, int error, int at, cha
     unsigned char *text = fixture_read(said, &size);
     snprintf(errors, 1000, "%s", (char *)text);
     free(text);
+    if (calls && status != 0) {
+        fprintf(stderr, "status %x: %s\n", status, errors);
+        exit(1);
+    }
     if (calls) {
         text = fixture_read(counted, &size);
         REQUIRE(size == sizeof *calls);

@@ -202,6 +202,16 @@ static void check_damaged_texts(void)
     free(deep);
 }
 
+/* Settings that are names. */
+static void check_names(void)
+{
+    struct megabyte_config c = preset("tiny"), before = c;
+    CHECK(megabyte_config_set(&c, "model", "abacus") == -EINVAL && !memcmp(&c, &before, sizeof c),
+          "a model called abacus: %s", megabyte_error());
+    CHECK(megabyte_config_set(&c, "model", "local") == 0 && c.model != before.model, "%s",
+          megabyte_error());
+}
+
 /* What a caller may have left at nothing; no text leads there. */
 static void check_zeros(void)
 {
@@ -369,6 +379,7 @@ void check_settings(void)
     check_round_trip();
     check_hostile_texts();
     check_damaged_texts();
+    check_names();
     check_zeros();
     check_set();
     check_flops();
