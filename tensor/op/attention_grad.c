@@ -26,7 +26,8 @@ static struct head head_of(const struct attention_grad_params *p, uint32_t n, ui
         .y = f32_at(p->y + 4 * at_y), .dy = f32_at(p->dy + 4 * at_y),
         .lse = f32_at(p->lse + 4 * (row * p->heads + h)),
         .delta = f32_at(p->delta + 4 * (row * p->heads + h)),
-        .dq = f32_at(p->dq + 4 * at_q), .dkv = f32_at(p->dkv + 4 * at_k), .width = width, .row = (n * p->heads + h) * p->queries,
+        .dq = f32_at(p->dq + 4 * at_q), .dkv = f32_at(p->dkv + 4 * at_k), .width = width,
+        .row = (n * p->heads + h) * p->queries,
     };
 }
 

@@ -290,7 +290,7 @@ static void moved(void)
     REQUIRE(strstr(words, "build was not known and is 1"));
     json_decref(before.made_on);
     before.made_on = NULL;
-    strcpy(now.precision, "fp32");
+    strcpy(now.precision, before.precision);
     train_state_changes(&before, &now, words, sizeof words);
     REQUIRE(strstr(words, "build was not known and is 1") && !strstr(words, "trained"));
     finish(&before);

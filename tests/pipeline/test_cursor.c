@@ -124,6 +124,33 @@ static void damaged(void)
     close_data(&o);
 }
 
+/* Memory runs out while damage is passed over; the stream goes back to where it stood. */
+static void without_memory(void)
+{
+    static const char *const data[] = {"cut.gz"};
+    const struct pipeline_choice skip = {.on_corrupt = PIPELINE_CORRUPT_SKIP};
+    int failures = 0;
+
+    for (long at = 1, more = 1; more; at++) {
+        struct opened o = open_data(data, 1, &skip, NULL);
+        const uint8_t *bytes;
+        size_t n;
+        int result;
+
+        allocations_fail_at(at);
+        do
+            result = pipeline_stream_next(o.stream, &bytes, &n);
+        while (result == 0 && n);
+        more = allocations_failed();
+        CHECK(result == 0 || (more && result == -ENOMEM));
+        failures += result < 0;
+        if (result < 0)
+            CHECK_EQUAL(pipeline_stream_seek(o.stream, pipeline_stream_tell(o.stream)), 0);
+        close_data(&o);
+    }
+    CHECK(failures > 0);
+}
+
 /* ---- what the loader makes of a cursor ---- */
 
 /* What a loader that begins there gives first: rows, or what is wrong. */
@@ -221,6 +248,7 @@ int main(void)
     places();
     to_and_fro();
     damaged();
+    without_memory();
     counts();
     return 0;
 }
