@@ -57,8 +57,9 @@ static void embedding_grad_cpu(const void *params)
 static void embedding_grad_launch(const struct tensor_device_info *info, const void *params,
                                   struct tensor_launch *launch)
 {
-    tensor_launch_items(launch, (uint64_t)SYMBOLS *
-                                    ((const struct embedding_grad_params *)params)->columns);
+    const struct embedding_grad_params *p = params;
+    launch->constant[0] = p->columns % 4 == 0 && (p->dy | p->dtable) % 16 == 0;
+    tensor_launch_items(launch, (uint64_t)SYMBOLS * ((p->columns + 3) / 4));
 }
 
 static const struct tensor_kernel embedding_grad = {
