@@ -407,7 +407,7 @@ static int test_device(const char *name, struct tensor_device *cpu)
     }
     for (uint32_t i = 0; i < COUNT(narrow); i++) {
         struct tensor_device *device = NULL, *twin = NULL;
-        if (check_open(name, narrow[i], 0, 0, &device) < 0 ||
+        if (check_open(name, narrow[i], TENSOR_MATRIX_UNITS, 0, &device) < 0 ||
             check_open("cpu", narrow[i], 0, 0, &twin) < 0)
             return CHECK_FAILED;
         check_ops_on(device, twin, TEST, "tensor_linear", &tally);
