@@ -39,6 +39,8 @@ layout(constant_id = 10) const uint FRAG_K = 2;
 layout(constant_id = 11) const uint BUFFERS = 2;
 layout(constant_id = 12) const uint WORKGROUP = 128; /* as constant 0 */
 layout(push_constant) uniform push { matmul_params p; };
+#include "tensor/op/four.glsl"
+#include "tensor/op/matmul_end.glsl"
 
 layout(buffer_reference, std430, buffer_reference_align = 16) buffer uvec4_ptr { uvec4 at[]; };
 
@@ -184,8 +186,7 @@ void multiply_direct(uint row, uint column, uint k)
 #ifdef FLEXIBLE
 float finish(const in uint row, const in uint column, const in float value, const in uint first)
 {
-    const float c = (p.flags & MATMUL_BIAS) != 0u ? value + p.bias.at[first + column] : value;
-    return (p.flags & MATMUL_RELU) != 0u ? max(c, 0.0) : c;
+    return end_one(value, first + column);
 }
 const uint FINISHED_ELSEWHERE = 0u;
 #else
@@ -214,23 +215,11 @@ void store_fragments(uint row, uint column)
         }
 }
 
-void finish_four(vec4 four, uint row, uint column)
-{
-    for (uint j = 0u; j < 4u && row < p.m && column + j < p.n; j++) {
-        const uint at = row * p.n + column + j;
-        float c = four[j];
-        if ((p.flags & MATMUL_ACCUMULATE) != 0u)
-            c += p.c.at[at];
-        if ((p.flags & MATMUL_BIAS) != 0u)
-            c += p.bias.at[column + j];
-        p.c.at[at] = (p.flags & MATMUL_RELU) != 0u ? max(c, 0.0) : c;
-    }
-}
-
 /* Sums go through shared memory, a row of fragments of each subgroup at a time. */
 void store_finished(uint row, uint column)
 {
     const uint each = M * FOURS; /* fours of a subgroup */
+    const bool wide = end_wide();
 
     [[unroll]] for (uint i = 0u; i < FRAG_M; i++) {
         barrier();
@@ -240,9 +229,9 @@ void store_finished(uint row, uint column)
         barrier();
         for (uint v = gl_LocalInvocationID.x; v < SUB_M * SUB_N * each; v += WORKGROUP) {
             const uint sub = v / each, y = v % each / FOURS, x = v % FOURS;
-            finish_four(uintBitsToFloat(tile[(sub * M + y) * PITCH_C + x]),
-                        row + (sub / SUB_N * FRAG_M + i) * M + y,
-                        column + sub % SUB_N * FRAG_N * N + x * 4u);
+            end_four(uintBitsToFloat(tile[(sub * M + y) * PITCH_C + x]),
+                     row + (sub / SUB_N * FRAG_M + i) * M + y,
+                     column + sub % SUB_N * FRAG_N * N + x * 4u, wide);
         }
     }
 }

@@ -22,6 +22,8 @@ layout(constant_id = 3) const uint TILE_M = 256;
 layout(constant_id = 4) const uint TILE_N = 128;
 layout(constant_id = 5) const uint TILE_K = 64;
 layout(push_constant) uniform push { matmul_params p; };
+#include "tensor/op/four.glsl"
+#include "tensor/op/matmul_end.glsl"
 
 layout(buffer_reference, std430, buffer_reference_align = 4) buffer factor_ptr { FACTOR at[]; };
 layout(buffer_reference, std430, buffer_reference_align = 16) buffer aligned_ptr { FACTOR at[]; };
@@ -84,10 +86,7 @@ MULTIPLY(multiply_clamped, CLAMPED)
 
 float finish(const in uint row, const in uint column, const in float value, const in uint first)
 {
-    float c = value;
-    if ((p.flags & MATMUL_BIAS) != 0u && first + column < p.n)
-        c += p.bias.at[first + column];
-    return (p.flags & MATMUL_RELU) != 0u ? max(c, 0.0) : c;
+    return end_one(value, min(first + column, p.n - 1u));
 }
 
 void main()

@@ -9,6 +9,14 @@ bool end_wide()
     return ((uvec2(p.c).x | uvec2(p.bias).x) & 15u) == 0u && (p.n & 3u) == 0u;
 }
 
+/* What a sum in this column becomes before it is stored; what it is added to is in it already. */
+float end_one(float sum, uint column)
+{
+    if ((p.flags & MATMUL_BIAS) != 0u)
+        sum += p.bias.at[column];
+    return (p.flags & MATMUL_RELU) != 0u ? max(sum, 0.0) : sum;
+}
+
 /* Four neighbours of row `row` from `column`, a multiple of 4, on; those past the last column fall
  * away, and so does a row past the last. `wide`: end_wide(). */
 void end_four(vec4 sum, uint row, uint column, bool wide)
