@@ -85,6 +85,10 @@ static void there_and_back(void)
     again = train_state_text(&back, &paths);
     REQUIRE(again && !strcmp(text, again));
     free(text);
+    s.loss_scale = 0; /* none is used */
+    text = train_state_text(&s, &paths);
+    REQUIRE(text && !strstr(text, "loss_scale"));
+    free(text);
     free(again);
     train_state_finish(&back);
     finish(&s);
@@ -209,6 +213,8 @@ static void hostile_fields(void)
     json_object_del(root, "nonfinite");
     try(root, false, "losses alone");
     json_object_del(root, "losses");
+    json_object_del(root, "loss_scale");
+    json_object_del(root, "loss_scale_steps");
     try(root, true, "a state of an older version");
     json_decref(root);
     free(text);
