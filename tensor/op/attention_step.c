@@ -63,7 +63,7 @@ static void attend(const struct attention_step_params *p, uint32_t n, uint32_t h
 static void attention_step_cpu(const void *params)
 {
     const struct attention_step_params *p = params;
-    uint64_t work = 0;
+    uint64_t work __attribute__((unused)) = 0; /* only OpenMP asks for it */
     for (uint32_t n = 0; n < p->sequences; n++)
         work += 2ull * (u32_at(p->place)[2 * n + 1] + 1) * p->heads * p->head_dim;
 #pragma omp parallel for collapse(2) schedule(static) if (work >= PARALLEL)
