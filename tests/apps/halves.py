@@ -86,7 +86,8 @@ def check_moved(mb_train):
 
 def devices(mb_train):
     listed = subprocess.run([mb_train, "--list-devices"], stdout=subprocess.PIPE, check=True)
-    return [line.split()[0] for line in listed.stdout.decode().splitlines()]
+    names = [line.split()[0] for line in listed.stdout.decode().splitlines() if line[:1].strip()]
+    return [name for name in names if name == "cpu" or name.startswith("vulkan:")]
 
 
 def precisions(mb_train):
