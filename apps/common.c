@@ -23,23 +23,23 @@ static struct {
     pthread_mutex_t lock;
 } app = {.name = "mb", .lock = PTHREAD_MUTEX_INITIALIZER};
 
-static volatile sig_atomic_t interrupted;
+static _Atomic int interrupted; /* set by whichever thread gets the signal */
 static struct pipeline_io *_Atomic to_cancel;
 
 static void on_signal(int number)
 {
+    static const char line[] = "\nstopping as soon as it can be done cleanly; again: at once\n";
+    const int error = errno;
     struct pipeline_io *io = atomic_load(&to_cancel);
 
-    static const char line[] = "\nstopping as soon as it can be done cleanly; again: at once\n";
-
     (void)number;
-    if (interrupted) /* whoever presses Ctrl-C twice means it */
+    if (atomic_exchange(&interrupted, 1)) /* whoever presses Ctrl-C twice means it */
         _exit(APP_INTERRUPTED);
-    interrupted = 1;
     if (!app.quiet && write(STDERR_FILENO, line, sizeof(line) - 1) < 0)
-        interrupted = 1; /* nobody listens; nothing to do about it */
+        errno = error; /* nobody listens; nothing to do about it */
     if (io)
         pipeline_io_cancel(io);
+    errno = error;
 }
 
 static void on_note(void *user, const char *line)
@@ -129,7 +129,7 @@ void app_note(const char *format, ...)
 
 bool app_interrupted(void)
 {
-    return interrupted != 0;
+    return atomic_load(&interrupted) != 0;
 }
 
 void app_cancels(struct pipeline_io *io)

@@ -271,7 +271,7 @@ static int one_step(struct train *t, struct meter *m, struct next_batch *next)
     return APP_DONE;
 }
 
-static volatile sig_atomic_t save_wanted;
+static _Atomic int save_wanted; /* set by whichever thread gets the signal */
 
 static void on_save_signal(int number)
 {

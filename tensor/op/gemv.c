@@ -175,7 +175,8 @@ static void gemv_cpu(const void *params)
             prepare(p, r, type);
         rows = f32_at(p->room);
     }
-    const bool large = (uint64_t)p->rows * p->inputs * p->outputs >= PARALLEL;
+    const bool large __attribute__((unused)) = /* only OpenMP asks for it */
+        (uint64_t)p->rows * p->inputs * p->outputs >= PARALLEL;
 #pragma omp parallel for schedule(static) if (large)
     for (uint32_t o = 0; o < p->outputs; o += OUTPUTS)
         switch (type) {
