@@ -9,6 +9,7 @@
     K(attention)                                                                                   \
     K(attention_append)                                                                            \
     K(attention_grad_key)                                                                          \
+    K(attention_grad_patch)                                                                        \
     K(attention_grad_query)                                                                        \
     K(attention_step)                                                                              \
     K(cast)                                                                                        \

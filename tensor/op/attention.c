@@ -2,6 +2,7 @@
  * attention_grad.c. */
 #include "tensor/contract.h"
 #include "tensor/op/attention_cpu.h"
+#include "tensor/op/attention_patch.h"
 #include "tensor/op/attention_record.h"
 #include <math.h>
 #include <string.h>
@@ -79,6 +80,15 @@ static void attend_block(const struct attention_params *p, const struct block *b
 static void attention_cpu(const void *params)
 {
     const struct attention_params *p = params;
+    if (p->span <= ATTENTION_PATCH_MAX && !(p->flags & ATTENTION_PLACE)) {
+        const uint32_t patches = (p->keys + p->span - 1) / p->span;
+#pragma omp parallel for collapse(3) schedule(static)
+        for (uint32_t n = 0; n < p->sequences; n++)
+            for (uint32_t i = 0; i < patches; i++)
+                for (uint32_t h = 0; h < p->heads; h++)
+                    tensor_attention_patch(p, n, h, i);
+        return;
+    }
     const uint32_t *place = p->flags & ATTENTION_PLACE ? u32_at(p->place) : NULL;
     const uint32_t blocks = (p->queries + ATTENTION_TILE - 1) / ATTENTION_TILE;
     const size_t width = (size_t)p->heads * p->head_dim;
@@ -104,9 +114,9 @@ static void attention_launch(const struct tensor_device_info *info, const void *
                              struct tensor_launch *launch)
 {
     const struct attention_params *p = params;
-    launch->constant[0] = p->head_dim;
+    launch->constant[1] = p->head_dim;
     /* Loads of four floats at once, where all rows allow it. */
-    launch->constant[1] = (p->head_dim | p->stride_q | p->stride_k) % 4 == 0 &&
+    launch->constant[0] = (p->head_dim | p->stride_q | p->stride_k) % 4 == 0 &&
                           (p->q | p->kv | p->y) % 16 == 0;
     tensor_launch_items(launch, (uint64_t)p->sequences * p->heads * p->queries);
 }
@@ -118,7 +128,7 @@ static const struct tensor_kernel attention = {
     .writes = 1u << 4 | 1u << 5,
     .cpu = attention_cpu,
     .launch = attention_launch,
-    .variant = {"attention"},
+    .variant = {"attention_local"},
 };
 const struct tensor_kernel *const tensor_kernel_attention = &attention;
 
@@ -193,6 +203,7 @@ static struct tensor *record(struct tensor_graph *g, struct tensor *q, struct te
     struct tensor *y = tensor_graph_matrix(g, rows, columns);
     struct tensor *lse = training ? tensor_graph_matrix(g, rows, p->heads) : NULL;
     p->key_rows = p->keys;
+    p->span = p->span < p->keys ? p->span : p->keys;
     p->stream = tensor_graph_stream(g);
     p->threshold = tensor_dropout_threshold(g, a->dropout);
     p->drop_scale = 1 / (1 - a->dropout);

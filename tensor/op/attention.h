@@ -54,17 +54,19 @@ struct attention_params {
  *     dP_ij = D_ij dy_i·v_j,   dS_ij = scale P_ij (dP_ij - delta_i)
  *     dq_i = sum_j dS_ij k_j                  (attention_grad_query)
  *     dk_j = sum_i dS_ij q_i,   dv_j = sum_i D_ij P_ij dy_i    (attention_grad_key)
- * over the pairs of which i sees j. Queries are the last of `keys` positions. */
+ * over the pairs of which i sees j. Queries are the last of `keys` positions. For patches of at
+ * most ATTENTION_PATCH_MAX positions attention_grad_patch does all of it, without delta. */
+#define ATTENTION_PATCH_MAX 64 /* of attention_grad_patch: the most positions of a patch */
 struct attention_grad_params {
     f32_ptr q;      /* row (n·queries + i) at stride_q elements */
     f32_ptr kv;     /* row (n·keys + j) at stride_k elements */
-    f32_ptr y;      /* (sequences·queries, heads·head_dim); of attention_grad_query */
+    f32_ptr y;      /* (sequences·queries, heads·head_dim); not of attention_grad_key */
     f32_ptr dy;     /* as y */
     f32_ptr lse;    /* (sequences·queries, heads) */
     u32_ptr random; /* (3) */
     f32_ptr delta;  /* as lse; attention_grad_query writes it, attention_grad_key reads it */
-    f32_ptr dq;     /* as q; of attention_grad_query */
-    f32_ptr dkv;    /* as kv; of attention_grad_key */
+    f32_ptr dq;     /* as q; not of attention_grad_key */
+    f32_ptr dkv;    /* as kv; not of attention_grad_query */
     u32 sequences;
     u32 queries;
     u32 keys;

@@ -1,8 +1,10 @@
 /* attention_grad.c - gradient of causal attention: probabilities are computed again from the row's
  * log-sum-exp (Dao et al. 2022), one kernel for the queries, one for keys and values, no
  * atomics. */
+#include "tensor/op/attention_patch.h"
 #include "tensor/op/attention_record.h"
 #include "tensor/op/attention_cpu.h"
+#include "tensor/recording.h"
 #include <string.h>
 
 /* One head of one sequence. */
@@ -159,9 +161,9 @@ static void grad_key_cpu(const void *params)
 static void grad_launch(const struct attention_grad_params *p, struct tensor_launch *launch,
                         uint32_t rows)
 {
-    launch->constant[0] = p->head_dim;
+    launch->constant[1] = p->head_dim;
     /* Loads of four floats at once, where all rows allow it. */
-    launch->constant[1] = (p->head_dim | p->stride_q | p->stride_k) % 4 == 0 &&
+    launch->constant[0] = (p->head_dim | p->stride_q | p->stride_k) % 4 == 0 &&
                           (p->q | p->kv | p->y | p->dy | p->dq | p->dkv) % 16 == 0;
     tensor_launch_items(launch, (uint64_t)p->sequences * p->heads * rows);
 }
@@ -187,7 +189,7 @@ static const struct tensor_kernel grad_query = {
     .writes = 1u << 6 | 1u << 7,
     .cpu = grad_query_cpu,
     .launch = grad_query_launch,
-    .variant = {"attention_grad_query"},
+    .variant = {"attention_grad_query_local"},
 };
 const struct tensor_kernel *const tensor_kernel_attention_grad_query = &grad_query;
 
@@ -198,9 +200,39 @@ static const struct tensor_kernel grad_key = {
     .writes = 1u << 8,
     .cpu = grad_key_cpu,
     .launch = grad_key_launch,
-    .variant = {"attention_grad_key"},
+    .variant = {"attention_grad_key_local"},
 };
 const struct tensor_kernel *const tensor_kernel_attention_grad_key = &grad_key;
+
+static void grad_patch_cpu(const void *params)
+{
+    const struct attention_grad_params *p = params;
+#pragma omp parallel for collapse(2) schedule(static)
+    for (uint32_t n = 0; n < p->sequences; n++)
+        for (uint32_t h = 0; h < p->heads; h++)
+            tensor_attention_patch_grad(p, n, h);
+}
+
+static void grad_patch_launch(const struct tensor_device_info *info, const void *params,
+                              struct tensor_launch *launch)
+{
+    const struct attention_grad_params *p = params;
+    const uint64_t patches = (p->keys + p->span - 1) / p->span;
+    grad_launch(p, launch, p->keys);
+    launch->constant[1] = 0; /* the same for heads of every width */
+    tensor_launch_items(launch, p->sequences * p->heads * patches);
+}
+
+static const struct tensor_kernel grad_patch = {
+    .name = "attention_grad_patch",
+    .params_size = sizeof(struct attention_grad_params),
+    .args = 9,
+    .writes = 1u << 7 | 1u << 8,
+    .cpu = grad_patch_cpu,
+    .launch = grad_patch_launch,
+    .variant = {"attention_grad_patch"},
+};
+const struct tensor_kernel *const tensor_kernel_attention_grad_patch = &grad_patch;
 
 double tensor_attention_products(const struct attention_grad_params *p)
 {
@@ -216,7 +248,7 @@ void tensor_attention_gradient(struct tensor_graph *g, const struct tensor_node 
     struct tensor *q = node->input[0], *kv = node->input[1], *y = node->output;
     struct tensor *lse = node->saved[0], *dy = tensor_graph_output_gradient(g, node);
     struct tensor *random = p->threshold ? tensor_graph_random(g) : NULL;
-    struct tensor *delta = tensor_graph_like(g, lse), *dq = tensor_graph_like(g, q);
+    struct tensor *dq = tensor_graph_like(g, q);
     struct tensor *dkv = kv ? tensor_graph_like(g, kv) : NULL, *whole = kv, *to = dkv;
     if (!kv) { /* packed */
         const uint32_t columns = tensor_columns(y), shape[1] = {(uint32_t)q->count - columns};
@@ -224,12 +256,19 @@ void tensor_attention_gradient(struct tensor_graph *g, const struct tensor_node 
         to = tensor_graph_view(g, dq, columns, 1, shape);
     }
     const double products = tensor_attention_products(p);
-    tensor_graph_pass(g, &grad_query, p,
-                      (struct tensor *[]){q, whole, y, dy, lse, random, delta, dq}, 6 * products);
-    if (!kv || tensor_graph_wants(g, kv))
+    if (p->span <= ATTENTION_PATCH_MAX && strcmp(g->device->info.kind, "cpu") == 0) {
+        tensor_graph_pass(g, &grad_patch, p,
+                          (struct tensor *[]){q, whole, y, dy, lse, random, NULL, dq, to},
+                          10 * products);
+    } else {
+        struct tensor *delta = tensor_graph_like(g, lse);
+        tensor_graph_pass(g, &grad_query, p,
+                          (struct tensor *[]){q, whole, y, dy, lse, random, delta, dq},
+                          6 * products);
         tensor_graph_pass(g, &grad_key, p,
                           (struct tensor *[]){q, whole, NULL, dy, lse, random, delta, NULL, to},
                           8 * products);
+    }
     if (tensor_graph_wants(g, q))
         tensor_graph_give(g, q, dq);
     if (kv && tensor_graph_wants(g, kv))

@@ -5,6 +5,7 @@
 #include "tests/tensor/reference.h"
 #include <math.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -142,9 +143,12 @@ bool check_attention(uint32_t i, struct check_kernel_case *c)
     return true;
 }
 
-/* Both halves of the gradient: what one of them does not use is not given. Where rows are packed,
- * the result keeps what it had in the other columns. */
-static bool grad_case(uint32_t i, struct check_kernel_case *c, bool of_query)
+/* Which gradients a kernel makes. */
+enum { OF_QUERY = 1, OF_KEY = 2 };
+
+/* What a kernel does not use is not given. Where rows are packed, the result keeps what it had in
+ * the other columns. */
+static bool grad_case(uint32_t i, struct check_kernel_case *c, unsigned parts)
 {
     const uint32_t size = i / 3;
     if (size >= COUNT(heads))
@@ -164,28 +168,44 @@ static bool grad_case(uint32_t i, struct check_kernel_case *c, bool of_query)
           p.heads, dim, heads[size].span, p.reach, p.threshold ? ", dropout" : "");
     input(c, rows * p.stride_q);
     input(c, (uint64_t)n * keys * p.stride_k);
-    input(c, of_query ? rows * columns : 0);
+    input(c, parts & OF_QUERY ? rows * columns : 0);
     input(c, rows * columns);
     input_between(c, rows * p.heads, 1, 3); /* log-sum-exp, whatever it is */
     random_input(c, p.threshold);
-    if (of_query)
+    if (parts == OF_QUERY)
         output(c, rows * p.heads);
     else
-        input(c, rows * p.heads);
-    updated(c, of_query ? rows * p.stride_q : 0);
-    if (!of_query)
+        input(c, parts == OF_KEY ? rows * p.heads : 0);
+    updated(c, parts & OF_QUERY ? rows * p.stride_q : 0);
+    if (parts & OF_KEY)
         updated(c, (uint64_t)n * keys * p.stride_k);
     return true;
 }
 
 bool check_attention_grad_query(uint32_t i, struct check_kernel_case *c)
 {
-    return grad_case(i, c, true);
+    return grad_case(i, c, OF_QUERY);
 }
 
 bool check_attention_grad_key(uint32_t i, struct check_kernel_case *c)
 {
-    return grad_case(i, c, false);
+    return grad_case(i, c, OF_KEY);
+}
+
+/* Of the cases those in short patches, and a few without a key before them. */
+bool check_attention_grad_patch(uint32_t i, struct check_kernel_case *c)
+{
+    uint32_t size = 0;
+    for (uint32_t left = i / 3; size < COUNT(heads); size++) {
+        const uint32_t span = heads[size].span ? heads[size].span : heads[size].keys;
+        if (span <= ATTENTION_PATCH_MAX && left-- == 0)
+            break;
+    }
+    if (size == COUNT(heads) || !grad_case(3 * size + i % 3, c, OF_QUERY | OF_KEY))
+        return false;
+    if (!heads[size].span)
+        ((struct attention_grad_params *)c->params)->span = heads[size].keys;
+    return true;
 }
 
 bool check_rope(uint32_t i, struct check_kernel_case *c)
@@ -519,7 +539,7 @@ void reference_attention(const void *params, void *const *arg)
 
 /* What the pair of query i and key j adds to the gradients; one of the halves is left out. */
 static void pair_gradient(const struct attention_grad_params *p, void *const *arg, uint32_t n,
-                          uint32_t h, uint32_t i, uint32_t j, bool of_query)
+                          uint32_t h, uint32_t i, uint32_t j, unsigned parts)
 {
     const size_t columns = (size_t)p->heads * p->head_dim, row = (size_t)n * p->queries + i;
     const size_t at_q = row * p->stride_q + h * p->head_dim;
@@ -533,13 +553,14 @@ static void pair_gradient(const struct attention_grad_params *p, void *const *ar
         check_dropped(arg[5], j, query, p->stream, p->threshold) ? 0 : (double)p->drop_scale;
     const double weight = exp(p->scale * dot(q, k, p->head_dim) - lse);
     const double ds = p->scale * weight * (keep * dot(dy, k + columns, p->head_dim) - delta);
-    for (uint32_t c = 0; c < p->head_dim; c++)
-        if (of_query) {
+    for (uint32_t c = 0; c < p->head_dim; c++) {
+        if (parts & OF_QUERY)
             ((double *)arg[7])[at_q + c] += ds * k[c];
-        } else {
+        if (parts & OF_KEY) {
             ((double *)arg[8])[at_k + c] += ds * q[c];
             ((double *)arg[8])[at_k + columns + c] += keep * weight * dy[c];
         }
+    }
 }
 
 /* Sets `columns` of each row to zero. */
@@ -551,15 +572,15 @@ static void clear(double *x, size_t rows, size_t stride, size_t columns)
 }
 
 static void attention_gradient(const struct attention_grad_params *p, void *const *arg,
-                               bool of_query)
+                               unsigned parts)
 {
     const size_t columns = (size_t)p->heads * p->head_dim;
     const size_t rows = (size_t)p->sequences * p->queries;
-    if (of_query)
+    if (parts & OF_QUERY)
         clear(arg[7], rows, p->stride_q, columns);
-    else
+    if (parts & OF_KEY)
         clear(arg[8], (size_t)p->sequences * p->keys, p->stride_k, 2 * columns);
-    for (size_t i = 0; of_query && i < rows * p->heads; i++)
+    for (size_t i = 0; parts & OF_QUERY && i < rows * p->heads; i++)
         ((double *)arg[6])[i] = dot((const double *)arg[2] + i * p->head_dim,
                                     (const double *)arg[3] + i * p->head_dim, p->head_dim);
     for (uint32_t n = 0; n < p->sequences; n++)
@@ -567,17 +588,27 @@ static void attention_gradient(const struct attention_grad_params *p, void *cons
             for (uint32_t i = 0; i < p->queries; i++)
                 for (uint32_t j = 0; j < p->keys; j++)
                     if (sees(p->keys - p->queries + i, j, p->span, p->reach))
-                        pair_gradient(p, arg, n, h, i, j, of_query);
+                        pair_gradient(p, arg, n, h, i, j, parts);
 }
 
 void reference_attention_grad_query(const void *params, void *const *arg)
 {
-    attention_gradient(params, arg, true);
+    attention_gradient(params, arg, OF_QUERY);
 }
 
 void reference_attention_grad_key(const void *params, void *const *arg)
 {
-    attention_gradient(params, arg, false);
+    attention_gradient(params, arg, OF_KEY);
+}
+
+void reference_attention_grad_patch(const void *params, void *const *arg)
+{
+    const struct attention_grad_params *p = params;
+    void *all[9];
+    memcpy(all, arg, sizeof all);
+    all[6] = check_allocate((uint64_t)p->sequences * p->queries * p->heads * sizeof(double));
+    attention_gradient(p, all, OF_QUERY | OF_KEY);
+    free(all[6]);
 }
 
 void reference_attention_append(const void *params, void *const *arg)

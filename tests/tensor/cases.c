@@ -657,6 +657,7 @@ const struct check_kernel check_kernels[] = {
     {"attention_append", reference_attention_append, check_attention_append, 0},
     {"attention_grad_query", reference_attention_grad_query, check_attention_grad_query, 1e-5},
     {"attention_grad_key", reference_attention_grad_key, check_attention_grad_key, 1e-5},
+    {"attention_grad_patch", reference_attention_grad_patch, check_attention_grad_patch, 1e-5},
     {"rope", reference_rope, check_rope, 1e-6},
     {"cross_entropy", reference_cross_entropy, build_cross_entropy, 5e-6},
     {"cross_entropy_grad", reference_cross_entropy_grad, build_cross_entropy_grad, 2e-5},

@@ -21,6 +21,7 @@ check_reference reference_layer_norm_grad_gain;
 check_reference reference_attention;
 check_reference reference_attention_grad_query;
 check_reference reference_attention_grad_key;
+check_reference reference_attention_grad_patch;
 check_reference reference_attention_append;
 check_reference reference_rope;
 check_reference reference_cross_entropy;

@@ -8,8 +8,8 @@
 #include "tensor/op/four.glsl"
 
 layout(local_size_x_id = 0) in;
-layout(constant_id = 1) const uint HEAD = 64; /* p.head_dim */
-layout(constant_id = 2) const uint WIDE = 0;  /* whether rows begin at multiples of 16 bytes */
+layout(constant_id = 1) const uint WIDE = 0;  /* whether rows begin at multiples of 16 bytes */
+layout(constant_id = 2) const uint HEAD = 64; /* p.head_dim */
 layout(push_constant) uniform push { attention_grad_params p; };
 
 const uint FOURS = (HEAD + 3u) / 4u;
