@@ -111,9 +111,10 @@ static json_t *describe_machine(const struct train *t)
     char device[300];
 
     snprintf(device, sizeof device, "%s: %s", info->kind, info->name);
-    return json_pack("{s:o, s:o, s:I, s:s, s:I}", "device", train_state_string(device), "driver",
-                     train_state_string(info->driver), "threads", (json_int_t)info->threads,
-                     "build", app_build(), "micro_batch",
+    return json_pack("{s:o, s:o, s:I, s:I, s:s, s:I}", "device", train_state_string(device),
+                     "driver", train_state_string(info->driver), "threads",
+                     (json_int_t)info->threads, "kernels", (json_int_t)info->features, "build",
+                     app_build(), "micro_batch",
                      (json_int_t)(c->micro_batch ? c->micro_batch : c->batch));
 }
 

@@ -7,7 +7,8 @@
  *      "bits_per_byte": ..., "line_nats": ..., "line_bytes": ...,
  *      "nonfinite": 0, "outliers": 0, "losses": [...],
  *      "loss_scale": 65536, "loss_scale_steps": 77,     of fp16 only
- *      "made_on": {"device": ..., "driver": ..., "threads": 2, "build": ..., "micro_batch": 4},
+ *      "made_on": {"device": ..., "driver": ..., "threads": 2, "kernels": 1, "build": ...,
+ *                  "micro_batch": 4},
  *      "data": {"cursor": {...}, "choice": {...}, "sources": [{...}]}}
  */
 #ifndef APPS_TRAIN_STATE_H
