@@ -87,88 +87,110 @@ static void fill(struct tensor *t, uint32_t factor, uint32_t modulus)
     }
 }
 
-/* Computes one product into `result`. */
-static int run(struct tensor_device *device, const struct product *p, enum tensor_type type,
-               float *result)
+/* What a product starts from. */
+static void fill_product(const struct product *p, struct tensor **arg)
 {
-    const uint32_t counts[] = {p->m * p->k, p->k * p->n, p->n, p->m * p->n};
-    const enum tensor_type types[] = {type, type, TENSOR_F32, TENSOR_F32};
-    const struct matmul_params params = {
-        .m = p->m, .n = p->n, .k = p->k,
-        .flags = p->flags | (type == TENSOR_F16    ? MATMUL_F16
+    fill(arg[0], 7919, 17);
+    fill(arg[1], 6151, 15);
+    fill(arg[2], 31, 13);
+    fill(arg[3], 37, 11);
+    if (!(p->flags & MATMUL_ACCUMULATE))
+        memset(tensor_host(arg[3]), 0xff, tensor_size(arg[3]));
+}
+
+static void record(struct tensor_graph *graph, const struct product *p, enum tensor_type type,
+                   struct tensor *const *arg)
+{
+    const uint32_t factors = type == TENSOR_F16    ? MATMUL_F16
                              : type == TENSOR_BF16 ? MATMUL_BF16
-                                                   : 0)};
+                                                   : 0;
+    const struct matmul_params params = {
+        .m = p->m, .n = p->n, .k = p->k, .flags = p->flags | factors};
+    struct tensor *bias = p->flags & MATMUL_BIAS ? arg[2] : NULL;
+    tensor_graph_pass(graph, tensor_kernel_matmul, &params,
+                      (struct tensor *[]){arg[0], arg[1], bias, arg[3]}, 0);
+}
+
+/* Computes a test's products, one after the other into `result`. */
+static int run(struct tensor_device *device, const struct test *t, uint32_t count, float *result)
+{
     struct tensor_arena *arena = NULL;
     struct tensor_graph *graph = NULL;
-    struct tensor *arg[4];
+    struct tensor *arg[COUNT(matrices)][4];
     int status = tensor_arena_create(device, TENSOR_HOST, "self-test", &arena);
     if (status < 0)
         return status;
-    for (int i = 0; i < 4; i++)
-        arg[i] = tensor_arena_take(arena, "self-test", types[i], 1, &counts[i]);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct product *p = &t->products[i];
+        const uint32_t counts[] = {p->m * p->k, p->k * p->n, p->n, p->m * p->n};
+        const enum tensor_type types[] = {t->factors, t->factors, TENSOR_F32, TENSOR_F32};
+        for (int j = 0; j < 4; j++)
+            arg[i][j] = tensor_arena_take(arena, "self-test", types[j], 1, &counts[j]);
+    }
     status = tensor_arena_commit(arena);
     if (status == 0)
         status = tensor_graph_create(
             device, &(struct tensor_graph_params){.name = "self-test"}, &graph);
-    if (status == 0) {
-        fill(arg[0], 7919, 17);
-        fill(arg[1], 6151, 15);
-        fill(arg[2], 31, 13);
-        fill(arg[3], 37, 11);
-        if (!(p->flags & MATMUL_ACCUMULATE))
-            memset(tensor_host(arg[3]), 0xff, tensor_size(arg[3]));
-        if (!(p->flags & MATMUL_BIAS))
-            arg[2] = NULL;
-        tensor_graph_pass(graph, tensor_kernel_matmul, &params, arg, 0);
-        status = tensor_graph_finish(graph);
+    for (uint32_t i = 0; i < count && status == 0; i++) {
+        fill_product(&t->products[i], arg[i]);
+        record(graph, &t->products[i], t->factors, arg[i]);
     }
     if (status == 0)
-        status = tensor_graph_run(graph);
+        status = tensor_graph_finish(graph);
     if (status == 0)
-        status = tensor_read(arg[3], 0, result, tensor_size(arg[3]));
+        status = tensor_graph_run(graph);
+    for (uint32_t i = 0; i < count && status == 0; i++) {
+        status = tensor_read(arg[i][3], 0, result, tensor_size(arg[i][3]));
+        result += arg[i][3]->count;
+    }
     tensor_graph_destroy(&graph);
     tensor_arena_destroy(&arena);
     return status;
 }
 
-static bool agree(const float *a, const float *b, uint32_t count)
+/* The first product that two runs do not agree on; NULL: there is none. */
+static const struct product *find_wrong(const struct test *t, uint32_t count, const float *a,
+                                        const float *b)
 {
     for (uint32_t i = 0; i < count; i++)
-        if (!(fabsf(a[i] - b[i]) <= TOLERANCE * (1 + fabsf(b[i]))))
-            return false;
-    return true;
+        for (uint32_t j = t->products[i].m * t->products[i].n; j; j--, a++, b++)
+            if (!(fabsf(*a - *b) <= TOLERANCE * (1 + fabsf(*b))))
+                return &t->products[i];
+    return NULL;
 }
 
-/* Tries one product with one feature and without any; switches the feature off if that fails. The
- * features in use are left as they were otherwise. */
-static int try(struct tensor_device *device, const struct test *t, const struct product *p,
-               float *with, float *without)
+/* Tries one feature and none; switches the feature off if that fails. The features in use are left
+ * as they were otherwise. */
+static int try(struct tensor_device *device, const struct test *t, uint32_t count, float *with,
+               float *without)
 {
     const uint32_t all = device->info.features;
     const struct tensor_feature_name *f = tensor_feature_names;
+    const struct product *wrong = NULL;
     char why[400] = "";
     while (f->bits != t->bit)
         f++;
     device->info.features = 0;
-    int status = run(device, p, t->factors, without);
+    int status = run(device, t, count, without);
     device->info.features = t->bit;
-    const int tried = status < 0 ? status : run(device, p, t->factors, with);
+    const int tried = status < 0 ? status : run(device, t, count, with);
     if (tried == -EIO) { /* a kernel that the driver does not compile, or a device that is lost? */
         snprintf(why, sizeof why, "%s", tensor_error());
         device->info.features = 0;
-        status = run(device, p, t->factors, without);
+        status = run(device, t, count, without);
     } else {
         status = tried;
     }
     device->info.features = all;
     if (status < 0)
         return status;
-    if (tried == 0 && agree(with, without, p->m * p->n))
+    if (tried == 0 && !(wrong = find_wrong(t, count, with, without)))
         return 0;
     device->info.features &= ~t->bit;
-    if (tried == 0)
+    if (wrong)
         tensor_log(device, "%s computes wrong products with %s (%u x %u x %u, flags %u); that is "
-                   "switched off", device->info.name, f->name, p->m, p->n, p->k, p->flags);
+                   "switched off", device->info.name, f->name, wrong->m, wrong->n, wrong->k,
+                   wrong->flags);
     else
         tensor_log(device, "%s fails with %s (%s); that is switched off", device->info.name,
                    f->name, why);
@@ -177,22 +199,21 @@ static int try(struct tensor_device *device, const struct test *t, const struct 
 
 int tensor_selftest(struct tensor_device *device)
 {
-    uint64_t largest = 0;
     int status = 0;
-    for (size_t i = 0; i < COUNT(tests); i++)
-        for (uint32_t j = 0; j < count_of(device, &tests[i]); j++) {
-            const struct product *p = &tests[i].products[j];
-            largest = largest > (uint64_t)p->m * p->n ? largest : (uint64_t)p->m * p->n;
-        }
-    if (!largest)
-        return 0;
-    float *with = malloc(largest * sizeof *with), *without = malloc(largest * sizeof *without);
-    if (!with || !without)
-        status = tensor_fail(ENOMEM, "no memory for the self-test of %s", device->info.name);
-    for (size_t i = 0; i < COUNT(tests); i++)
-        for (uint32_t j = 0; j < count_of(device, &tests[i]) && status == 0; j++)
-            status = try(device, &tests[i], &tests[i].products[j], with, without);
-    free(with);
-    free(without);
+    for (size_t i = 0; i < COUNT(tests) && status == 0; i++) {
+        const uint32_t count = count_of(device, &tests[i]);
+        uint64_t results = 0;
+        for (uint32_t j = 0; j < count; j++)
+            results += (uint64_t)tests[i].products[j].m * tests[i].products[j].n;
+        if (!count)
+            continue;
+        float *with = malloc(results * sizeof *with), *without = malloc(results * sizeof *without);
+        if (with && without)
+            status = try(device, &tests[i], count, with, without);
+        else
+            status = tensor_fail(ENOMEM, "no memory for the self-test of %s", device->info.name);
+        free(with);
+        free(without);
+    }
     return status;
 }
