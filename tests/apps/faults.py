@@ -191,6 +191,24 @@ def check_overflow(device):
     assert found["same"] and not found["finite"] and found["kernel"], found
 
 
+def tensors(out, step):
+    """The files of a checkpoint behind their headers, which name the step."""
+    return [data[8 + int.from_bytes(data[:8], "little"):] for data in files(out, step)]
+
+
+def check_scale(device):
+    """In fp16 a gradient that is not finite is no error: the scale is halved, nothing applied."""
+    out = device.name + "-scale"
+    errors = device.run(out, "--precision", "fp16", "--save-every", "1", faults="nan@%d:norm" % BAD)
+    assert "step %d: its gradient overflowed in fp16" % BAD in errors, errors
+    assert errors.count("overflowed") == 1 and "is not finite" not in errors, errors
+    before, after = state(out, BAD - 1), state(out, BAD)
+    assert before["loss_scale"] == 65536 and after["loss_scale"] == 32768, (before, after)
+    assert before["loss_scale_steps"] == BAD - 1 and after["loss_scale_steps"] == 0, (before, after)
+    assert after["nonfinite"] == 0 and state(out, STEPS)["loss_scale_steps"] == STEPS - BAD
+    assert tensors(out, BAD) == tensors(out, BAD - 1) != tensors(out, BAD + 1)
+
+
 def check_outliers(device):
     """So small a limit that steps are skipped once there are 128 losses, which hardly fall."""
     more = ("--skip-outliers", "0.1", "--set", "lr=1e-7")
@@ -218,6 +236,7 @@ def check_device(device):
     check_not_finite(device, whole, "loss'", 2)
     check_not_finite(device, whole, "norm", 1)
     check_overflow(device)
+    check_scale(device)
     if device.name == "cpu":
         check_outliers(device)
     print("%s: %d points of a step that has %d" % (device.name, device.points, a_step))
