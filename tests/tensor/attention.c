@@ -286,8 +286,8 @@ static struct check_arg *op_argument(struct check_op_case *c, enum tensor_type t
                                      const uint32_t *shape)
 {
     struct check_arg *arg = &c->arg[c->args++];
-    *arg = (struct check_arg){.type = type, .count = 1, .input = true, .rank = rank, .low = -1,
-                              .high = 1};
+    *arg = (struct check_arg){.type = type, .count = 1, .input = true, .rank = rank,
+                              .low = type == TENSOR_F32 ? -1 : 0, .high = 1};
     for (uint32_t i = 0; i < rank; i++)
         arg->count *= arg->shape[i] = shape[i];
     return arg;
@@ -640,9 +640,9 @@ void reference_rope(const void *params, void *const *arg)
             if (c >= 2 * p->pairs * p->turned) {
                 y[at] = x[at];
             } else if (c % (2 * p->pairs) < p->pairs) {
-                const uint32_t *places = (const uint32_t *)arg[1] + 2 * (r / p->positions);
-                const double t = p->first + r % p->positions + place +
-                                 (p->flags & ROPE_PLACE ? places[1] : 0.0);
+                const double sequence = p->flags & ROPE_PLACE
+                    ? ((const uint32_t *)arg[1])[2 * (r / p->positions) + 1] : 0;
+                const double t = p->first + r % p->positions + place + sequence;
                 const double angle =
                     (p->flags & ROPE_BACK ? -t : t) * pow(10000, -(double)pair / p->pairs);
                 const double a = x[at], b = x[at + p->pairs];

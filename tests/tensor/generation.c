@@ -158,7 +158,7 @@ static bool start_op(struct check_op_case *c, const uint32_t *sizes, uint32_t co
                      const char *what)
 {
     *c = (struct check_op_case){.count = count};
-    memcpy(c->number, sizes, sizeof c->number);
+    memcpy(c->number, sizes, 6 * sizeof *sizes);
     snprintf(c->label, sizeof c->label, "%s %u %u %u %u %u %u", what, sizes[0], sizes[1], sizes[2],
              sizes[3], sizes[4], sizes[5]);
     return true;
