@@ -28,13 +28,15 @@ static struct tensor_device *own;
 static struct tensor_fault next_fault(void)
 {
     static const char *const names[] = {"none", "lost", "hang", "memory", "nan"};
-    static char *list, label[100];
+    static char text[1000], label[100], *list;
+    static bool begun;
     struct tensor_fault fault = {.label = ""};
-    if (!list)
-        list = strdup(getenv("FAULTS") ? getenv("FAULTS") : "");
+    if (!begun) {
+        snprintf(text, sizeof text, "%s", getenv("FAULTS") ? getenv("FAULTS") : "");
+        list = text;
+        begun = true;
+    }
     char *entry = list ? strsep(&list, " ") : NULL;
-    if (!list)
-        list = strdup("");
     if (!entry || !*entry)
         return fault;
     char *colon = strchr(entry, ':'), *at = strchr(entry, '@');
