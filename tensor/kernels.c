@@ -21,8 +21,8 @@
     K(embedding_next)                                                                              \
     K(embedding_patches)                                                                           \
     K(fill)                                                                                        \
-    K(gemv)                                                                                        \
     K(gate)                                                                                        \
+    K(gemv)                                                                                        \
     K(layer_norm)                                                                                  \
     K(layer_norm_grad)                                                                             \
     K(layer_norm_grad_gain)                                                                        \

@@ -128,7 +128,7 @@ static const struct tensor_kernel attention = {
     .writes = 1u << 4 | 1u << 5,
     .cpu = attention_cpu,
     .launch = attention_launch,
-    .variant = {"attention_local"},
+    .variant = {"attention"},
 };
 const struct tensor_kernel *const tensor_kernel_attention = &attention;
 

@@ -189,7 +189,7 @@ static const struct tensor_kernel grad_query = {
     .writes = 1u << 6 | 1u << 7,
     .cpu = grad_query_cpu,
     .launch = grad_query_launch,
-    .variant = {"attention_grad_query_local"},
+    .variant = {"attention_grad_query"},
 };
 const struct tensor_kernel *const tensor_kernel_attention_grad_query = &grad_query;
 
@@ -200,7 +200,7 @@ static const struct tensor_kernel grad_key = {
     .writes = 1u << 8,
     .cpu = grad_key_cpu,
     .launch = grad_key_launch,
-    .variant = {"attention_grad_key_local"},
+    .variant = {"attention_grad_key"},
 };
 const struct tensor_kernel *const tensor_kernel_attention_grad_key = &grad_key;
 
