@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define GROWTH      2000 /* steps until the scale of the loss doubles, where no setting says it */
-#define SLOTS 2 /* batches: one is computed while the other is filled in */
+#define SLOTS       2 /* batches: one is computed while the other is filled in */
 #define SPAN_STREAM 0xffffffffu /* of the random numbers; dropout's streams count from 0 */
 
 struct megabyte_trainer {
@@ -123,12 +123,12 @@ static int prepare(const struct megabyte_model *model, const struct megabyte_tra
     t->micro_batch = c->micro_batch ? c->micro_batch : c->batch;
     t->micros = c->batch / t->micro_batch;
     t->span = megabyte_config_predicted(c);
-    if ((uint64_t)t->micro_batch * c->seq_len * MEGABYTE_SYMBOLS > INT32_MAX) {
+    const uint32_t most = INT32_MAX / MEGABYTE_SYMBOLS / t->span;
+    if (t->micro_batch > most) {
         const uint32_t rows = t->micro_batch;
         free(t);
         return megabyte_fail(EINVAL, "a micro-batch of %u sequences of %u bytes is too large; set "
-                             "micro_batch to %u or fewer", rows, c->seq_len,
-                             INT32_MAX / MEGABYTE_SYMBOLS / c->seq_len);
+                             "micro_batch to %u or fewer", rows, c->seq_len, most);
     }
     int status = take_inputs(t);
     if (status == 0)
@@ -208,21 +208,23 @@ void megabyte_trainer_destroy(struct megabyte_trainer **trainer)
     *trainer = NULL;
 }
 
-struct megabyte_batch megabyte_trainer_batch(struct megabyte_trainer *t)
+static struct megabyte_batch batch_in(struct megabyte_trainer *t, uint32_t slot)
 {
     const size_t batch = t->model->config.batch;
     uint8_t *bytes = tensor_host(t->batches);
     uint32_t *lengths = tensor_host(t->lengths);
-    return (struct megabyte_batch){bytes + t->slot * batch * t->model->config.seq_len,
-                                   lengths + t->slot * batch};
+    return (struct megabyte_batch){bytes + slot * batch * t->model->config.seq_len,
+                                   lengths + slot * batch};
+}
+
+struct megabyte_batch megabyte_trainer_batch(struct megabyte_trainer *t)
+{
+    return batch_in(t, t->slot);
 }
 
 struct megabyte_batch megabyte_trainer_submitted(struct megabyte_trainer *t)
 {
-    t->slot = (t->slot + SLOTS - 1) % SLOTS;
-    const struct megabyte_batch batch = megabyte_trainer_batch(t);
-    t->slot = (t->slot + 1) % SLOTS;
-    return batch;
+    return batch_in(t, (t->slot + SLOTS - 1) % SLOTS);
 }
 
 uint32_t megabyte_trainer_begin(const struct megabyte_trainer *t, uint64_t step, uint32_t micro)

@@ -25,7 +25,7 @@
 struct megabyte_trainer;
 
 struct megabyte_trainer_params {
-    uint64_t seed;  /* of dropout */
+    uint64_t seed;  /* of dropout, and of a PerceiverAR's spans */
     bool timing;    /* measure every pass; megabyte_trainer_graph() gives them */
 };
 
