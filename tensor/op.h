@@ -106,11 +106,9 @@ struct tensor_rope_params {
     uint32_t head_dim;  /* h, even */
     uint32_t columns;   /* the first `columns` of a row are turned, head after head; the others are
                            copied: 2·C of q, k and v, C of k and v or of q alone */
-    uint32_t positions; /* S: row i of a sequence of S rows stands at position first + i … */
-    uint32_t first;
-    struct tensor *position; /* (1) U32, added to it at run time; NULL: nothing */
-    struct tensor *place;    /* (N, 2) U32, or NULL: place[n, 1] is added for sequence n instead
-                                (tensor_attention_cached) */
+    uint32_t positions; /* S: row i of a sequence of S rows stands at position i, or … */
+    struct tensor *place; /* … where it is not NULL at place[n, 1] + i for sequence n; (N, 2) U32,
+                             read at run time (tensor_attention_cached) */
 };
 
 /* Rotary position embedding (Su et al. 2021): in each head the pair of columns (c, c + h/2) at

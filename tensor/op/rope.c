@@ -66,14 +66,13 @@ static void turn_row(const struct rope_params *p, uint32_t r, uint32_t t, const 
 static void rope_cpu(const void *params)
 {
     const struct rope_params *p = params;
-    const uint32_t first =
-        p->first + (p->flags & ROPE_POSITION ? u32_at(p->position)[0] : 0);
     uint64_t rate[PAIRS_MAX];
     fill_rates(p, rate);
 #pragma omp parallel for schedule(static)
     for (uint32_t r = 0; r < p->rows; r++) {
-        const uint32_t *place = u32_at(p->position) + 2 * (size_t)(r / p->positions);
-        turn_row(p, r, first + r % p->positions + (p->flags & ROPE_PLACE ? place[1] : 0), rate);
+        const uint32_t n = r / p->positions;
+        const uint32_t first = p->flags & ROPE_PLACE ? u32_at(p->place)[2 * (size_t)n + 1] : 0;
+        turn_row(p, r, first + r % p->positions, rate);
     }
 }
 
@@ -135,14 +134,13 @@ struct tensor *tensor_rope(struct tensor_graph *g, struct tensor *x,
     }
     *p = (struct rope_params){
         .rows = tensor_rows(x), .columns = columns, .turned = params->columns / params->head_dim,
-        .pairs = pairs, .positions = params->positions, .first = params->first,
-        .flags = params->place ? ROPE_PLACE : params->position ? ROPE_POSITION : 0};
-    struct tensor *position = params->place ? params->place : params->position;
+        .pairs = pairs, .positions = params->positions,
+        .flags = params->place ? ROPE_PLACE : 0};
     store_fraction(0.5L / acosl(-1.0L), p->unit);
     for (uint32_t i = 0; i < ROPE_POWERS; i++)
         store_fraction(powl(10000.0L, -(long double)(1u << i) / pairs), p->power + 2 * (size_t)i);
-    tensor_graph_pass(g, &rope, p, (struct tensor *[]){x, position, y}, 0);
+    tensor_graph_pass(g, &rope, p, (struct tensor *[]){x, params->place, y}, 0);
     tensor_graph_node(g, &(struct tensor_node){rope_gradient, .output = y, .input = {x},
-                                               .saved = {position}, .params = p});
+                                               .saved = {params->place}, .params = p});
     return y;
 }

@@ -48,11 +48,9 @@ void main()
     const uint id = linear_id(), r = id / p.pairs, c = id % p.pairs;
     if (r >= p.rows)
         return;
-    uint t = p.first + r % p.positions;
-    if ((p.flags & ROPE_POSITION) != 0u)
-        t += p.position.at[0];
+    uint t = r % p.positions;
     if ((p.flags & ROPE_PLACE) != 0u)
-        t += p.position.at[2u * (r / p.positions) + 1u];
+        t += p.place.at[2u * (r / p.positions) + 1u];
     vec2 angle = turn(t, c);
     if ((p.flags & ROPE_BACK) != 0u)
         angle.y = -angle.y;

@@ -4,7 +4,6 @@
 #include "tensor/op/rope.h"
 #include "tests/tensor/reference.h"
 #include <math.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,18 +11,6 @@
 #define SHAPE(...)   sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t), (uint32_t[]){__VA_ARGS__}
 
 /* ---- kernels ---- */
-
-static __attribute__((format(printf, 4, 5))) void start(struct check_kernel_case *c,
-                                                        const void *params, size_t size,
-                                                        const char *format, ...)
-{
-    va_list args;
-    memset(c, 0, sizeof *c);
-    memcpy(c->params, params, size);
-    va_start(args, format);
-    vsnprintf(c->label, sizeof c->label, format, args);
-    va_end(args);
-}
 
 static struct check_arg *argument(struct check_kernel_case *c, enum tensor_type type,
                                   uint64_t count, double low, double high)
@@ -131,8 +118,8 @@ bool check_attention(uint32_t i, struct check_kernel_case *c)
         .reach = heads[size].reach, .stream = i, .threshold = threshold_number(i % 4),
         .flags = (i % 4 < 2 ? ATTENTION_LSE : 0) | (cached ? ATTENTION_PLACE : 0),
         .scale = scale_of(dim), .drop_scale = drop_scale_number(i % 4)};
-    start(c, &p, sizeof p, "%u x %u of %u x %u heads of %u, patch %u, reach %u%s%s", n, queries,
-          keys, p.heads, dim, span, p.reach, p.threshold ? ", dropout" : "",
+    check_start(c, &p, sizeof p, "%u x %u of %u x %u heads of %u, patch %u, reach %u%s%s", n,
+                queries, keys, p.heads, dim, span, p.reach, p.threshold ? ", dropout" : "",
           cached ? ", cached" : "");
     input_between(c, (uint64_t)n * queries * p.stride_q, -3, 3);
     input(c, (uint64_t)n * key_rows * p.stride_k);
@@ -164,7 +151,8 @@ static bool grad_case(uint32_t i, struct check_kernel_case *c, unsigned parts)
         .stream = i, .threshold = threshold_number(i % 3), .scale = scale_of(dim),
         .drop_scale = drop_scale_number(i % 3)};
     const uint64_t rows = (uint64_t)n * queries;
-    start(c, &p, sizeof p, "%u x %u of %u x %u heads of %u, patch %u, reach %u%s", n, queries, keys,
+    check_start(c, &p, sizeof p, "%u x %u of %u x %u heads of %u, patch %u, reach %u%s", n,
+                queries, keys,
           p.heads, dim, heads[size].span, p.reach, p.threshold ? ", dropout" : "");
     input(c, rows * p.stride_q);
     input(c, (uint64_t)n * keys * p.stride_k);
@@ -211,21 +199,19 @@ bool check_attention_grad_patch(uint32_t i, struct check_kernel_case *c)
 bool check_rope(uint32_t i, struct check_kernel_case *c)
 {
     static const struct {
-        uint32_t rows, positions, first, half, heads, turned;
+        uint32_t rows, positions, place, half, heads, turned; /* place: at least so much */
     } sizes[] = {{1, 1, 0, 1, 1, 1},     {6, 3, 0, 2, 3, 2},   {10, 5, 7, 3, 2, 2},
                  {64, 32, 0, 32, 6, 4},  {9, 9, 100, 128, 3, 1}, {4, 1, 1048575, 40, 2, 2},
                  {3, 3, 4000000000u, 16, 2, 0}};
-    static const char *const how[] = {"", ", back", ", at a place", ", in place", ", at places"};
-    static const uint32_t flags[] = {0, ROPE_BACK, ROPE_POSITION, ROPE_IN_PLACE, ROPE_PLACE};
-    const uint32_t kind = i % 5;
-    i = i / 5 * 4;
-    if (i / 4 >= COUNT(sizes))
+    static const char *const how[] = {"", ", back", ", in place", ", at places"};
+    static const uint32_t flags[] = {0, ROPE_BACK, ROPE_IN_PLACE, ROPE_PLACE};
+    const uint32_t size = i / COUNT(how), kind = i % COUNT(how);
+    if (size >= COUNT(sizes))
         return false;
-    const uint32_t half = sizes[i / 4].half, place = kind == 2 ? 1000 : 0;
+    const uint32_t half = sizes[size].half, place = sizes[size].place;
     struct rope_params p = {
-        .rows = sizes[i / 4].rows, .columns = 2 * half * sizes[i / 4].heads,
-        .turned = sizes[i / 4].turned, .pairs = half, .positions = sizes[i / 4].positions,
-        .first = sizes[i / 4].first,
+        .rows = sizes[size].rows, .columns = 2 * half * sizes[size].heads,
+        .turned = sizes[size].turned, .pairs = half, .positions = sizes[size].positions,
         .flags = flags[kind]};
     for (uint32_t j = 0; j < ROPE_POWERS + 1; j++) {
         const uint64_t fraction =
@@ -235,15 +221,12 @@ bool check_rope(uint32_t i, struct check_kernel_case *c)
         word[0] = (uint32_t)fraction;
         word[1] = (uint32_t)(fraction >> 32);
     }
-    start(c, &p, sizeof p, "%u rows, %u of %u heads of %u, %u positions from %u%s", p.rows,
-          p.turned, sizes[i / 4].heads, 2 * half, p.positions, p.first, how[kind]);
+    check_start(c, &p, sizeof p, "%u rows, %u of %u heads of %u, %u positions%s", p.rows, p.turned,
+          sizes[size].heads, 2 * half, p.positions, how[kind]);
     input(c, (uint64_t)p.rows * p.columns);
-    if (kind == 4)
-        input_u32(c, 2 * (p.rows / p.positions), 0, 3000);
-    else
-        input_u32(c, place ? 1 : 0, place, place);
+    input_u32(c, p.flags & ROPE_PLACE ? 2 * (p.rows / p.positions) : 0, place, place + 3000);
     output(c, (uint64_t)p.rows * p.columns);
-    if (kind == 3) { /* y is x */
+    if (p.flags & ROPE_IN_PLACE) { /* y is x */
         c->arg[2] = c->arg[0];
         c->arg[2].same_as = 1;
         c->arg[2].output = true;
@@ -262,7 +245,7 @@ bool check_attention_append(uint32_t i, struct check_kernel_case *c)
     const struct attention_append_params p = sizes[i / 3];
     /* At the front, at the end, and around it. */
     const uint32_t first = i % 3 == 1 ? p.capacity - p.fresh : i % 3 == 2 ? 3 * p.capacity - 1 : 0;
-    start(c, &p, sizeof p, "%u x %u rows of %u at %u of %u",
+    check_start(c, &p, sizeof p, "%u x %u rows of %u at %u of %u",
           p.sequences, p.fresh, p.columns, first, p.capacity);
     input(c, 3ull * p.sequences * p.fresh * p.columns);
     places(c, p.sequences, first);
@@ -271,16 +254,6 @@ bool check_attention_append(uint32_t i, struct check_kernel_case *c)
 }
 
 /* ---- operations ---- */
-
-static __attribute__((format(printf, 3, 4))) void start_op(struct check_op_case *c, uint64_t count,
-                                                           const char *format, ...)
-{
-    va_list args;
-    *c = (struct check_op_case){.count = count};
-    va_start(args, format);
-    vsnprintf(c->label, sizeof c->label, format, args);
-    va_end(args);
-}
 
 static struct check_arg *op_argument(struct check_op_case *c, enum tensor_type type, uint32_t rank,
                                      const uint32_t *shape)
@@ -313,7 +286,7 @@ bool check_op_attention(uint32_t i, struct check_op_case *c)
     if (i / 2 >= COUNT(attentions))
         return false;
     const uint32_t *s = attentions[i / 2], rows = s[0] * s[1], columns = s[2] * s[3];
-    start_op(c, (uint64_t)rows * columns,
+    check_start_op(c, (uint64_t)rows * columns,
              "%u x %u x %u heads of %u, patch %u, reach %u, dropout %g", s[0], s[1], s[2],
              s[3], s[4], s[5], i % 2 ? 0.2 : 0.0);
     memcpy(c->number, s, sizeof attentions[0]);
@@ -369,7 +342,7 @@ bool check_op_attention_cross(uint32_t i, struct check_op_case *c)
     if (i / 2 + 1 >= COUNT(attentions))
         return false;
     const uint32_t *s = attentions[i / 2 + 1], columns = s[2] * s[3];
-    start_op(c, (uint64_t)s[0] * s[6] * columns,
+    check_start_op(c, (uint64_t)s[0] * s[6] * columns,
           "%u x %u of %u x %u heads of %u, patch %u, reach %u, dropout %g", s[0], s[6], s[1], s[2],
           s[3], s[4], s[5], i % 2 ? 0.2 : 0.0);
     memcpy(c->number, s, sizeof attentions[0]);
@@ -407,7 +380,8 @@ bool check_op_attention_cached(uint32_t i, struct check_op_case *c)
     if (i >= COUNT(sizes))
         return false;
     const uint32_t *s = sizes[i], columns = s[2] * s[3];
-    start_op(c, (uint64_t)s[0] * s[6] * columns, "%u x %u x %u heads of %u at %u of %u, patch %u, "
+    check_start_op(c, (uint64_t)s[0] * s[6] * columns,
+                   "%u x %u x %u heads of %u at %u of %u, patch %u, "
           "reach %u", s[0], s[6], s[2], s[3], s[7], s[1], s[4], s[5]);
     memcpy(c->number, s, sizeof sizes[0]);
     op_argument(c, TENSOR_F32, SHAPE(s[0] * s[6], 3 * columns));
@@ -440,24 +414,20 @@ void evaluate_attention_cached(const struct check_op_case *c, void *const *in,
     reference_attention(&p, (void *const[]){in[0], in[1], NULL, in[2], result, NULL});
 }
 
-/* ---- tensor_rope: rows, columns, turned columns, head_dim, positions, first, position ---- */
-
-#define PLACES 1234 /* in place of a position: a table of places */
+/* ---- tensor_rope: rows, columns, turned columns, head_dim, positions, whether at places ---- */
 
 bool check_op_rope(uint32_t i, struct check_op_case *c)
 {
-    static const uint32_t sizes[][7] = {{1, 2, 2, 2, 1, 0, 0},    {6, 24, 16, 4, 3, 5, 0},
-                                        {4, 36, 12, 6, 2, 0, 77}, {5, 64, 64, 32, 5, 1000, 3},
-                                        {6, 8, 8, 4, 3, 0, PLACES}};
+    static const uint32_t sizes[][6] = {{1, 2, 2, 2, 1, 0}, {6, 24, 16, 4, 3, 0},
+                                        {4, 36, 12, 6, 2, 1}, {5, 64, 64, 32, 5, 1},
+                                        {6, 8, 8, 4, 3, 1}};
     if (i >= COUNT(sizes))
         return false;
     const uint32_t *s = sizes[i];
-    start_op(c, (uint64_t)s[0] * s[1], "%u x %u of %u, heads of %u, %u positions from %u + %u",
-             s[0], s[2], s[1], s[3], s[4], s[5], s[6]);
+    check_start_op(c, (uint64_t)s[0] * s[1], "%u x %u of %u, heads of %u, %u positions%s", s[0],
+                   s[2], s[1], s[3], s[4], s[5] ? ", at places" : "");
     memcpy(c->number, s, sizeof sizes[0]);
     parameter(c, SHAPE(s[0], s[1]));
-    struct check_arg *position = op_argument(c, TENSOR_U32, SHAPE(1));
-    position->low = position->high = s[6];
     op_argument(c, TENSOR_U32, SHAPE(s[0] / s[4], 2))->high = 50;
     return true;
 }
@@ -467,8 +437,7 @@ struct tensor *record_rope(struct tensor_graph *g, const struct check_op_case *c
 {
     return tensor_rope(g, in[0], &(struct tensor_rope_params){
         .head_dim = c->number[3], .columns = c->number[2], .positions = c->number[4],
-        .first = c->number[5], .position = c->number[6] ? in[1] : NULL,
-        .place = c->number[6] == PLACES ? in[2] : NULL});
+        .place = c->number[5] ? in[1] : NULL});
 }
 
 void evaluate_rope(const struct check_op_case *c, void *const *in, const uint32_t *random,
@@ -476,9 +445,9 @@ void evaluate_rope(const struct check_op_case *c, void *const *in, const uint32_
 {
     const struct rope_params p = {
         .rows = c->number[0], .columns = c->number[1], .turned = c->number[2] / c->number[3],
-        .pairs = c->number[3] / 2, .positions = c->number[4], .first = c->number[5],
-        .flags = c->number[6] == PLACES ? ROPE_PLACE : c->number[6] ? ROPE_POSITION : 0};
-    reference_rope(&p, (void *const[]){in[0], in[c->number[6] == PLACES ? 2 : 1], result});
+        .pairs = c->number[3] / 2, .positions = c->number[4],
+        .flags = c->number[5] ? ROPE_PLACE : 0};
+    reference_rope(&p, (void *const[]){in[0], in[1], result});
 }
 
 /* ---- references ---- */
@@ -632,7 +601,6 @@ void reference_rope(const void *params, void *const *arg)
     const struct rope_params *p = params;
     const double *x = arg[0];
     double *y = arg[2];
-    const uint32_t place = p->flags & ROPE_POSITION ? *(const uint32_t *)arg[1] : 0;
     for (uint32_t r = 0; r < p->rows; r++)
         for (uint32_t c = 0; c < p->columns; c++) {
             const size_t at = (size_t)r * p->columns + c;
@@ -640,9 +608,9 @@ void reference_rope(const void *params, void *const *arg)
             if (c >= 2 * p->pairs * p->turned) {
                 y[at] = x[at];
             } else if (c % (2 * p->pairs) < p->pairs) {
-                const double sequence = p->flags & ROPE_PLACE
+                const double first = p->flags & ROPE_PLACE
                     ? ((const uint32_t *)arg[1])[2 * (r / p->positions) + 1] : 0;
-                const double t = p->first + r % p->positions + place + sequence;
+                const double t = first + r % p->positions;
                 const double angle =
                     (p->flags & ROPE_BACK ? -t : t) * pow(10000, -(double)pair / p->pairs);
                 const double a = x[at], b = x[at + p->pairs];

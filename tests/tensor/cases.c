@@ -20,23 +20,9 @@
 #include "tests/tensor/generation.h"
 #include "tests/tensor/reference.h"
 #include <math.h>
-#include <stdarg.h>
 #include <string.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
-
-/* Starts a case with its parameters (no addresses yet) and its name. */
-static __attribute__((format(printf, 4, 5))) void start(struct check_kernel_case *c,
-                                                        const void *params, size_t size,
-                                                        const char *format, ...)
-{
-    va_list args;
-    memset(c, 0, sizeof *c);
-    memcpy(c->params, params, size);
-    va_start(args, format);
-    vsnprintf(c->label, sizeof c->label, format, args);
-    va_end(args);
-}
 
 /* ---- arguments, in the order of the parameters ---- */
 
@@ -145,7 +131,7 @@ static bool build_matmul(uint32_t i, struct check_kernel_case *c)
     const uint32_t flags = i % orders | kinds[kind].flags;
     const uint32_t m = sizes[size].m, n = sizes[size].n, k = sizes[size].k;
     const struct matmul_params p = {.m = m, .n = n, .k = k, .flags = flags};
-    start(c, &p, sizeof p, "%u x %u x %u, flags %u", m, n, k, flags);
+    check_start(c, &p, sizeof p, "%u x %u x %u, flags %u", m, n, k, flags);
     input(c, (uint64_t)m * k)->type = kinds[kind].factor;
     input(c, (uint64_t)k * n)->type = kinds[kind].factor;
     input(c, flags & MATMUL_BIAS ? n : 0);
@@ -158,7 +144,7 @@ static bool build_relu_grad(uint32_t i, struct check_kernel_case *c)
     if (i / 2 >= COUNT(counts))
         return false;
     const struct relu_grad_params p = {.count = counts[i / 2]};
-    start(c, &p, sizeof p, "%u%s", p.count, i % 2 ? ", in place" : "");
+    check_start(c, &p, sizeof p, "%u%s", p.count, i % 2 ? ", in place" : "");
     input(c, p.count);
     input(c, p.count);
     output(c, p.count);
@@ -176,7 +162,7 @@ static bool build_sum_rows(uint32_t i, struct check_kernel_case *c)
     const uint32_t chunk = chunks[i / 2 % 4];
     const struct sum_rows_params p = {.rows = rows, .columns = columns, .accumulate = i % 2,
                                       .stride = columns + i % 3, .chunk = chunk};
-    start(c, &p, sizeof p, "%u x %u, stride %u, chunk %u%s", rows, columns, p.stride, chunk,
+    check_start(c, &p, sizeof p, "%u x %u, stride %u, chunk %u%s", rows, columns, p.stride, chunk,
           p.accumulate ? ", accumulate" : "");
     input(c, (uint64_t)rows * p.stride);
     output_or_updated(c, (uint64_t)((rows + chunk - 1) / chunk) * columns, p.accumulate);
@@ -188,7 +174,7 @@ static bool build_embedding(uint32_t i, struct check_kernel_case *c)
     if (i >= COUNT(matrices))
         return false;
     const struct embedding_params p = {.rows = matrices[i].rows, .columns = matrices[i].columns};
-    start(c, &p, sizeof p, "%u x %u", p.rows, p.columns);
+    check_start(c, &p, sizeof p, "%u x %u", p.rows, p.columns);
     input_bytes(c, p.rows, 255);
     input(c, 256ull * p.columns);
     output(c, (uint64_t)p.rows * p.columns);
@@ -201,7 +187,7 @@ static bool build_embedding_grad(uint32_t i, struct check_kernel_case *c)
         return false;
     const struct embedding_grad_params p = {.rows = matrices[i / 2].rows,
                                             .columns = matrices[i / 2].columns};
-    start(c, &p, sizeof p, "%u x %u%s", p.rows, p.columns, i % 2 ? ", few symbols" : "");
+    check_start(c, &p, sizeof p, "%u x %u%s", p.rows, p.columns, i % 2 ? ", few symbols" : "");
     input_bytes(c, p.rows, i % 2 ? 1 : 255);
     input(c, (uint64_t)p.rows * p.columns);
     updated(c, 256ull * p.columns);
@@ -218,7 +204,8 @@ static bool build_shift(uint32_t i, struct check_kernel_case *c)
         return false;
     const struct shift_params p = {.rows = shifts[i].groups * shifts[i].n, .n = shifts[i].n,
                                    .s = shifts[i].s, .columns = shifts[i].columns};
-    start(c, &p, sizeof p, "%u groups of %u x %u by %u", shifts[i].groups, p.n, p.columns, p.s);
+    check_start(c, &p, sizeof p, "%u groups of %u x %u by %u", shifts[i].groups, p.n, p.columns,
+                p.s);
     input(c, (uint64_t)p.rows * p.columns);
     input(c, (uint64_t)p.s * p.columns);
     output(c, (uint64_t)p.rows * p.columns);
@@ -231,7 +218,8 @@ static bool build_shift_grad(uint32_t i, struct check_kernel_case *c)
         return false;
     const struct shift_grad_params p = {.rows = shifts[i].groups * shifts[i].n, .n = shifts[i].n,
                                         .s = shifts[i].s, .columns = shifts[i].columns};
-    start(c, &p, sizeof p, "%u groups of %u x %u by %u", shifts[i].groups, p.n, p.columns, p.s);
+    check_start(c, &p, sizeof p, "%u groups of %u x %u by %u", shifts[i].groups, p.n, p.columns,
+                p.s);
     input(c, (uint64_t)p.rows * p.columns);
     output(c, (uint64_t)p.rows * p.columns);
     return true;
@@ -242,7 +230,7 @@ static bool build_add(uint32_t i, struct check_kernel_case *c)
     if (i / 2 >= COUNT(counts))
         return false;
     const struct add_params p = {.count = counts[i / 2]};
-    start(c, &p, sizeof p, "%u%s", p.count, i % 2 ? ", in place" : "");
+    check_start(c, &p, sizeof p, "%u%s", p.count, i % 2 ? ", in place" : "");
     input(c, p.count);
     input(c, p.count);
     output(c, p.count);
@@ -257,7 +245,7 @@ static bool build_add_rows(uint32_t i, struct check_kernel_case *c)
         return false;
     const struct add_rows_params p = {.rows = shifts[i].groups * shifts[i].n, .n = shifts[i].n,
                                       .columns = shifts[i].columns};
-    start(c, &p, sizeof p, "%u groups of %u x %u", shifts[i].groups, p.n, p.columns);
+    check_start(c, &p, sizeof p, "%u groups of %u x %u", shifts[i].groups, p.n, p.columns);
     input(c, (uint64_t)p.rows * p.columns);
     input(c, (uint64_t)p.n * p.columns);
     output(c, (uint64_t)p.rows * p.columns);
@@ -272,7 +260,7 @@ static bool build_residual(uint32_t i, struct check_kernel_case *c)
         .rows = matrices[i / 8].rows, .columns = matrices[i / 8].columns, .stream = i,
         .threshold = thresholds[i / 2 % 4], .scale = 1.25f};
     /* With x = 0 the result shows the mask and nothing else. */
-    start(c, &p, sizeof p, "%u x %u, threshold %#x%s",
+    check_start(c, &p, sizeof p, "%u x %u, threshold %#x%s",
           p.rows, p.columns, p.threshold, i % 2 ? ", x = 0" : "");
     input_between(c, (uint64_t)p.rows * p.columns, i % 2 ? 0 : -1, i % 2 ? 0 : 1);
     input(c, (uint64_t)p.rows * p.columns);
@@ -288,7 +276,7 @@ static bool build_residual_grad(uint32_t i, struct check_kernel_case *c)
     const struct residual_grad_params p = {
         .rows = matrices[i / 4].rows, .columns = matrices[i / 4].columns, .stream = i + 7,
         .threshold = thresholds[i % 4], .scale = 1.25f};
-    start(c, &p, sizeof p, "%u x %u, threshold %#x", p.rows, p.columns, p.threshold);
+    check_start(c, &p, sizeof p, "%u x %u, threshold %#x", p.rows, p.columns, p.threshold);
     input(c, (uint64_t)p.rows * p.columns);
     random_input(c, true);
     output(c, (uint64_t)p.rows * p.columns);
@@ -302,7 +290,7 @@ static bool build_layer_norm(uint32_t i, struct check_kernel_case *c)
     const struct layer_norm_params p = {.rows = matrices[i / 2].rows, .epsilon = 1e-5f,
                                         .columns = matrices[i / 2].columns};
     /* Far from zero the variance must not be lost to rounding. */
-    start(c, &p, sizeof p, "%u x %u%s", p.rows, p.columns, i % 2 ? ", mean 30" : "");
+    check_start(c, &p, sizeof p, "%u x %u%s", p.rows, p.columns, i % 2 ? ", mean 30" : "");
     input_between(c, (uint64_t)p.rows * p.columns, i % 2 ? 29 : -1, i % 2 ? 31 : 1);
     input(c, p.columns);
     input(c, p.columns);
@@ -318,7 +306,7 @@ static bool build_layer_norm_grad(uint32_t i, struct check_kernel_case *c)
     const struct layer_norm_grad_params p = {.rows = matrices[i / 3].rows, .accumulate = i % 3 == 1,
                                              .columns = matrices[i / 3].columns};
     static const char *const how[] = {"", ", accumulate", ", in place"};
-    start(c, &p, sizeof p, "%u x %u%s", p.rows, p.columns, how[i % 3]);
+    check_start(c, &p, sizeof p, "%u x %u%s", p.rows, p.columns, how[i % 3]);
     const uint64_t count = (uint64_t)p.rows * p.columns;
     input(c, count);
     input(c, p.columns);
@@ -337,7 +325,7 @@ static bool build_layer_norm_grad_gain(uint32_t i, struct check_kernel_case *c)
         return false;
     const struct layer_norm_grad_gain_params p = {
         .rows = matrices[i / 4].rows, .columns = matrices[i / 4].columns, .chunk = chunks[i % 4]};
-    start(c, &p, sizeof p, "%u x %u, chunk %u", p.rows, p.columns, p.chunk);
+    check_start(c, &p, sizeof p, "%u x %u, chunk %u", p.rows, p.columns, p.chunk);
     input(c, (uint64_t)p.rows * p.columns);
     input_between(c, 2ull * p.rows, 0.5, 1.5);
     input(c, (uint64_t)p.rows * p.columns);
@@ -357,7 +345,7 @@ static bool build_cross_entropy(uint32_t i, struct check_kernel_case *c)
     const struct cross_entropy_params p = {.rows = rows, .symbols = losses[i / 2].symbols,
                                            .per_sequence = losses[i / 2].per_sequence};
     const double large = i % 2 ? 60 : 4; /* exp(60) squared is beyond a float */
-    start(c, &p, sizeof p, "%u x %u x %u, logits to %g", n, p.per_sequence, p.symbols, large);
+    check_start(c, &p, sizeof p, "%u x %u x %u, logits to %g", n, p.per_sequence, p.symbols, large);
     input_between(c, (uint64_t)rows * p.symbols, -large, large);
     input_bytes(c, rows, p.symbols - 1);
     input_u32(c, n, losses[i / 2].shortest, p.per_sequence);
@@ -373,7 +361,7 @@ static bool build_cross_entropy_grad(uint32_t i, struct check_kernel_case *c)
     const uint32_t n = losses[i].sequences, rows = n * losses[i].per_sequence;
     const struct cross_entropy_grad_params p = {.rows = rows, .symbols = losses[i].symbols,
                                                 .per_sequence = losses[i].per_sequence};
-    start(c, &p, sizeof p, "%u x %u x %u", n, p.per_sequence, p.symbols);
+    check_start(c, &p, sizeof p, "%u x %u x %u", n, p.per_sequence, p.symbols);
     input_between(c, (uint64_t)rows * p.symbols, -4, 4);
     input_bytes(c, rows, p.symbols - 1);
     input_u32(c, n, losses[i].shortest, p.per_sequence);
@@ -390,7 +378,7 @@ static bool build_sum(uint32_t i, struct check_kernel_case *c)
         return false;
     const struct sum_params p = {.count = counts[i / 8], .chunk = chunks[i / 4 % 2],
                                  .flags = i % 4};
-    start(c, &p, sizeof p, "%u, chunk %u, flags %u", p.count, p.chunk, p.flags);
+    check_start(c, &p, sizeof p, "%u, chunk %u, flags %u", p.count, p.chunk, p.flags);
     /* Of one sign, so that the sum is no smaller than the rounding errors of its terms. */
     input_between(c, p.count, 0.5, 1);
     input(c, p.flags & SUM_FACTOR ? 1 : 0);
@@ -403,7 +391,7 @@ static bool build_sum_grad(uint32_t i, struct check_kernel_case *c)
     if (i >= COUNT(counts))
         return false;
     const struct sum_grad_params p = {.count = counts[i]};
-    start(c, &p, sizeof p, "%u", p.count);
+    check_start(c, &p, sizeof p, "%u", p.count);
     input(c, 1);
     input(c, 1);
     output(c, p.count);
@@ -415,7 +403,7 @@ static bool build_fill(uint32_t i, struct check_kernel_case *c)
     if (i >= COUNT(counts))
         return false;
     const struct fill_params p = {.count = counts[i], .value = i % 2 ? 0 : -1.5f};
-    start(c, &p, sizeof p, "%u, %g", p.count, (double)p.value);
+    check_start(c, &p, sizeof p, "%u, %g", p.count, (double)p.value);
     output(c, p.count);
     return true;
 }
@@ -425,7 +413,7 @@ static bool build_copy(uint32_t i, struct check_kernel_case *c)
     if (i >= COUNT(counts))
         return false;
     const struct copy_params p = {.count = counts[i]};
-    start(c, &p, sizeof p, "%u", p.count);
+    check_start(c, &p, sizeof p, "%u", p.count);
     input(c, p.count);
     output(c, p.count);
     return true;
@@ -474,7 +462,7 @@ static bool build_cast(uint32_t i, struct check_kernel_case *c)
     const double span = size ? spans[(size - 1) % COUNT(spans)] : 0;
     const struct cast_params p = {.count = size ? counts[(size - 1) / COUNT(spans)] : COUNT(edges),
                                   .type = type};
-    start(c, &p, sizeof p, "%u to type %u, up to %g", p.count, type, span);
+    check_start(c, &p, sizeof p, "%u to type %u, up to %g", p.count, type, span);
     input_between(c, p.count, -span, span)->values = size ? NULL : edges;
     output(c, p.count)->type = type == NARROW_BF16 ? TENSOR_BF16 : TENSOR_F16;
     return true;
@@ -490,7 +478,7 @@ static bool build_loss_scale(uint32_t i, struct check_kernel_case *c)
         return false;
     const uint32_t scale = i / COUNT(squares) % 3, state = i / COUNT(squares) / 3;
     const struct loss_scale_params p = {.growth = 7, .least = 1, .most = 16777216};
-    start(c, &p, sizeof p, "norm² %g, scale %g, %g good", (double)squares[i % COUNT(squares)],
+    check_start(c, &p, sizeof p, "norm² %g, scale %g, %g good", (double)squares[i % COUNT(squares)],
           (double)scales[scale], (double)states[state][0]);
     input(c, 1)->values = &squares[i % COUNT(squares)];
     updated(c, 1)->values = &scales[scale];
@@ -511,7 +499,7 @@ static bool build_adamw(uint32_t i, struct check_kernel_case *c)
         .count = count, .decayed = i / 2 % 3 * count / 2, .type = type, .scaled = i / 4 % 2};
     static const float scales[] = {1024, 0.25f};
     const float *squared = &squares[i / 2 % 5];
-    start(c, &p, sizeof p, "%u, %u decayed, clip %g, norm² %g, type %u%s", count, p.decayed,
+    check_start(c, &p, sizeof p, "%u, %u decayed, clip %g, norm² %g, type %u%s", count, p.decayed,
           (double)clips[i % 2][7], (double)*squared, type, p.scaled ? ", scaled" : "");
     updated(c, count);
     input(c, count);
@@ -538,7 +526,7 @@ static bool build_gate(uint32_t i, struct check_kernel_case *c)
         return false;
     const struct gate_params p = {.count = sizes[i / 25]};
     const float *limit = &limits[i % 5], value = odd[i / 5 % 5];
-    start(c, &p, sizeof p, "%u, one of them %g, at most %g", p.count, (double)value,
+    check_start(c, &p, sizeof p, "%u, one of them %g, at most %g", p.count, (double)value,
           (double)*limit);
     memset(x, 0, sizeof x);
     x[i % p.count] = value;
@@ -558,7 +546,7 @@ static bool build_take_row(uint32_t i, struct check_kernel_case *c)
         return false;
     const struct take_row_params p = {.bytes = bytes[i / COUNT(numbers)], .rows = 4};
     const uint32_t row = numbers[i % COUNT(numbers)];
-    start(c, &p, sizeof p, "row %u of %u x %u bytes", row, p.rows, p.bytes);
+    check_start(c, &p, sizeof p, "row %u of %u x %u bytes", row, p.rows, p.bytes);
     input_bytes(c, (uint64_t)p.rows * p.bytes, 255);
     input_u32(c, 1, row, row);
     argument(c, &(struct check_arg){.type = TENSOR_U8, .count = p.bytes, .output = true});
@@ -573,7 +561,7 @@ static bool build_append_row(uint32_t i, struct check_kernel_case *c)
         return false;
     const struct append_row_params p = {.count = words[i / COUNT(numbers)], .rows = 3};
     const uint32_t row = numbers[i % COUNT(numbers)];
-    start(c, &p, sizeof p, "row %u of %u x %u", row, p.rows, p.count);
+    check_start(c, &p, sizeof p, "row %u of %u x %u", row, p.rows, p.count);
     input(c, p.count);
     input_u32(c, 1, row, row)->output = true;
     updated(c, (uint64_t)p.rows * p.count);
@@ -589,8 +577,8 @@ static bool build_unfold_case(uint32_t i, struct check_kernel_case *c, bool grad
     const struct unfold_params p = {.rows = shifts[i / 2].groups * shifts[i / 2].n,
                                     .n = shifts[i / 2].n, .columns = shifts[i / 2].columns,
                                     .taps = taps};
-    start(c, &p, sizeof p, "%u groups of %u x %u, %u taps", shifts[i / 2].groups, p.n, p.columns,
-          taps);
+    check_start(c, &p, sizeof p, "%u groups of %u x %u, %u taps", shifts[i / 2].groups, p.n,
+                p.columns, taps);
     const uint64_t count = (uint64_t)p.rows * p.columns;
     input(c, gradient ? count * taps : count);
     output(c, gradient ? count : count * taps);
@@ -618,8 +606,8 @@ static bool build_slice_case(uint32_t i, struct check_kernel_case *c, bool gradi
     if (i >= COUNT(sizes))
         return false;
     const struct slice_params *p = &sizes[i];
-    start(c, p, sizeof *p, "%u rows from %u on of %u x %u x %u", p->taken, first[i], p->sequences,
-          p->positions, p->columns);
+    check_start(c, p, sizeof *p, "%u rows from %u on of %u x %u x %u", p->taken, first[i],
+                p->sequences, p->positions, p->columns);
     const uint64_t whole = (uint64_t)p->sequences * p->positions * p->columns;
     const uint64_t part = (uint64_t)p->sequences * p->taken * p->columns;
     input(c, gradient ? part : whole);

@@ -3,8 +3,29 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+
+void check_start(struct check_kernel_case *c, const void *params, size_t size, const char *format,
+                 ...)
+{
+    va_list args;
+    memset(c, 0, sizeof *c);
+    memcpy(c->params, params, size);
+    va_start(args, format);
+    vsnprintf(c->label, sizeof c->label, format, args);
+    va_end(args);
+}
+
+void check_start_op(struct check_op_case *c, uint64_t count, const char *format, ...)
+{
+    va_list args;
+    *c = (struct check_op_case){.count = count};
+    va_start(args, format);
+    vsnprintf(c->label, sizeof c->label, format, args);
+    va_end(args);
+}
 
 static uint64_t state;
 

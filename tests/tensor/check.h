@@ -94,6 +94,15 @@ void check_op_run_free(struct check_op_run *run);
 
 extern const uint32_t check_random[3]; /* seed low, seed high, draw of the operations' dropout */
 
+/* ---- cases (check.c) ---- */
+
+/* Start a case, without arguments yet: of a kernel, with its parameters (no addresses) and name; of
+ * an operation, with the elements of its result and its name. */
+void check_start(struct check_kernel_case *c, const void *params, size_t size, const char *format,
+                 ...) __attribute__((format(printf, 4, 5)));
+void check_start_op(struct check_op_case *c, uint64_t count, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* ---- data (check.c) ---- */
 
 void check_seed(uint64_t seed, const char *label);

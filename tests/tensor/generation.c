@@ -8,7 +8,6 @@
 #include "tensor/random.h"
 #include "tests/tensor/reference.h"
 #include <math.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,18 +35,6 @@ static struct check_arg *put_output(struct check_kernel_case *c, uint32_t rows, 
 
 #define INPUT(rows, columns)   put(c->arg, &c->args, TENSOR_F32, rows, columns)
 #define NUMBERS(rows, columns) put(c->arg, &c->args, TENSOR_U32, rows, columns)
-
-static __attribute__((format(printf, 4, 5))) void start(struct check_kernel_case *c,
-                                                        const void *params, size_t size,
-                                                        const char *format, ...)
-{
-    va_list args;
-    memset(c, 0, sizeof *c);
-    memcpy(c->params, params, size);
-    va_start(args, format);
-    vsnprintf(c->label, sizeof c->label, format, args);
-    va_end(args);
-}
 
 /* Of each sequence its number in the cache, the last being the first, and its position. */
 static void put_places(struct check_arg *arg, uint32_t *args, uint32_t n, uint32_t most)
@@ -102,7 +89,7 @@ bool check_gemv(uint32_t i, struct check_kernel_case *c)
     const struct gemv_params p = {
         .rows = rows, .inputs = inputs, .outputs = outputs, .epsilon = exact ? 0 : 1e-5f,
         .flags = norm && !exact ? flags & ~narrow : flags};
-    start(c, &p, sizeof p, "%u x %u -> %u, flags %u", rows, inputs, outputs, p.flags);
+    check_start(c, &p, sizeof p, "%u x %u -> %u, flags %u", rows, inputs, outputs, p.flags);
     INPUT(rows, inputs);
     INPUT(norm, inputs);
     INPUT(norm, inputs);
@@ -223,8 +210,8 @@ bool check_attention_step(uint32_t i, struct check_kernel_case *c)
         .span = sizes[i].span ? sizes[i].span : ATTENTION_WHOLE, .reach = sizes[i].reach,
         .scale = 3.0f / (float)dim};
     const uint32_t columns = p.heads * dim;
-    start(c, &p, sizeof p, "%u x %u heads of %u at %u, patch %u, reach %u", n, p.heads, dim, last,
-          sizes[i].span, p.reach);
+    check_start(c, &p, sizeof p, "%u x %u heads of %u at %u, patch %u, reach %u", n, p.heads, dim,
+                last, sizes[i].span, p.reach);
     INPUT(n, 3 * columns)->low = -3;
     put_places(c->arg, &c->args, n, last);
     INPUT(n * p.capacity, 2 * columns)->output = true;
@@ -261,7 +248,7 @@ bool check_embedding_patches(uint32_t i, struct check_kernel_case *c)
     const uint32_t *s = lookups[i], rows = s[0] * s[1] * s[2];
     const struct embedding_patches_params p = {.rows = rows, .columns = s[3], .each = s[1],
                                                .patch_size = s[2], .patches = s[4]};
-    start(c, &p, sizeof p, "%u x %u patches of %u x %u at %u", s[0], s[1], s[2], s[3], s[5]);
+    check_start(c, &p, sizeof p, "%u x %u patches of %u x %u at %u", s[0], s[1], s[2], s[3], s[5]);
     NUMBERS(1, rows)->high = 2 * SYMBOLS;
     INPUT(SYMBOLS, s[3]);
     INPUT(s[4] * s[2], s[3]);
@@ -326,7 +313,7 @@ bool check_embedding_next(uint32_t i, struct check_kernel_case *c)
     const uint32_t *s = lookups[i / 2];
     const struct embedding_next_params p = {.sequences = s[0], .columns = s[3], .patch_size = s[2],
                                             .p = i % 2 ? s[2] - 1 : 0};
-    start(c, &p, sizeof p, "%u x %u of %u, column %u", s[0], s[3], s[2], p.p);
+    check_start(c, &p, sizeof p, "%u x %u of %u, column %u", s[0], s[3], s[2], p.p);
     INPUT(s[0] * s[2], s[3]);
     NUMBERS(p.p ? s[0] : 0, s[2])->high = 2 * SYMBOLS;
     INPUT(p.p ? SYMBOLS : 1, s[3]);
@@ -431,7 +418,7 @@ bool check_sample(uint32_t i, struct check_kernel_case *c)
     if (i >= 2 * COUNT(rows))
         return false;
     const struct sample_params p = {.rows = rows[i / 2], .columns = 4, .column = i % 2 ? 3 : 1};
-    start(c, &p, sizeof p, "%u rows, column %u, kind %u", p.rows, p.column, i / 2);
+    check_start(c, &p, sizeof p, "%u rows, column %u, kind %u", p.rows, p.column, i / 2);
     struct check_arg *logits = INPUT(p.rows, SYMBOLS);
     logits->low = -8;
     logits->high = 4;

@@ -15,22 +15,11 @@
 #include "tests/tensor/generation.h"
 #include "tests/tensor/reference.h"
 #include <math.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define SHAPE(...)   sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t), (uint32_t[]){__VA_ARGS__}
-
-static __attribute__((format(printf, 3, 4))) void start(struct check_op_case *c, uint64_t count,
-                                                        const char *format, ...)
-{
-    va_list args;
-    *c = (struct check_op_case){.count = count};
-    va_start(args, format);
-    vsnprintf(c->label, sizeof c->label, format, args);
-    va_end(args);
-}
 
 static struct check_arg *argument(struct check_op_case *c, enum tensor_type type, uint32_t rank,
                                   const uint32_t *shape)
@@ -62,7 +51,7 @@ static struct check_arg *constant(struct check_op_case *c, uint32_t rank, const 
 
 static bool build_reshape(uint32_t i, struct check_op_case *c)
 {
-    start(c, 24, "(4, 6) as (2, 3, 4)");
+    check_start_op(c, 24, "(4, 6) as (2, 3, 4)");
     parameter(c, SHAPE(4, 6));
     return i == 0;
 }
@@ -86,7 +75,7 @@ static bool build_row(uint32_t i, struct check_op_case *c)
     static const uint32_t sizes[][3] = {{1, 1, 0}, {5, 7, 0}, {5, 7, 4}};
     if (i >= COUNT(sizes))
         return false;
-    start(c, sizes[i][1], "%u of %u x %u", sizes[i][2], sizes[i][0], sizes[i][1]);
+    check_start_op(c, sizes[i][1], "%u of %u x %u", sizes[i][2], sizes[i][0], sizes[i][1]);
     memcpy(c->number, sizes[i], sizeof sizes[i]);
     constant(c, SHAPE(sizes[i][0], sizes[i][1]));
     constant(c, SHAPE(sizes[i][1]));
@@ -112,7 +101,7 @@ static void evaluate_row(const struct check_op_case *c, void *const *in, const u
 static bool build_rows(uint32_t i, struct check_op_case *c)
 {
     static const uint32_t number[] = {5};
-    start(c, 7, "row 5 of 3 x 7");
+    check_start_op(c, 7, "row 5 of 3 x 7");
     constant(c, SHAPE(3, 7));
     constant(c, SHAPE(7));
     argument(c, TENSOR_U32, SHAPE(1))->values = number;
@@ -166,8 +155,8 @@ static bool build_linear(uint32_t i, struct check_op_case *c)
     if (i / 4 >= COUNT(sizes))
         return false;
     const uint32_t *s = sizes[i / 4], bias = i % 2, relu = i / 2 % 2;
-    start(c, (uint64_t)s[0] * s[2], "(%u, %u) to %u%s%s", s[0], s[1], s[2], bias ? ", bias" : "",
-          relu ? ", relu" : "");
+    check_start_op(c, (uint64_t)s[0] * s[2], "(%u, %u) to %u%s%s", s[0], s[1], s[2],
+                   bias ? ", bias" : "", relu ? ", relu" : "");
     memcpy(c->number, (uint32_t[]){s[0], s[1], s[2], bias, relu}, 5 * sizeof *c->number);
     parameter(c, SHAPE(s[0], s[1]));
     parameter(c, SHAPE(s[2], s[1]));
@@ -197,7 +186,7 @@ static void evaluate_linear(const struct check_op_case *c, void *const *in, cons
 static bool build_embedding(uint32_t i, struct check_op_case *c)
 {
     const uint32_t rows = i ? 36 : 4, columns = i ? 5 : 1;
-    start(c, (uint64_t)rows * columns, "%u x %u", rows, columns);
+    check_start_op(c, (uint64_t)rows * columns, "%u x %u", rows, columns);
     memcpy(c->number, (uint32_t[]){rows, columns}, 2 * sizeof *c->number);
     argument(c, TENSOR_U8, SHAPE(rows))->high = i ? 255 : 3;
     parameter(c, SHAPE(256, columns));
@@ -226,7 +215,7 @@ static bool build_groups(uint32_t i, struct check_op_case *c, bool shift)
     if (i >= COUNT(groups))
         return false;
     const uint32_t *s = groups[i], rows = s[0] * s[1];
-    start(c, (uint64_t)rows * s[2], "%u groups of %u x %u%s", s[0], s[1], s[2],
+    check_start_op(c, (uint64_t)rows * s[2], "%u groups of %u x %u%s", s[0], s[1], s[2],
           shift ? ", shift" : "");
     memcpy(c->number, s, sizeof groups[i]);
     parameter(c, SHAPE(rows, s[2]));
@@ -277,7 +266,7 @@ static void evaluate_add_rows(const struct check_op_case *c, void *const *in,
 static bool build_pair(uint32_t i, struct check_op_case *c, float rate)
 {
     const uint32_t rows = i ? 13 : 1, columns = i ? 10 : 1;
-    start(c, (uint64_t)rows * columns, "%u x %u, dropout %g", rows, columns, (double)rate);
+    check_start_op(c, (uint64_t)rows * columns, "%u x %u, dropout %g", rows, columns, (double)rate);
     memcpy(c->number, (uint32_t[]){rows, columns}, 2 * sizeof *c->number);
     c->real = rate;
     parameter(c, SHAPE(rows, columns));
@@ -330,7 +319,7 @@ static bool build_layer_norm(uint32_t i, struct check_op_case *c)
     if (i >= COUNT(sizes))
         return false;
     const uint32_t rows = sizes[i][0], columns = sizes[i][1];
-    start(c, (uint64_t)rows * columns, "%u x %u", rows, columns);
+    check_start_op(c, (uint64_t)rows * columns, "%u x %u", rows, columns);
     memcpy(c->number, sizes[i], sizeof sizes[i]);
     parameter(c, SHAPE(rows, columns));
     parameter(c, SHAPE(columns));
@@ -362,7 +351,7 @@ static bool build_cross_entropy(uint32_t i, struct check_op_case *c)
     if (i >= COUNT(sizes))
         return false;
     const uint32_t rows = sizes[i][0] * sizes[i][1];
-    start(c, rows, "%u x %u", sizes[i][0], sizes[i][1]);
+    check_start_op(c, rows, "%u x %u", sizes[i][0], sizes[i][1]);
     memcpy(c->number, sizes[i], sizeof sizes[i]);
     parameter(c, SHAPE(rows, 256));
     argument(c, TENSOR_U8, SHAPE(rows))->high = 255;
@@ -393,7 +382,7 @@ static bool build_sum(uint32_t i, struct check_op_case *c)
     static const uint32_t counts[] = {1, 77, 20000};
     if (i >= COUNT(counts))
         return false;
-    start(c, 1, "%u", counts[i]);
+    check_start_op(c, 1, "%u", counts[i]);
     c->number[0] = counts[i];
     parameter(c, SHAPE(counts[i]))->low = 0.5;
     constant(c, SHAPE(1));
@@ -416,7 +405,7 @@ static void evaluate_sum(const struct check_op_case *c, void *const *in, const u
 static bool build_sum_squares(uint32_t i, struct check_op_case *c)
 {
     const uint32_t counts[3] = {i ? 40000 : 1, i ? 3 : 1, i ? 17 : 1};
-    start(c, 1, "%u, %u and %u", counts[0], counts[1], counts[2]);
+    check_start_op(c, 1, "%u, %u and %u", counts[0], counts[1], counts[2]);
     for (uint32_t j = 0; j < 3; j++) {
         c->number[j] = counts[j];
         constant(c, SHAPE(counts[j]));
@@ -443,7 +432,7 @@ static void evaluate_sum_squares(const struct check_op_case *c, void *const *in,
 
 static bool build_fill(uint32_t i, struct check_op_case *c)
 {
-    start(c, 15, "(3, 5)");
+    check_start_op(c, 15, "(3, 5)");
     constant(c, SHAPE(3, 5));
     c->result = 1;
     return i == 0;
@@ -465,7 +454,7 @@ static void evaluate_fill(const struct check_op_case *c, void *const *in, const 
 
 static bool build_copy(uint32_t i, struct check_op_case *c)
 {
-    start(c, 15, "(3, 5) to (15)");
+    check_start_op(c, 15, "(3, 5) to (15)");
     constant(c, SHAPE(15));
     constant(c, SHAPE(3, 5));
     c->result = 1;
@@ -487,7 +476,7 @@ static void evaluate_copy(const struct check_op_case *c, void *const *in, const 
 
 static bool build_cast(uint32_t i, struct check_op_case *c)
 {
-    start(c, 15, "(3, 5) to (15) of type %u", i);
+    check_start_op(c, 15, "(3, 5) to (15) of type %u", i);
     constant(c, SHAPE(15))->type = i ? TENSOR_F16 : TENSOR_BF16;
     constant(c, SHAPE(3, 5));
     c->number[0] = i;
@@ -513,7 +502,7 @@ static void evaluate_cast(const struct check_op_case *c, void *const *in, const 
 static bool build_loss_scale(uint32_t i, struct check_op_case *c)
 {
     static const float scale[] = {1024}, state[] = {6, 512}, squared[] = {4};
-    start(c, 1, "the seventh good step");
+    check_start_op(c, 1, "the seventh good step");
     constant(c, SHAPE(1))->values = scale;
     constant(c, SHAPE(TENSOR_LOSS_SCALE_STATES))->values = state;
     constant(c, SHAPE(1))->values = squared;
@@ -538,7 +527,7 @@ static bool build_adamw(uint32_t i, struct check_op_case *c)
 {
     static const float settings[] = {1e-2f, 0.9f, 0.98f, 1e-8f, 0.1f, 10.0f, 50.0f, 0.5f};
     static const float squared[] = {4};
-    start(c, 100, "100, 60 decayed");
+    check_start_op(c, 100, "100, 60 decayed");
     for (uint32_t j = 0; j < 4; j++)
         constant(c, SHAPE(100));
     c->arg[3].low = 0;
@@ -570,7 +559,8 @@ static bool build_unfold(uint32_t i, struct check_op_case *c)
     if (i >= COUNT(groups))
         return false;
     const uint32_t *s = groups[i], rows = s[0] * s[1], taps = s[3] + 1;
-    start(c, (uint64_t)rows * taps * s[2], "%u groups of %u x %u, %u taps", s[0], s[1], s[2], taps);
+    check_start_op(c, (uint64_t)rows * taps * s[2], "%u groups of %u x %u, %u taps", s[0], s[1],
+                   s[2], taps);
     memcpy(c->number, (uint32_t[]){s[0], s[1], s[2], taps}, 4 * sizeof *c->number);
     parameter(c, SHAPE(rows, s[2]));
     return true;
@@ -597,7 +587,7 @@ static bool build_gate(uint32_t i, struct check_op_case *c)
     static const uint32_t counts[] = {1, 33};
     if (i >= 2 * COUNT(counts))
         return false;
-    start(c, 1, "%u elements, %s", counts[i / 2], i % 2 ? "too large" : "small");
+    check_start_op(c, 1, "%u elements, %s", counts[i / 2], i % 2 ? "too large" : "small");
     argument(c, TENSOR_F32, SHAPE(1));
     struct check_arg *x = argument(c, TENSOR_F32, SHAPE(counts[i / 2]));
     struct check_arg *limit = argument(c, TENSOR_F32, SHAPE(1));
@@ -629,8 +619,8 @@ static bool build_slice(uint32_t i, struct check_op_case *c)
     if (i >= COUNT(sizes))
         return false;
     const uint32_t *s = sizes[i];
-    start(c, (uint64_t)s[0] * s[3] * s[2], "%u rows from %u on of %u x %u x %u", s[3], s[4], s[0],
-          s[1], s[2]);
+    check_start_op(c, (uint64_t)s[0] * s[3] * s[2], "%u rows from %u on of %u x %u x %u", s[3],
+                   s[4], s[0], s[1], s[2]);
     memcpy(c->number, s, sizeof sizes[i]);
     parameter(c, SHAPE(s[0] * s[1], s[2]));
     struct check_arg *first = argument(c, TENSOR_U32, SHAPE(1));
