@@ -236,6 +236,20 @@ bool check_variation(unsigned index, struct megabyte_config *config)
     return small_model(variations, sizeof variations / sizeof *variations, index, config);
 }
 
+struct megabyte_config check_training_config(uint32_t seq_len, uint32_t batch)
+{
+    struct megabyte_config c;
+    check_must(megabyte_config_preset("tiny", &c), "preset");
+    c.seq_len = seq_len;
+    c.patch_size = 3;
+    c.global = (struct megabyte_stage){30, 2, 3};
+    c.local = (struct megabyte_stage){18, 1, 2};
+    c.batch = batch;
+    c.micro_batch = 2;
+    c.dropout = 0.1;
+    return c;
+}
+
 const char *check_shape_name(const struct megabyte_config *c)
 {
     static char name[160];

@@ -47,6 +47,8 @@ struct tensor_device *check_open_cpu(void);
 bool check_shape(unsigned index, struct megabyte_config *config);
 /* The same of the paper's variations, its ablations and PerceiverAR. */
 bool check_variation(unsigned index, struct megabyte_config *config);
+/* Settings of a small model to train: two micro-batches or more of two, with dropout. */
+struct megabyte_config check_training_config(uint32_t seq_len, uint32_t batch);
 /* "T 24 P 4 …", valid until the next call. */
 const char *check_shape_name(const struct megabyte_config *config);
 

@@ -24,15 +24,7 @@ struct run {
 static void begin(struct run *r, struct tensor_device *device)
 {
     const struct megabyte_trainer_params params = {.seed = 5};
-    struct megabyte_config c;
-    check_must(megabyte_config_preset("tiny", &c), "preset");
-    c.seq_len = T;
-    c.patch_size = 3;
-    c.global = (struct megabyte_stage){30, 2, 3};
-    c.local = (struct megabyte_stage){18, 1, 2};
-    c.batch = BATCH;
-    c.micro_batch = 2;
-    c.dropout = 0.1;
+    const struct megabyte_config c = check_training_config(T, BATCH);
     r->model = check_model(device, &c, true, 3);
     check_must(megabyte_trainer_create(r->model, &params, &r->trainer), "trainer");
     check_random_bytes(1, r->bytes, sizeof r->bytes);

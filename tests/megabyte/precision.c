@@ -15,20 +15,6 @@ static const char *const names[] = {[TENSOR_PRECISION_FP32] = "fp32",
                                     [TENSOR_PRECISION_BF16] = "bf16",
                                     [TENSOR_PRECISION_FP16] = "fp16"};
 
-static struct megabyte_config small_config(void)
-{
-    struct megabyte_config c;
-    check_must(megabyte_config_preset("tiny", &c), "preset");
-    c.seq_len = BYTES;
-    c.patch_size = 3;
-    c.global = (struct megabyte_stage){30, 2, 3};
-    c.local = (struct megabyte_stage){18, 1, 2};
-    c.batch = BATCH;
-    c.micro_batch = 2;
-    c.dropout = 0.1;
-    return c;
-}
-
 /* x in 16 bits, to the nearest, ties to even; written apart from the library's. */
 static uint16_t rounded(float x, enum tensor_precision precision)
 {
@@ -83,7 +69,7 @@ struct outcome {
 
 static void train(struct tensor_device *device, bool recompute, struct outcome *o)
 {
-    struct megabyte_config c = small_config();
+    struct megabyte_config c = check_training_config(BYTES, BATCH);
     const uint32_t lengths[BATCH] = {BYTES, BYTES, 17, BYTES};
     const enum tensor_precision precision = tensor_device_info(device)->precision;
     uint8_t bytes[BATCH * BYTES];
@@ -120,7 +106,7 @@ struct run {
 
 static void begin(struct tensor_device *device, uint32_t growth, struct run *r)
 {
-    struct megabyte_config c = small_config();
+    struct megabyte_config c = check_training_config(BYTES, BATCH);
     c.scale_growth = growth;
     check_text(7, r->bytes, sizeof r->bytes);
     r->model = check_model(device, &c, true, 3);
