@@ -253,7 +253,7 @@ static int json_step(const struct bench_options *o, const struct tensor_device_i
 {
     const struct megabyte_config *c = &o->config;
     const double bytes = (double)c->batch * c->seq_len / f->seconds;
-    const double flops = megabyte_config_flops(c), rate = 3 * flops * bytes;
+    const double flops = megabyte_config_flops(c), rate = megabyte_config_training_flops(c) * bytes;
     json_t *object = json_pack(
         "{s:f, s:f, s:f, s:f, s:s, s:s, s:s, s:s, s:I, s:I}", "bytes_per_second", bytes,
         "flops_per_byte", flops, "flops_per_second", rate, "seconds_per_step", f->seconds, "device",
@@ -282,7 +282,7 @@ static int report_step(const struct bench_options *o, const struct tensor_device
 {
     const struct megabyte_config *c = &o->config;
     const double bytes = (double)c->batch * c->seq_len / f->seconds;
-    const double flops = megabyte_config_flops(c), rate = 3 * flops * bytes;
+    const double flops = megabyte_config_flops(c), rate = megabyte_config_training_flops(c) * bytes;
     const double peak = o->peak > 0
                             ? o->peak
                             : bench_stated_peak(info->name, tensor_precision_name(info->precision));

@@ -172,7 +172,7 @@ static int log_line(struct train *t, struct meter *m)
         (json_int_t)t->bytes, "bits_per_byte",
         megabyte_bits_per_byte(t->line_nats, (double)t->line_bytes), "learning_rate", m->rate,
         "grad_norm", m->grad_norm, "bytes_per_second", speed, "flops_per_second",
-        3 * megabyte_config_flops(&t->model->config) * speed, "data_wait_share",
+        megabyte_config_training_flops(&t->model->config) * speed, "data_wait_share",
         seconds > 0 ? (waited - m->waited) / seconds : 0.0, "host_share",
         seconds > 0 ? 1 - (busy - m->busy) / seconds : 0.0);
 

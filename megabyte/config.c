@@ -391,6 +391,11 @@ double megabyte_config_flops(const struct megabyte_config *c)
     return flops + 2 * (has_local(c) ? local : byte) * MEGABYTE_SYMBOLS;
 }
 
+double megabyte_config_training_flops(const struct megabyte_config *c)
+{
+    return 3 * megabyte_config_flops(c) * megabyte_config_predicted(c) / c->seq_len;
+}
+
 double megabyte_word_perplexity(double bits_per_byte, double bytes, double words)
 {
     return exp2(bits_per_byte * bytes / words);

@@ -112,6 +112,10 @@ uint64_t megabyte_config_parameters(const struct megabyte_config *config);
  * presets. For a PerceiverAR: of one byte that is predicted, at the full span. */
 double megabyte_config_flops(const struct megabyte_config *config);
 
+/* What a training step takes for each byte of its batch: three times the above; of a PerceiverAR,
+ * which predicts P of T bytes, so much for each of these, spread over all of them. */
+double megabyte_config_training_flops(const struct megabyte_config *config);
+
 /* Bytes of a window that one run of the model predicts: T, of a PerceiverAR its P latents. */
 uint32_t megabyte_config_predicted(const struct megabyte_config *config);
 

@@ -397,6 +397,10 @@ void check_settings(void)
     for (unsigned i = 0; check_variation(i, &c); i++)
         check_recorded(cpu, &c);
     c = preset("small");
+    CHECK(megabyte_config_training_flops(&c) == 3 * megabyte_config_flops(&c), "training small");
+    const struct megabyte_config few = preset("paper-text-perceiver"); /* 1,024 of 8,192 */
+    CHECK(megabyte_config_training_flops(&few) * 8 == 3 * megabyte_config_flops(&few),
+          "training a PerceiverAR takes %g FLOP a byte", megabyte_config_training_flops(&few));
     CHECK(megabyte_config_parameters(&c) == 22241536, "small has %llu parameters",
           (unsigned long long)megabyte_config_parameters(&c));
     tensor_device_close(&cpu);
