@@ -27,8 +27,10 @@ def make_data():
 class Device:
     """A device, with the two programs."""
 
-    def __init__(self, name, programs, points):
-        self.name, self.points = name, points
+    def __init__(self, name, programs, first):
+        """first: of several drivers; what all have in common is tried there, and less elsewhere."""
+        self.name, self.first = name, first
+        self.points, self.refused = (POINTS, 12) if first else (2, 3)
         self.train, self.faulty = programs
 
     def run(self, out, *more, faults=None, steps=STEPS, counts=None, status=0):
@@ -100,7 +102,7 @@ def check_lost(device, whole):
         assert "goes on after step 4" in errors or "goes on after step 8" in errors, errors
         same(out, whole)
         assert steps_of(out) == list(range(1, STEPS + 1)), steps_of(out)
-    for at in (first + a_step // 3, first + a_step // 2):
+    for at in (first + a_step // 3, first + a_step // 2)[: 2 if device.first else 1]:
         out = "%s-hang-%d" % (device.name, at)
         errors = device.run(out, faults="hang@%d" % at)
         assert "has done nothing" in errors and "in graph \"" in errors, errors
@@ -126,7 +128,7 @@ def check_again_and_again(device, whole, first, a_step):
 def check_memory(device, whole):
     """Every allocation of the device fails in turn; on vulkan also those of a run under way."""
     allocations = count(device, 2)[1]
-    stride = 1 if device.name == "cpu" else allocations // 12
+    stride = 1 if device.name == "cpu" else allocations // device.refused
     for at in range(1, allocations + 1, stride):
         out = "%s-memory-%d" % (device.name, at)
         line = "memory@%d" % at
@@ -231,12 +233,13 @@ def check_device(device):
     device.run(whole)
     device.run(whole + "-every", "--save-every", "1")
     first, a_step = check_lost(device, whole)
-    check_again_and_again(device, whole, first, a_step)
     check_memory(device, whole)
     check_not_finite(device, whole, "loss'", 2)
-    check_not_finite(device, whole, "norm", 1)
-    check_overflow(device)
-    check_scale(device)
+    if device.first:
+        check_again_and_again(device, whole, first, a_step)
+        check_not_finite(device, whole, "norm", 1)
+        check_overflow(device)
+        check_scale(device)
     if device.name == "cpu":
         check_outliers(device)
     print("%s: %d points of a step that has %d" % (device.name, device.points, a_step))
@@ -244,8 +247,10 @@ def check_device(device):
 
 def vulkan_devices(program):
     listed = subprocess.run([program, "--list-devices"], stdout=subprocess.PIPE, check=True)
-    lines = listed.stdout.decode().splitlines()
-    return [line.split()[0] for line in lines if line.startswith("vulkan:")]
+    lines = [line for line in listed.stdout.decode().splitlines() if line.startswith("vulkan:")]
+    # SwiftShader compiles every kernel anew in every process, which takes it ten seconds.
+    lines.sort(key=lambda line: "SwiftShader" in line)
+    return [line.split()[0] for line in lines]
 
 
 def main():
@@ -261,7 +266,7 @@ def main():
         os.environ["OMP_WAIT_POLICY"] = "passive"
         make_data()
         for i, name in enumerate(names):
-            check_device(Device(name, programs, 4 if i else POINTS))
+            check_device(Device(name, programs, i == 0))
         os.chdir("/")
 
 
