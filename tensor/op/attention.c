@@ -2,7 +2,6 @@
  * attention_grad.c. */
 #include "tensor/contract.h"
 #include "tensor/op/attention_cpu.h"
-#include "tensor/op/attention_patch.h"
 #include "tensor/op/attention_record.h"
 #include <math.h>
 #include <string.h>
@@ -12,90 +11,131 @@ struct block {
     const float *q, *kv;     /* row 0 of the block; row 0 of the keys */
     float *y, *lse;          /* row 0 of the block; lse may be NULL */
     uint32_t first, count;   /* position of the first query; queries */
+    uint32_t begin;          /* the first key of the first tile */
     uint32_t row;            /* number of the first query over all sequences and heads */
     size_t width;            /* of y, of k and of v */
 };
 
-/* One query against one tile of keys, with a running maximum (Milakov and Gimelshein 2018). */
-static void attend(const struct attention_params *p, const struct block *b,
-                   const struct attention_tile *tile, uint32_t i, uint32_t first_key,
-                   float *maximum, float *sum)
+/* What is known of the queries of a block: their largest score and the sum so far. */
+struct running {
+    float largest[ATTENTION_TILE], sum[ATTENTION_TILE];
+};
+
+/* The largest of what a query sees; in lanes, as compilers do not reorder comparisons of floats. */
+static float largest_of(const float *score, struct attention_range sees,
+                        struct attention_range lanes)
 {
-    float score[ATTENTION_TILE], mask[ATTENTION_TILE];
-    const uint32_t t = b->first + i, begin = ATTENTION_BEGIN(t, p->span, p->reach);
-    const uint32_t from = begin > first_key ? begin - first_key : 0, dim = p->head_dim;
-    const uint32_t count = t + 1 - first_key < tile->count ? t + 1 - first_key : tile->count;
-    float *y = b->y + i * b->width, largest = *maximum, total = 0;
-    attention_products(b->q + (size_t)i * p->stride_q, tile, dim, count, p->scale, score);
-    for (uint32_t j = from; j < count; j++)
-        largest = score[j] > largest ? score[j] : largest;
-    if (largest > *maximum) {
-        const float shrink = *sum > 0 ? tensor_cpu_exp(*maximum - largest) : 0;
-        *sum *= shrink;
-        for (uint32_t d = 0; d < dim; d++)
-            y[d] *= shrink;
-        *maximum = largest;
-    }
-#pragma omp simd
-    for (uint32_t j = from; j < count; j++)
-        score[j] = tensor_cpu_exp(score[j] - largest);
-    for (uint32_t j = from; j < count; j++)
-        total += score[j];
-    *sum += total;
-    attention_masks(u32_at(p->random), b->row + i, first_key, count, p->stream, p->threshold,
-                    p->drop_scale, mask);
-    for (uint32_t j = from; j < count; j++)
-        attention_add(
-            y, score[j] * mask[j],
-            b->kv + (size_t)((first_key + j) % p->key_rows) * p->stride_k + b->width, dim);
+    float most[ATTENTION_WIDE];
+    for (uint32_t u = 0; u < ATTENTION_WIDE; u++)
+        most[u] = -INFINITY;
+    for (uint32_t j = lanes.from; j < lanes.end; j += ATTENTION_WIDE)
+        for (uint32_t u = 0; u < ATTENTION_WIDE; u++) {
+            const float x = j + u - sees.from < sees.end - sees.from ? score[j + u] : -INFINITY;
+            most[u] = x > most[u] ? x : most[u];
+        }
+    for (uint32_t half = ATTENTION_WIDE / 2; half; half /= 2)
+        for (uint32_t u = 0; u < half; u++)
+            most[u] = most[u + half] > most[u] ? most[u + half] : most[u];
+    return most[0];
 }
 
-static void attend_block(const struct attention_params *p, const struct block *b)
+/* Scores of one query turned into weights, with a running maximum (Milakov and Gimelshein 2018);
+ * what was summed up before is brought to the new one. Zeros where it sees nothing. */
+static void weigh(const struct attention_params *p, const struct block *b,
+                  const struct attention_tile *tile, uint32_t i, struct attention_range all,
+                  float *score, struct running *running)
+{
+    const struct attention_range sees = attention_sees(tile, b->first + i, p->span, p->reach);
+    const struct attention_range lanes = attention_lanes(all);
+    const uint32_t count = sees.end - sees.from;
+    float before = running->largest[i], total = 0;
+    float *y = b->y + i * b->width;
+    const float largest = p->scale * largest_of(score, sees, lanes);
+    if (count && largest > before) {
+        const float shrink = running->sum[i] > 0 ? tensor_cpu_exp(before - largest) : 0;
+        running->sum[i] *= shrink;
+        for (uint32_t d = 0; d < p->head_dim && tile->first > b->begin; d++)
+            y[d] *= shrink;
+        running->largest[i] = before = largest;
+    }
+#pragma omp simd reduction(+ : total)
+    for (uint32_t j = lanes.from; j < lanes.end; j++) {
+        const float weight = tensor_cpu_exp(p->scale * score[j] - before);
+        score[j] = j - sees.from < count ? weight : 0;
+        total += score[j];
+    }
+    running->sum[i] += total;
+    if (p->threshold) {
+        float mask[ATTENTION_TILE];
+        attention_masks(u32_at(p->random), b->row + i, tile, all, p->stream, p->threshold,
+                        p->drop_scale, mask);
+        for (uint32_t j = lanes.from; j < lanes.end; j++)
+            score[j] *= mask[j];
+    }
+}
+
+/* A few queries from i on against one tile of keys. */
+static void attend(const struct attention_params *p, const struct block *b,
+                   const struct attention_tile *tile, uint32_t i, struct running *running)
+{
+    const uint32_t left = b->count - i, rows = left < ATTENTION_ROWS ? left : ATTENTION_ROWS;
+    const uint32_t dim = p->head_dim;
+    attention_pairs score[ATTENTION_ROWS];
+    struct attention_range all = attention_see(tile, b->first + i, rows, p->span, p->reach);
+    float *y = b->y + i * b->width;
+    if (all.from == all.end && tile->first > b->begin)
+        return;
+    attention_scores(b->q + (size_t)i * p->stride_q, p->stride_q, rows, dim, tile, all, score);
+    for (uint32_t r = 0; r < rows; r++)
+        weigh(p, b, tile, i + r, all, score[r], running);
+    bool add = tile->first > b->begin;
+    do { /* rows of v lie side by side up to the end of the ring */
+        const uint32_t row = (tile->first + all.from) % p->key_rows, run = p->key_rows - row;
+        const uint32_t depth = all.end - all.from < run ? all.end - all.from : run;
+        attention_product(rows, dim,
+                          (struct attention_factor){&score[0][all.from], ATTENTION_TILE, 1},
+                          b->kv + (size_t)row * p->stride_k + b->width, p->stride_k, depth, y,
+                          b->width, add);
+        all.from += depth;
+        add = true;
+    } while (all.from < all.end);
+}
+
+static void attend_block(const struct attention_params *p, struct block *b)
 {
     struct attention_tile tile;
-    float maximum[ATTENTION_TILE], sum[ATTENTION_TILE];
+    struct running running;
     for (uint32_t i = 0; i < b->count; i++) {
-        maximum[i] = -INFINITY;
-        sum[i] = 0;
-        memset(b->y + i * b->width, 0, p->head_dim * sizeof *b->y);
+        running.largest[i] = -INFINITY;
+        running.sum[i] = 0;
     }
     const uint32_t end = b->first + b->count;
-    uint32_t first = ATTENTION_BEGIN(b->first, p->span, p->reach);
-    for (first -= first % 4; first < end; first += ATTENTION_TILE) {
+    b->begin = ATTENTION_BEGIN(b->first, p->span, p->reach) / 4 * 4;
+    for (uint32_t first = b->begin; first < end; first += ATTENTION_TILE) {
         const uint32_t left = end - first, count = left < ATTENTION_TILE ? left : ATTENTION_TILE;
         attention_tile_load(&tile, b->kv, p->stride_k, p->head_dim, first, count, p->key_rows);
-        for (uint32_t i = first > b->first ? first - b->first : 0; i < b->count; i++)
-            if (ATTENTION_BEGIN(b->first + i, p->span, p->reach) < first + count)
-                attend(p, b, &tile, i, first, &maximum[i], &sum[i]);
+        for (uint32_t i = 0; i < b->count; i += ATTENTION_ROWS)
+            attend(p, b, &tile, i, &running);
     }
     for (uint32_t i = 0; i < b->count; i++) {
-        const float scale = 1 / sum[i];
+        const float scale = 1 / running.sum[i];
         for (uint32_t d = 0; d < p->head_dim; d++)
             b->y[i * b->width + d] *= scale;
         if (b->lse)
-            b->lse[(size_t)i * p->heads] = maximum[i] + logf(sum[i]);
+            b->lse[(size_t)i * p->heads] = running.largest[i] + logf(running.sum[i]);
     }
 }
 
 static void attention_cpu(const void *params)
 {
     const struct attention_params *p = params;
-    if (p->span <= ATTENTION_PATCH_MAX && !(p->flags & ATTENTION_PLACE)) {
-        const uint32_t patches = (p->keys + p->span - 1) / p->span;
-#pragma omp parallel for collapse(3) schedule(static)
-        for (uint32_t n = 0; n < p->sequences; n++)
-            for (uint32_t i = 0; i < patches; i++)
-                for (uint32_t h = 0; h < p->heads; h++)
-                    tensor_attention_patch(p, n, h, i);
-        return;
-    }
     const uint32_t *place = p->flags & ATTENTION_PLACE ? u32_at(p->place) : NULL;
     const uint32_t blocks = (p->queries + ATTENTION_TILE - 1) / ATTENTION_TILE;
     const size_t width = (size_t)p->heads * p->head_dim;
 #pragma omp parallel for collapse(3) schedule(dynamic, 4)
     for (uint32_t n = 0; n < p->sequences; n++)
-        for (uint32_t h = 0; h < p->heads; h++)
-            for (uint32_t i = 0; i < blocks; i++) {
+        for (uint32_t i = 0; i < blocks; i++)
+            for (uint32_t h = 0; h < p->heads; h++) {
                 const uint32_t begin = i * ATTENTION_TILE, left = p->queries - begin;
                 const size_t row = (size_t)n * p->queries + begin, column = (size_t)h * p->head_dim;
                 const size_t key_row = (size_t)(place ? place[2 * n] : n) * p->key_rows;

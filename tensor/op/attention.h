@@ -54,9 +54,10 @@ struct attention_params {
  *     dP_ij = D_ij dy_i·v_j,   dS_ij = scale P_ij (dP_ij - delta_i)
  *     dq_i = sum_j dS_ij k_j                  (attention_grad_query)
  *     dk_j = sum_i dS_ij q_i,   dv_j = sum_i D_ij P_ij dy_i    (attention_grad_key)
- * over the pairs of which i sees j. Queries are the last of `keys` positions. For patches of at
- * most ATTENTION_PATCH_MAX positions attention_grad_patch does all of it, without delta. */
-#define ATTENTION_PATCH_MAX 64 /* of attention_grad_patch: the most positions of a patch */
+ * over the pairs of which i sees j. Queries are the last of `keys` positions. attention_grad_patch
+ * does all of it, without delta, which is sum_j D_ij P_ij dy_i·v_j as well; on Vulkan for patches
+ * of at most ATTENTION_PATCH_MAX positions. */
+#define ATTENTION_PATCH_MAX 64
 struct attention_grad_params {
     f32_ptr q;      /* row (n·queries + i) at stride_q elements */
     f32_ptr kv;     /* row (n·keys + j) at stride_k elements */

@@ -1,7 +1,6 @@
 /* attention_grad.c - gradient of causal attention: probabilities are computed again from the row's
  * log-sum-exp (Dao et al. 2022), one kernel for the queries, one for keys and values, no
  * atomics. */
-#include "tensor/op/attention_patch.h"
 #include "tensor/op/attention_record.h"
 #include "tensor/op/attention_cpu.h"
 #include "tensor/recording.h"
@@ -11,7 +10,8 @@
 struct head {
     const float *q, *kv, *y, *dy; /* row 0 */
     const float *lse;             /* of row 0; stride is heads */
-    float *delta, *dq, *dkv;
+    float *delta;                 /* as lse; NULL: computed where it is used */
+    float *dq, *dkv;
     size_t width; /* of y, of k and of v */
     uint32_t row; /* number of query 0 over all sequences and heads */
 };
@@ -33,129 +33,211 @@ static struct head head_of(const struct attention_grad_params *p, uint32_t n, ui
     };
 }
 
-/* A tile of keys, and the pairs of one query with them. */
+static float dot(const float *x, const float *y, uint32_t n)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (uint32_t i = 0; i < n; i++)
+        sum += x[i] * y[i];
+    return sum;
+}
+
+/* dy_i·y_i, which a pass before this one may have left. */
+static float delta_of(const struct attention_grad_params *p, const struct head *a, uint32_t i)
+{
+    if (a->delta)
+        return a->delta[(size_t)i * p->heads];
+    return dot(a->y + i * a->width, a->dy + i * a->width, p->head_dim);
+}
+
+/* The pairs of a block of queries with a tile of keys: D_ij P_ij and dS_ij. */
 struct pairs {
+    attention_pairs dropped[ATTENTION_TILE], ds[ATTENTION_TILE];
+};
+
+/* A tile of keys and what belongs to it. */
+struct tiles {
     struct attention_tile k, v;
-    uint32_t first;          /* of the keys */
-    uint32_t from, end;      /* keys that the query sees, from `first` on */
-    float dropped[ATTENTION_TILE], ds[ATTENTION_TILE]; /* D_ij P_ij, dS_ij */
 };
 
 static void load_tiles(const struct attention_grad_params *p, const struct head *a, uint32_t first,
-                       struct pairs *s)
+                       struct tiles *tiles)
 {
     const uint32_t left = p->keys - first, count = left < ATTENTION_TILE ? left : ATTENTION_TILE;
-    attention_tile_load(&s->k, a->kv, p->stride_k, p->head_dim, first, count, p->keys);
-    attention_tile_load(&s->v, a->kv + a->width, p->stride_k, p->head_dim, first, count, p->keys);
-    s->first = first;
+    attention_tile_load(&tiles->k, a->kv, p->stride_k, p->head_dim, first, count, p->keys);
+    attention_tile_load(&tiles->v, a->kv + a->width, p->stride_k, p->head_dim, first, count,
+                        p->keys);
 }
 
-/* Query i against the tile; false if it sees nothing of it. */
-static bool take_pairs(const struct attention_grad_params *p, const struct head *a, uint32_t i,
-                       struct pairs *s)
+/* Position of query i. */
+static uint32_t position(const struct attention_grad_params *p, uint32_t i)
 {
-    const uint32_t t = p->keys - p->queries + i, begin = ATTENTION_BEGIN(t, p->span, p->reach);
-    if (begin >= s->first + s->k.count)
-        return false;
-    s->from = begin > s->first ? begin - s->first : 0;
-    s->end = t + 1 - s->first < s->k.count ? t + 1 - s->first : s->k.count;
-    float mask[ATTENTION_TILE], *dropped = s->dropped, *ds = s->ds;
-    const float lse = a->lse[(size_t)i * p->heads], delta = a->delta[(size_t)i * p->heads];
-    attention_products(a->q + (size_t)i * p->stride_q, &s->k, p->head_dim, s->end, p->scale,
-                       dropped);
-    attention_products(a->dy + i * a->width, &s->v, p->head_dim, s->end, 1, ds);
-    attention_masks(u32_at(p->random), a->row + i, s->first, s->end, p->stream, p->threshold,
-                    p->drop_scale, mask);
-#pragma omp simd
-    for (uint32_t j = s->from; j < s->end; j++) {
-        const float weight = tensor_cpu_exp(dropped[j] - lse);
-        dropped[j] = weight * mask[j];
-        ds[j] = p->scale * weight * (mask[j] * ds[j] - delta);
-    }
-    return true;
+    return p->keys - p->queries + i;
 }
 
-/* The first query that sees a key of the tile that begins at `first`, or one before it. */
+/* Of query i: dropped from q·k_j to D_ij P_ij, ds from dy·v_j to dS_ij; zeros where it sees
+ * nothing. */
+static void turn_into_gradients(const struct attention_grad_params *p, const struct head *a,
+                                const struct attention_tile *k, uint32_t i,
+                                struct attention_range all, float *dropped, float *ds)
+{
+    const uint32_t t = position(p, i);
+    const struct attention_range sees = attention_sees(k, t, p->span, p->reach);
+    const struct attention_range lanes = attention_lanes(all);
+    const uint32_t count = sees.end - sees.from;
+    const float lse = a->lse[(size_t)i * p->heads];
+    float weight[ATTENTION_TILE], mask[ATTENTION_TILE], sum = 0;
+    if (p->threshold)
+        attention_masks(u32_at(p->random), a->row + i, k, all, p->stream, p->threshold,
+                        p->drop_scale, mask);
+    else
+        for (uint32_t j = lanes.from; j < lanes.end; j++)
+            mask[j] = 1;
+#pragma omp simd reduction(+ : sum)
+    for (uint32_t j = lanes.from; j < lanes.end; j++) {
+        const float e = tensor_cpu_exp(p->scale * dropped[j] - lse);
+        weight[j] = j - sees.from < count ? e : 0;
+        dropped[j] = weight[j] * mask[j];
+        sum += dropped[j] * ds[j];
+    }
+    /* dy_i·y_i = sum_j D_ij P_ij dy_i·v_j, where all that the query sees is in this tile. */
+    const bool whole = count == t + 1 - ATTENTION_BEGIN(t, p->span, p->reach);
+    const float delta = whole && !a->delta ? sum : count ? delta_of(p, a, i) : 0;
+#pragma omp simd
+    for (uint32_t j = lanes.from; j < lanes.end; j++)
+        ds[j] = p->scale * weight[j] * (mask[j] * ds[j] - delta);
+}
+
+/* The queries from i on, at most ATTENTION_ROWS before `end`, against a tile: lines 0 … of the
+ * pairs; returns the keys that one of them sees. Where a query sees nothing the pairs are 0. */
+static struct attention_range take_pairs(const struct attention_grad_params *p,
+                                         const struct head *a, const struct tiles *tiles,
+                                         uint32_t i, uint32_t rows, attention_pairs *dropped,
+                                         attention_pairs *ds)
+{
+    const struct attention_tile *k = &tiles->k;
+    const struct attention_range all = attention_see(k, position(p, i), rows, p->span, p->reach);
+    if (all.from == all.end)
+        return all;
+    attention_scores(a->q + (size_t)i * p->stride_q, p->stride_q, rows, p->head_dim, k, all,
+                     dropped);
+    attention_scores(a->dy + i * a->width, a->width, rows, p->head_dim, &tiles->v, all, ds);
+    for (uint32_t r = 0; r < rows; r++)
+        turn_into_gradients(p, a, k, i + r, all, dropped[r], ds[r]);
+    return all;
+}
+
+/* The first query that sees a key from `first` on, or one before it. */
 static uint32_t first_query(const struct attention_grad_params *p, uint32_t first)
 {
     const uint32_t before = p->keys - p->queries;
     return first > before ? first - before : 0;
 }
 
-/* Behind the last query that sees a key of the tile. */
-static uint32_t end_query(const struct attention_grad_params *p, const struct pairs *s)
+/* Behind the last query that sees a key up to `last`. */
+static uint32_t end_query(const struct attention_grad_params *p, uint32_t last)
 {
-    const uint32_t last = s->first + s->k.count - 1, end = ATTENTION_END(last, p->span, p->reach);
-    const uint32_t before = p->keys - p->queries;
+    const uint32_t end = ATTENTION_END(last, p->span, p->reach), before = p->keys - p->queries;
     return end >= p->keys ? p->queries : end > before ? end - before : 0;
 }
 
-static void grad_query_head(const struct attention_grad_params *p, const struct head *a)
+/* What queries i … end - 1, lines of the pairs, give to the keys of a tile. */
+static void give_keys(const struct attention_grad_params *p, const struct head *a,
+                      const struct attention_tile *k, uint32_t i, uint32_t end, bool add,
+                      const struct pairs *s)
 {
+    for (uint32_t j = 0; j < k->count; j += ATTENTION_ROWS) {
+        const uint32_t left = k->count - j, rows = left < ATTENTION_ROWS ? left : ATTENTION_ROWS;
+        const uint32_t least = first_query(p, k->first + j), from = least > i ? least : i;
+        const uint32_t most = end_query(p, k->first + j + rows - 1), to = most < end ? most : end;
+        float *dk = a->dkv + (size_t)(k->first + j) * p->stride_k;
+        if (from >= to && add)
+            continue;
+        const uint32_t line = from < to ? from - i : 0, depth = from < to ? to - from : 0;
+        attention_product(rows, p->head_dim,
+                          (struct attention_factor){&s->ds[line][j], 1, ATTENTION_TILE},
+                          a->q + (size_t)(i + line) * p->stride_q, p->stride_q, depth, dk,
+                          p->stride_k, add);
+        attention_product(rows, p->head_dim,
+                          (struct attention_factor){&s->dropped[line][j], 1, ATTENTION_TILE},
+                          a->dy + (i + line) * a->width, a->width, depth, dk + a->width,
+                          p->stride_k, add);
+    }
+}
+
+/* One tile of keys against all queries that see it; `query` and `key`: whose gradients. */
+static void grad_tile(const struct attention_grad_params *p, const struct head *a,
+                      const struct tiles *tiles, bool query, bool key)
+{
+    const struct attention_tile *k = &tiles->k;
+    const uint32_t last = k->first + k->count - 1, end = end_query(p, last);
+    uint32_t i = first_query(p, k->first);
     struct pairs s;
-    for (uint32_t i = 0; i < p->queries; i++) {
-        const float *y = a->y + i * a->width, *dy = a->dy + i * a->width;
-        float sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (uint32_t d = 0; d < p->head_dim; d++)
-            sum += y[d] * dy[d];
-        a->delta[(size_t)i * p->heads] = sum;
+    bool add = false;
+    do {
+        const uint32_t left = end > i ? end - i : 0;
+        const uint32_t count = left < ATTENTION_TILE ? left : ATTENTION_TILE;
+        for (uint32_t line = 0; line < count; line += ATTENTION_ROWS) {
+            const uint32_t most = count - line;
+            const uint32_t rows = most < ATTENTION_ROWS ? most : ATTENTION_ROWS;
+            const struct attention_range all =
+                take_pairs(p, a, tiles, i + line, rows, &s.dropped[line], &s.ds[line]);
+            if (query && all.from < all.end)
+                attention_product(
+                    rows, p->head_dim,
+                    (struct attention_factor){&s.ds[line][all.from], ATTENTION_TILE, 1},
+                    a->kv + (size_t)(k->first + all.from) * p->stride_k, p->stride_k,
+                    all.end - all.from, a->dq + (size_t)(i + line) * p->stride_q, p->stride_q,
+                    true);
+        }
+        if (key)
+            give_keys(p, a, k, i, i + count, add, &s);
+        add = true;
+        i += count;
+    } while (i < end);
+}
+
+static void grad_head(const struct attention_grad_params *p, const struct head *a, bool query,
+                      bool key)
+{
+    struct tiles tiles;
+    for (uint32_t i = 0; query && i < p->queries; i++) {
+        if (a->delta)
+            a->delta[(size_t)i * p->heads] =
+                dot(a->y + i * a->width, a->dy + i * a->width, p->head_dim);
         memset(a->dq + (size_t)i * p->stride_q, 0, p->head_dim * sizeof(float));
     }
     for (uint32_t first = 0; first < p->keys; first += ATTENTION_TILE) {
-        load_tiles(p, a, first, &s);
-        const uint32_t end = end_query(p, &s);
-        for (uint32_t i = first_query(p, first); i < end; i++)
-            if (take_pairs(p, a, i, &s))
-                for (uint32_t j = s.from; j < s.end; j++)
-                    attention_add(a->dq + (size_t)i * p->stride_q, s.ds[j],
-                                  a->kv + (size_t)(first + j) * p->stride_k, p->head_dim);
+        load_tiles(p, a, first, &tiles);
+        grad_tile(p, a, &tiles, query, key);
     }
 }
 
-static void grad_key_head(const struct attention_grad_params *p, const struct head *a)
+static void each_head(const struct attention_grad_params *p, bool query, bool key)
 {
-    struct pairs s;
-    for (uint32_t first = 0; first < p->keys; first += ATTENTION_TILE) {
-        load_tiles(p, a, first, &s);
-        const uint32_t end = end_query(p, &s);
-        float *dk = a->dkv + (size_t)first * p->stride_k, *dv = dk + a->width;
-        for (uint32_t j = 0; j < s.k.count; j++) {
-            memset(dk + (size_t)j * p->stride_k, 0, p->head_dim * sizeof(float));
-            memset(dv + (size_t)j * p->stride_k, 0, p->head_dim * sizeof(float));
-        }
-        for (uint32_t i = first_query(p, first); i < end; i++) {
-            if (!take_pairs(p, a, i, &s))
-                continue;
-            for (uint32_t j = s.from; j < s.end; j++) {
-                attention_add(dk + (size_t)j * p->stride_k, s.ds[j],
-                              a->q + (size_t)i * p->stride_q, p->head_dim);
-                attention_add(dv + (size_t)j * p->stride_k, s.dropped[j], a->dy + i * a->width,
-                              p->head_dim);
-            }
-        }
-    }
-}
-
-static void each_head(const struct attention_grad_params *p,
-                      void (*run)(const struct attention_grad_params *p, const struct head *a))
-{
-#pragma omp parallel for collapse(2) schedule(dynamic, 4)
+#pragma omp parallel for collapse(2) schedule(dynamic, 1)
     for (uint32_t n = 0; n < p->sequences; n++)
         for (uint32_t h = 0; h < p->heads; h++) {
-            const struct head a = head_of(p, n, h);
-            run(p, &a);
+            struct head a = head_of(p, n, h);
+            if (query && key)
+                a.delta = NULL; /* of which the pass has none */
+            grad_head(p, &a, query, key);
         }
 }
 
 static void grad_query_cpu(const void *params)
 {
-    each_head(params, grad_query_head);
+    each_head(params, true, false);
 }
 
 static void grad_key_cpu(const void *params)
 {
-    each_head(params, grad_key_head);
+    each_head(params, false, true);
+}
+
+static void grad_patch_cpu(const void *params)
+{
+    each_head(params, true, true);
 }
 
 static void grad_launch(const struct attention_grad_params *p, struct tensor_launch *launch,
@@ -204,15 +286,6 @@ static const struct tensor_kernel grad_key = {
 };
 const struct tensor_kernel *const tensor_kernel_attention_grad_key = &grad_key;
 
-static void grad_patch_cpu(const void *params)
-{
-    const struct attention_grad_params *p = params;
-#pragma omp parallel for collapse(2) schedule(static)
-    for (uint32_t n = 0; n < p->sequences; n++)
-        for (uint32_t h = 0; h < p->heads; h++)
-            tensor_attention_patch_grad(p, n, h);
-}
-
 static void grad_patch_launch(const struct tensor_device_info *info, const void *params,
                               struct tensor_launch *launch)
 {
@@ -256,7 +329,7 @@ void tensor_attention_gradient(struct tensor_graph *g, const struct tensor_node 
         to = tensor_graph_view(g, dq, columns, 1, shape);
     }
     const double products = tensor_attention_products(p);
-    if (p->span <= ATTENTION_PATCH_MAX && strcmp(g->device->info.kind, "cpu") == 0) {
+    if (strcmp(g->device->info.kind, "cpu") == 0) {
         tensor_graph_pass(g, &grad_patch, p,
                           (struct tensor *[]){q, whole, y, dy, lse, random, NULL, dq, to},
                           10 * products);

@@ -5,6 +5,9 @@
 #define CHUNK                                                                                      \
     128 /* rows that one invocation adds; the first of two steps has rows / CHUNK of them */
 
+/* Columns whose sums are held at a time on the processor: rows are read in long stretches. */
+#define PIECE 512
+
 static void sum_rows_cpu(const void *params)
 {
     const struct sum_rows_params *p = params;
@@ -12,11 +15,11 @@ static void sum_rows_cpu(const void *params)
     const float *x = f32_at(p->x);
 #pragma omp parallel for collapse(2) schedule(static)
     for (uint32_t i = 0; i < chunks; i++)
-        for (uint32_t first = 0; first < p->columns; first += 64) {
-            const uint32_t width = p->columns - first < 64 ? p->columns - first : 64;
+        for (uint32_t first = 0; first < p->columns; first += PIECE) {
+            const uint32_t width = p->columns - first < PIECE ? p->columns - first : PIECE;
             const uint32_t end = (i + 1) * p->chunk < p->rows ? (i + 1) * p->chunk : p->rows;
             float *y = f32_at(p->y) + (size_t)i * p->columns + first;
-            float sum[64] = {0};
+            float sum[PIECE] = {0};
             for (uint32_t r = i * p->chunk; r < end; r++) {
                 const float *row = x + (size_t)r * p->stride + first;
                 for (uint32_t c = 0; c < width; c++)

@@ -180,19 +180,58 @@ bool check_attention_grad_key(uint32_t i, struct check_kernel_case *c)
     return grad_case(i, c, OF_KEY);
 }
 
-/* Of the cases those in short patches, and a few without a key before them. */
+/* Draws the values of an argument now, into memory that the next case takes over. */
+static void *drawn(struct check_kernel_case *c, uint32_t i)
+{
+    static void *memory[TENSOR_PASS_ARGS];
+    free(memory[i]);
+    memory[i] = check_allocate(4 * c->arg[i].count);
+    check_draw(&c->arg[i], memory[i]);
+    c->arg[i].values = memory[i];
+    return memory[i];
+}
+
+/* What attention gives for the case's q and kv: a kernel may take dy·y from the probabilities. */
+static void attend_beforehand(struct check_kernel_case *c)
+{
+    const struct attention_grad_params *p = (const void *)c->params;
+    const struct attention_params forward = {
+        .sequences = p->sequences, .queries = p->queries, .keys = p->keys, .key_rows = p->keys,
+        .stride_q = p->stride_q, .stride_k = p->stride_k, .heads = p->heads,
+        .head_dim = p->head_dim, .span = p->span, .reach = p->reach, .stream = p->stream,
+        .threshold = p->threshold, .flags = ATTENTION_LSE, .scale = p->scale,
+        .drop_scale = p->drop_scale};
+    static const uint32_t of[] = {0, 1, 5, 2, 4}; /* q, kv, random, y, lse */
+    void *from[COUNT(of)], *wide[COUNT(of)];
+    check_seed(c->arg[0].count, c->label);
+    for (uint32_t i = 0; i < COUNT(of); i++) {
+        const struct check_arg *arg = &c->arg[of[i]];
+        from[i] = arg->count ? drawn(c, of[i]) : NULL;
+        wide[i] = arg->count ? check_widen(arg->type, from[i], arg->count) : NULL;
+    }
+    reference_attention(&forward, (void *[]){wide[0], wide[1], wide[2], NULL, wide[3], wide[4]});
+    for (uint32_t i = 3; i < COUNT(of); i++)
+        for (uint64_t j = 0; j < c->arg[of[i]].count; j++)
+            ((float *)from[i])[j] = (float)((double *)wide[i])[j];
+    for (uint32_t i = 0; i < COUNT(of); i++)
+        free(wide[i]);
+}
+
+/* Of the cases those in short patches, and a few without a key before them. Not that of a single
+ * key, whose gradient to q is 0 but for rounding. */
 bool check_attention_grad_patch(uint32_t i, struct check_kernel_case *c)
 {
     uint32_t size = 0;
     for (uint32_t left = i / 3; size < COUNT(heads); size++) {
         const uint32_t span = heads[size].span ? heads[size].span : heads[size].keys;
-        if (span <= ATTENTION_PATCH_MAX && left-- == 0)
+        if (heads[size].keys > 1 && span <= ATTENTION_PATCH_MAX && left-- == 0)
             break;
     }
     if (size == COUNT(heads) || !grad_case(3 * size + i % 3, c, OF_QUERY | OF_KEY))
         return false;
     if (!heads[size].span)
         ((struct attention_grad_params *)c->params)->span = heads[size].keys;
+    attend_beforehand(c);
     return true;
 }
 
