@@ -40,8 +40,8 @@ int pipeline_content_open(const struct pipeline_content *wanted, const char *nam
  * errno if that cannot be read. */
 int pipeline_content_is_jsonl(const char *field, const char *name, struct layer *leaf);
 
-/* The texts; owns leaf. A line is at most CONTENT_LINE_BYTES long; with the decoded line about five
- * times that is held at most. */
+/* The texts; owns leaf. A line is at most CONTENT_LINE_BYTES long, and held twice: as it is, and
+ * its text. */
 enum { CONTENT_LINE_BYTES = 1 << 28 };
 int pipeline_content_jsonl_create(const char *field, struct layer *leaf,
                                   const struct content_damage *damage, struct layer **out);

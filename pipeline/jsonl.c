@@ -4,12 +4,12 @@
 #include "pipeline/content.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "pipeline/internal.h"
+#include "pipeline/json_line.h"
 
 enum { FIRST_LINE_BYTES = 1 << 26 }; /* looked at to see whether a member is JSON lines */
 
@@ -25,7 +25,8 @@ struct jsonl {
     uint64_t lines; /* begun so far; the present line's number, from 1 */
     bool too_long;  /* the present line is, and its bytes are dropped */
     bool ended;
-    json_t *object; /* of the present line, which owns the text given last */
+    uint8_t *text; /* of the present line, given last */
+    size_t text_room;
 };
 
 static bool blank(const uint8_t *p, size_t n)
@@ -41,47 +42,36 @@ static size_t mark_bytes(const uint8_t *p, size_t n)
     return n >= 3 && !memcmp(p, "\xef\xbb\xbf", 3) ? 3 : 0;
 }
 
-/* The text of one line, owned by *object, or NULL with `why`. */
-static const char *parse(const char *field, const uint8_t *line, size_t size, json_t **object,
-                         size_t *length, char why[128])
+/* Makes *buffer, which has *room, one of n bytes at least; what is in it stays. */
+static int grow(uint8_t **buffer, size_t *room, size_t n)
 {
-    json_error_t error;
-    json_t *text;
+    size_t larger = *room ? *room : 4096;
+    uint8_t *bytes;
 
-    *object = json_loadb((const char *)line, size, JSON_ALLOW_NUL, &error);
-    text = json_object_get(*object, field);
-    if (json_is_string(text)) {
-        *length = json_string_length(text);
-        return json_string_value(text);
-    }
-    if (!*object)
-        snprintf(why, 128, "is not JSON (%.80s)", error.text);
-    else if (!json_is_object(*object))
-        snprintf(why, 128, "is JSON, but not an object");
-    else if (!text)
-        snprintf(why, 128, "has no field '%.40s'", field);
-    else
-        snprintf(why, 128, "has a field '%.40s' that is not a text", field);
-    return NULL;
+    if (n <= *room)
+        return 0;
+    while (larger < n)
+        larger *= 2;
+    bytes = realloc(*buffer, larger);
+    if (!bytes)
+        return pipeline_fail(ENOMEM, "out of memory");
+    *buffer = bytes;
+    *room = larger;
+    return 0;
 }
 
 static int keep(struct jsonl *j, const uint8_t *data, size_t n)
 {
-    size_t room = j->line_room ? j->line_room : 4096;
-    uint8_t *line;
+    int result;
 
     if (n > CONTENT_LINE_BYTES - j->line_size)
         j->too_long = true;
     if (j->too_long)
         return 0;
-    while (room < j->line_size + n)
-        room *= 2;
-    line = room == j->line_room ? j->line : realloc(j->line, room);
-    if (!line)
-        return pipeline_fail(ENOMEM, "out of memory");
-    memcpy(line + j->line_size, data, n);
-    j->line = line;
-    j->line_room = room;
+    result = grow(&j->line, &j->line_room, j->line_size + n);
+    if (result < 0)
+        return result;
+    memcpy(j->line + j->line_size, data, n);
     j->line_size += n;
     return 0;
 }
@@ -147,21 +137,22 @@ static int jsonl_read(struct layer *layer, const void **data, size_t *size)
     *size = 0;
     while ((result = next_line(j, &line, &n)) > 0) {
         size_t mark = j->lines == 1 && n ? mark_bytes(line, n) : 0;
-        const char *text = NULL;
 
         if (!j->too_long && (n == mark || blank(line + mark, n - mark)))
             continue;
-        json_decref(j->object);
-        j->object = NULL;
-        if (j->too_long)
+        if (j->too_long) {
             snprintf(why, sizeof(why), "is longer than %d MiB", CONTENT_LINE_BYTES >> 20);
-        else
-            text = parse(j->field, line + mark, n - mark, &j->object, size, why);
-        *data = text;
-        if (text && *size == 0)
-            continue;
-        if (text)
-            return 0;
+        } else {
+            result = grow(&j->text, &j->text_room, n);
+            if (result < 0)
+                return result;
+            result = pipeline_json_text(j->field, line + mark, n - mark, j->text, size, why);
+            if (result == 0 && *size == 0)
+                continue;
+            *data = j->text;
+            if (result == 0)
+                return 0;
+        }
         *size = 0;
         snprintf(told, sizeof(told), "line %llu %s", (unsigned long long)j->lines, why);
         result = j->damage.tell(j->damage.user, j->lines, told);
@@ -177,7 +168,7 @@ static void jsonl_close(struct layer *layer)
 {
     struct jsonl *j = (struct jsonl *)layer;
 
-    json_decref(j->object);
+    free(j->text);
     free(j->line);
     pipeline_layer_destroy(&j->below);
 }
@@ -210,8 +201,6 @@ int pipeline_content_is_jsonl(const char *field, const char *name, struct layer 
     size_t length = pipeline_detect_bare_length(name), asked, want = 1, n = 0, mark;
     const uint8_t *head, *end = NULL;
     char why[128];
-    json_t *object;
-    bool found;
     int result;
 
     if (ends_with(name, length, ".jsonl") || ends_with(name, length, ".ndjson"))
@@ -229,7 +218,5 @@ int pipeline_content_is_jsonl(const char *field, const char *name, struct layer 
     } while (!end && n >= asked && n < FIRST_LINE_BYTES);
     if (end)
         n = (size_t)(end - head);
-    found = parse(field, head + mark, n - mark, &object, &(size_t){0}, why) != NULL;
-    json_decref(object);
-    return found;
+    return !pipeline_json_text(field, head + mark, n - mark, NULL, &(size_t){0}, why);
 }

@@ -146,6 +146,9 @@ def main():
             with open("members/%d" % i, "w") as f:
                 f.write("".join("%d\n" % n for n in range(i * 1000, i * 1000 + 400)))
         subprocess.check_call(["tar", "-czf", "data.tar.gz", "members"])
+        with open("lines.jsonl", "w") as f:
+            for i in range(8):
+                f.write(json.dumps({"number": i, "text": "\u00e9%d " % i * 1000 * i}) + "\n")
         run = ["--quiet", "--device", "cpu", "--out", "OUT", "--save-every", "1", "--keep", "0",
                "--log-every", "1"] + settings()
         held = ["--val-fraction", "0.4", "--val-bytes", "100", "data.tar.gz"]
@@ -158,7 +161,8 @@ def main():
                        model),
                   Work("list", [data, "ls", "--json", "data.tar.gz"]),
                   Work("stat", [data, "stat", "--json", "data.tar.gz"]),
-                  Work("cat", [data, "cat", "data.tar.gz", "members"])]
+                  Work("cat", [data, "cat", "data.tar.gz", "members"]),
+                  Work("lines", [data, "cat", "--jsonl-field", "text", "lines.jsonl"])]
         good = [check(work, limit) for work in works]
         os.chdir("/")
     sys.exit(0 if all(good) else 1)
