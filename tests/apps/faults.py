@@ -5,6 +5,7 @@ run that had no trouble. A step whose gradient is not finite changes nothing, is
 be done again from its replay file. MB_TRAIN_FAULTY is mb-train with faulty.c.
 """
 
+import concurrent.futures
 import json
 import os
 import subprocess
@@ -265,8 +266,9 @@ def main():
         os.environ.setdefault("OMP_NUM_THREADS", "2")
         os.environ["OMP_WAIT_POLICY"] = "passive"
         make_data()
-        for i, name in enumerate(names):
-            check_device(Device(name, programs, i == 0))
+        devices = [Device(name, programs, i == 0) for i, name in enumerate(names)]
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            list(pool.map(check_device, devices))
         os.chdir("/")
 
 

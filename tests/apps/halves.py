@@ -1,10 +1,11 @@
-"""halves.py MB_TRAIN: N steps equal N/2 steps and a resume of N/2, as digests of the files.
+"""halves.py cpu|vulkan MB_TRAIN: N steps equal N/2 and a resume of N/2, as digests of the files.
 
-On the cpu and on every Vulkan device there is, in every precision, with dropout, accumulation and
+On the cpu or on every Vulkan device there is, in every precision, with dropout, accumulation and
 validation on. The second half is begun by another process from the checkpoint of the first. What
 may change the bits (another split into micro-batches, other threads) must be told in one line.
 """
 
+import concurrent.futures
 import hashlib
 import json
 import os
@@ -17,10 +18,12 @@ STEPS, HALF = 6, 3
 MODEL = """seq_len=64 patch_size=4 global.dim=32 global.heads=2 global.layers=1 local.dim=16
     local.heads=2 local.layers=1 batch=4 micro_batch=2 dropout=0.2 warmup=4 lr=0.01""".split()
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
+# What programs are started with, on a driver that needs a loader of its own (tools/drivers).
+RUN_WITH = os.environ.get("RUN_WITH", "").split()
 
 
 def call(mb_train, device, precision, out, more=()):
-    line = [mb_train, "--device", device, "--precision", precision, "--preset", "tiny"]
+    line = RUN_WITH + [mb_train, "--device", device, "--precision", precision, "--preset", "tiny"]
     for setting in MODEL:
         line += ["--set", setting]
     line += list(more)
@@ -84,10 +87,11 @@ def check_moved(mb_train):
     assert len(said) == 1 and "threads was" in said[0] and "driver" not in said[0], errors
 
 
-def devices(mb_train):
-    listed = subprocess.run([mb_train, "--list-devices"], stdout=subprocess.PIPE, check=True)
+def devices(kind, mb_train):
+    line = RUN_WITH + [mb_train, "--list-devices"]
+    listed = subprocess.run(line, stdout=subprocess.PIPE, check=True)
     names = [line.split()[0] for line in listed.stdout.decode().splitlines() if line[:1].strip()]
-    return [name for name in names if name == "cpu" or name.startswith("vulkan:")]
+    return [name for name in names if name.split(":")[0] == kind]
 
 
 def precisions(mb_train):
@@ -100,7 +104,11 @@ def precisions(mb_train):
 
 
 def main():
-    mb_train = os.path.realpath(sys.argv[1])
+    kind, mb_train = sys.argv[1], os.path.realpath(sys.argv[2])
+    names = devices(kind, mb_train)
+    if not names:
+        print("skipped: no Vulkan device")
+        sys.exit(77)
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         os.environ["XDG_CACHE_HOME"] = scratch + "/cache"
@@ -110,12 +118,14 @@ def main():
         for i in range(8):
             with open("data/%d" % i, "w") as f:
                 f.write("".join("%d\n" % (n * n) for n in range(100 * i, 100 * i + 100)))
-        for device in devices(mb_train):
-            for precision in precisions(mb_train):
-                check(mb_train, device, precision)
-                print("%s, %s: %d = %d + %d" % (device, precision, STEPS, HALF, STEPS - HALF))
-        check_split(mb_train)
-        check_moved(mb_train)
+        runs = [(device, precision) for device in names for precision in precisions(mb_train)]
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda run: check(mb_train, *run), runs))
+        for run in runs:
+            print("%s, %s: %d = %d + %d" % (*run, STEPS, HALF, STEPS - HALF))
+        if kind == "cpu":
+            check_split(mb_train)
+            check_moved(mb_train)
         os.chdir("/")
 
 

@@ -1,6 +1,7 @@
 /* check_op.c - one runner over one table of kernels (cases.c) and one of operations (ops.c).
  *
- *     test        every Vulkan device, in every variant, against the cpu device
+ *     test        every Vulkan device, as it chooses its variants, against the cpu device
+ *     products    the same of its matrix products in all other variants, and in each precision
  *     reference   the cpu device against double precision (reference.c)
  *     grad        the recorded gradients against finite differences in double precision
  *     list        names all cases; fails if a kernel or an operation of op.h has none
@@ -16,7 +17,7 @@
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static const char usage[] =
-    "usage: check-op [options] test|reference|grad|list\n"
+    "usage: check-op [options] test|products|reference|grad|list\n"
     "  --device NAME   test this device only (default: every Vulkan device)\n"
     "  --only NAME     this kernel or operation only\n"
     "  --seed N        of the values (default 1)\n"
@@ -285,7 +286,7 @@ static bool check_op_twin(struct tensor_device *device, struct tensor_device *tw
     return good;
 }
 
-enum verb { TEST, REFERENCE, GRAD, LIST };
+enum verb { TEST, PRODUCTS, REFERENCE, GRAD, LIST };
 
 static void check_ops_on(struct tensor_device *device, struct tensor_device *twin, enum verb verb,
                          const char *only, struct tally *tally)
@@ -369,14 +370,28 @@ static void test_matrices(const char *name, struct tensor_device *cpu, struct ta
     }
 }
 
-/* The device as it is; then what it would not use itself, or would, of the features that choose
- * between variants of the matrix product, for that kernel; then linear layers in each
- * precision. */
+/* The device as it is. */
 static int test_device(const char *name, struct tensor_device *cpu)
+{
+    struct tensor_device *device = NULL;
+    struct tally tally = {0};
+    if (check_open(name, TENSOR_PRECISION_FP32, 0, 0, &device) < 0)
+        return CHECK_FAILED;
+    const struct tensor_device_info *info = tensor_device_info(device);
+    printf("%s: %s, %s\n", name, info->name, info->driver);
+    check_kernels_on(device, cpu, NULL, &tally);
+    check_ops_on(device, cpu, TEST, NULL, &tally);
+    tally.failed += !check_close(&device);
+    return conclude(name, &tally);
+}
+
+/* What the device would not use itself, or would, of the features that choose between variants of
+ * the matrix product, for that kernel; then linear layers in each precision. */
+static int test_products(const char *name, struct tensor_device *cpu)
 {
     static const struct {
         uint32_t enable, disable;
-    } ways[] = {{0, 0},
+    } ways[] = {{0, 0}, /* as it is */
                 {TENSOR_SHARED_TILES, 0},
                 {TENSOR_LONG_LOADS, TENSOR_SHARED_TILES},
                 {0, TENSOR_SHARED_TILES | TENSOR_LONG_LOADS}};
@@ -388,15 +403,12 @@ static int test_device(const char *name, struct tensor_device *cpu)
         if (check_open(name, TENSOR_PRECISION_FP32, ways[i].enable, ways[i].disable, &device) < 0)
             return CHECK_FAILED;
         const struct tensor_device_info *info = tensor_device_info(device);
-        if (!i)
-            printf("%s: %s, %s\n", name, info->name, info->driver);
         for (uint32_t j = 0; j < distinct; j++)
             again |= seen[j] == info->features;
         if (!again) {
             seen[distinct++] = info->features;
-            check_kernels_on(device, cpu, i ? "matmul" : NULL, &tally);
-            if (!i)
-                check_ops_on(device, cpu, TEST, NULL, &tally);
+            if (i)
+                check_kernels_on(device, cpu, "matmul", &tally);
         }
         tally.failed += !check_close(&device);
     }
@@ -417,7 +429,7 @@ static int test_device(const char *name, struct tensor_device *cpu)
     return conclude(name, &tally);
 }
 
-static int run_test(struct tensor_device *cpu)
+static int run_test(struct tensor_device *cpu, enum verb verb)
 {
     char name[16][32];
     const uint32_t count = check_devices(options.device, name, 16);
@@ -428,7 +440,7 @@ static int run_test(struct tensor_device *cpu)
         return CHECK_SKIPPED;
     }
     for (uint32_t i = 0; i < count; i++)
-        status |= test_device(name[i], cpu);
+        status |= verb == TEST ? test_device(name[i], cpu) : test_products(name[i], cpu);
     return status;
 }
 
@@ -494,8 +506,8 @@ static int run_verb(enum verb verb)
         return CHECK_FAILED;
     }
     int status = 0;
-    if (verb == TEST) {
-        status = run_test(cpu);
+    if (verb == TEST || verb == PRODUCTS) {
+        status = run_test(cpu, verb);
     } else {
         if (verb == REFERENCE)
             check_kernels_on(cpu, NULL, NULL, &tally);
@@ -517,7 +529,7 @@ int main(int argc, char **argv)
 {
     static const struct option longs[] = {{"device", 1, NULL, 'd'}, {"only", 1, NULL, 'o'},
                                           {"seed", 1, NULL, 's'}, {"header", 1, NULL, 'h'}, {0}};
-    static const char *const verbs[] = {"test", "reference", "grad", "list"};
+    static const char *const verbs[] = {"test", "products", "reference", "grad", "list"};
     for (int option; (option = getopt_long(argc, argv, "", longs, NULL)) != -1;)
         switch (option) {
         case 'd': options.device = optarg; break;
