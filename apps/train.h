@@ -119,7 +119,7 @@ struct train_plan {
 int train_plan(const struct train *t, const struct megabyte_config *config, bool resumes,
                struct train_plan *plan);
 
-/* Refuses a run that the device has no room for. */
+/* Refuses a run that the device has no room for, with a line that says what would fit. */
 int train_plan_check(const struct train *t, const struct megabyte_config *config, bool resumes);
 
 /* --dry-run: opens t->device and prints the plan. */

@@ -71,8 +71,9 @@ static void sum_up(const struct tensor_device_info *info, struct train_plan *p)
     p->total += one ? p->saving : 0;
 }
 
-int train_plan(const struct train *t, const struct megabyte_config *config, bool resumes,
-               struct train_plan *plan)
+/* 0, or negative with megabyte_error(). */
+static int make_plan(const struct train *t, const struct megabyte_config *config, bool resumes,
+                     struct train_plan *plan)
 {
     const struct tensor_device_info *info = tensor_device_info(t->device);
     const struct train_options *o = t->options;
@@ -99,25 +100,87 @@ int train_plan(const struct train *t, const struct megabyte_config *config, bool
     }
     megabyte_model_destroy(&model);
     if (status < 0)
-        return app_fail(APP_FAILED, "%s", megabyte_error());
+        return status;
     add_host(t, config, resumes, copy, plan);
     sum_up(info, plan);
-    return APP_DONE;
+    return 0;
+}
+
+/* ---- what would fit ---- */
+
+/* The most sequences at a time, at most as many as now, with which the run fits; 0: none. *bytes:
+ * what it takes then, or with one at a time. */
+static uint32_t most_that_fit(const struct train *t, struct megabyte_config c, bool resumes,
+                              uint64_t *bytes)
+{
+    const uint64_t room = tensor_device_info(t->device)->memory_bytes;
+    struct train_plan p;
+
+    for (uint32_t n = c.micro_batch ? c.micro_batch : c.batch; n > 0; n--) {
+        if (c.batch % n)
+            continue;
+        c.micro_batch = n;
+        if (make_plan(t, &c, resumes, &p) < 0)
+            continue; /* too large even for a plan */
+        *bytes = p.total;
+        if (p.total <= room)
+            return n;
+    }
+    return 0;
+}
+
+/* "--set micro_batch=2 would fit (1.2 GiB)": with blocks that are kept as the run asks for it, and
+ * computed again where more fits then. */
+static const char *advise(const struct train *t, const struct megabyte_config *config, bool resumes,
+                          char text[256])
+{
+    struct megabyte_config again = *config;
+    char kept_size[32], again_size[32];
+    uint64_t kept_bytes = 0, again_bytes = 0;
+    const uint32_t kept = most_that_fit(t, *config, resumes, &kept_bytes);
+
+    again.recompute = 1;
+    const uint32_t most =
+        config->recompute ? 0 : most_that_fit(t, again, resumes, &again_bytes);
+    if (config->recompute)
+        again_bytes = kept_bytes;
+    app_bytes((double)kept_bytes, kept_size);
+    app_bytes((double)again_bytes, again_size);
+    if (kept && most > kept)
+        snprintf(text, 256, "--set micro_batch=%u would fit (%s), or --set micro_batch=%u --set "
+                 "recompute=1 (%s)", kept, kept_size, most, again_size);
+    else if (kept)
+        snprintf(text, 256, "--set micro_batch=%u%s would fit (%s)", kept,
+                 config->recompute ? " --set recompute=1" : "", kept_size);
+    else if (most)
+        snprintf(text, 256, "--set micro_batch=%u --set recompute=1 would fit (%s)", most,
+                 again_size);
+    else
+        snprintf(text, 256, "even --set micro_batch=1 --set recompute=1 takes %s, so that seq_len "
+                 "or the model has to be smaller", again_size);
+    return text;
+}
+
+int train_plan(const struct train *t, const struct megabyte_config *config, bool resumes,
+               struct train_plan *plan)
+{
+    return make_plan(t, config, resumes, plan) < 0 ? app_fail(APP_FAILED, "%s", megabyte_error())
+                                                   : APP_DONE;
 }
 
 int train_plan_check(const struct train *t, const struct megabyte_config *config, bool resumes)
 {
     const struct tensor_device_info *info = tensor_device_info(t->device);
     struct train_plan p;
-    char needs[32], has[32];
+    char needs[32], has[32], advice[256];
     const int status = train_plan(t, config, resumes, &p);
 
     if (status != APP_DONE || p.total <= info->memory_bytes)
         return status;
-    return app_fail(APP_FAILED, "training this takes %s of memory, and %s has %s; take a smaller "
-                    "batch, micro_batch or model, or --set recompute=1",
+    return app_fail(APP_FAILED, "training this takes %s of memory, and %s has %s; %s",
                     app_bytes((double)p.total, needs), info->name,
-                    app_bytes((double)info->memory_bytes, has));
+                    app_bytes((double)info->memory_bytes, has),
+                    advise(t, config, resumes, advice));
 }
 
 /* ---- --dry-run ---- */
@@ -192,6 +255,7 @@ static int json_plan(const struct train *t, const struct train_plan *p,
 int train_plan_print(struct train *t)
 {
     struct train_plan p;
+    char advice[256];
     int status = app_device_open(&t->options->device, &t->device);
 
     if (status == APP_DONE)
@@ -202,7 +266,7 @@ int train_plan_print(struct train *t)
     if (!t->options->json)
         print_plan(&p, info, &t->options->config);
     if (p.total > info->memory_bytes)
-        app_note("this does not fit on %s; take a smaller batch, micro_batch or model, or --set "
-                 "recompute=1", info->name);
+        app_note("this does not fit on %s; %s", info->name,
+                 advise(t, &t->options->config, false, advice));
     return t->options->json ? json_plan(t, &p, info) : APP_DONE;
 }

@@ -59,6 +59,47 @@ json plan.json 'abs(o["flops_per_byte"] / 645e6 - 1) < 0.01'
 grep -q '^ *total .* of ' plan || fail "--dry-run: $(cat plan)"
 [ ! -e mb-run ] || fail "--dry-run writes"
 
+# A run that does not fit is refused with what would, and that is the most that does.
+cat > fit.py << 'END'
+import json, re, subprocess, sys
+line = sys.argv[1:] + ["--preset", "tiny", "--set", "local.layers=24"]
+
+def call(batch, *more):
+    done = subprocess.run(line + ["--set", "batch=%d" % batch] + list(more), stderr=subprocess.PIPE,
+                          stdout=subprocess.PIPE)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+def fits(batch, settings):
+    status, out, errors = call(batch, *settings.split(), "--dry-run", "--json", "--quiet")
+    if status:
+        assert "too large" in errors, errors
+        return False
+    plan = json.loads(out)
+    return plan["memory_bytes"] <= plan["device_memory_bytes"]
+
+for settings in "", "--set recompute=1":
+    batch = 1
+    while fits(batch, settings):
+        batch *= 2
+    if not fits(batch // 2, settings) or "too large" in call(batch, "--dry-run")[2]:
+        sys.exit("skipped: more memory than a plan can take")
+    status, _, errors = call(batch, "data.bin", *settings.split(), "--steps", "1")
+    assert status == 1 and "training this takes" in errors and "would fit" in errors, errors
+    said = re.findall(r"--set micro_batch=(\d+)( --set recompute=1)?", errors.splitlines()[-1])
+    assert said and (len(said) == 1 or int(said[1][0]) > int(said[0][0])), errors
+    for n, recompute in said:
+        assert fits(batch, "--set micro_batch=%s%s" % (n, recompute)), (errors, n)
+        more = "--set micro_batch=%d%s" % (2 * int(n), recompute)
+        assert 2 * int(n) > batch or not fits(batch, more), (errors, more)
+status, _, errors = call(1, "--set", "global.dim=16384", "--set", "global.heads=64", "--set",
+                         "global.layers=64", "--dry-run")
+assert "does not fit" in errors and "has to be smaller" in errors, errors
+END
+head -c 100000 /dev/urandom > data.bin
+python3 fit.py "$mb_train" $cpu --out fit > fit.txt 2>&1 || grep '^skipped: ' fit.txt ||
+    fail "$(cat fit.txt)"
+[ ! -e fit/checkpoints ] || fail "a run that does not fit has checkpoints"
+
 # What was planned is what is taken: the process's largest size, part by part (this data is all held
 # at once). A model that is large against what nobody can plan, such as the stacks of threads.
 cat > rss.py <<'END'
