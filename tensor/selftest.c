@@ -28,6 +28,10 @@ struct product {
         {70, 94, 78, MATMUL_TRANSPOSE_A | MATMUL_ACCUMULATE}
 
 static const struct product small[] = {SMALL};
+/* Of 16-bit factors a load of 64 bits has four. */
+static const struct product fours[] = {{76, 68, 92, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU},
+                                       {76, 92, 68, 0},
+                                       {68, 92, 76, MATMUL_TRANSPOSE_A | MATMUL_ACCUMULATE}};
 
 /* Matrix units load lines of whole eights in another way, store whole tiles in another way, and
  * take larger tiles of larger products; those are for GPUs only. */
@@ -56,16 +60,24 @@ static const struct test {
 } tests[] = {
     {TENSOR_SHARED_TILES, TENSOR_F32, small, COUNT(small), COUNT(small)},
     {TENSOR_LONG_LOADS, TENSOR_F32, small, COUNT(small), COUNT(small)},
+    {TENSOR_LONG_LOADS, TENSOR_BF16, fours, COUNT(fours), COUNT(fours)},
+    {TENSOR_LONG_LOADS, TENSOR_F16, fours, COUNT(fours), COUNT(fours)},
     {TENSOR_COOP_F16, TENSOR_F16, matrices, COUNT(matrices), SOFTWARE_PRODUCTS},
     {TENSOR_COOP_BF16, TENSOR_BF16, matrices, COUNT(matrices), SOFTWARE_PRODUCTS},
     {TENSOR_COOP2_F16, TENSOR_F16, matrices, COUNT(matrices), SOFTWARE_PRODUCTS},
     {TENSOR_COOP2_BF16, TENSOR_BF16, matrices, COUNT(matrices), SOFTWARE_PRODUCTS},
 };
 
-/* How many products of a test there are to do: none once its feature is off. */
+/* How many products of a test there are to do: none once its feature is off, and without matrix
+ * units none of factors that this device will not be asked for. */
 static uint32_t count_of(const struct tensor_device *device, const struct test *t)
 {
-    if (!(device->info.features & t->bit))
+    static const enum tensor_precision types[] = {[TENSOR_F32] = TENSOR_PRECISION_FP32,
+                                                  [TENSOR_BF16] = TENSOR_PRECISION_BF16,
+                                                  [TENSOR_F16] = TENSOR_PRECISION_FP16};
+    const bool asked = t->factors == TENSOR_F32 || t->bit & TENSOR_MATRIX_UNITS ||
+                       types[t->factors] == device->params.precision;
+    if (!(device->info.features & t->bit) || !asked)
         return 0;
     return device->info.software ? t->software : t->count;
 }

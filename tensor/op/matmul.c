@@ -15,11 +15,11 @@ static uint64_t tiles(uint32_t size, uint32_t tile)
 /* Kernels for matrix units follow after PAIRS, in the order of enum matmul_coop. */
 enum { DIRECT, TILED, PAIRS };
 
-/* Whether matmul_pairs can do it: all lines are whole pairs of floats at multiples of 8 bytes. */
+/* Whether matmul_pairs can do it: all lines are whole steps of 8 bytes at multiples of that. */
 static bool in_pairs(const struct matmul_params *p, uint32_t line_a, uint32_t line_b)
 {
-    return (p->k | line_a | line_b) % 2 == 0 && (p->a | p->b) % 8 == 0 &&
-           !(p->flags & (MATMUL_BF16 | MATMUL_F16));
+    const uint32_t step = p->flags & (MATMUL_BF16 | MATMUL_F16) ? 4 : 2;
+    return (p->k | line_a | line_b) % step == 0 && (p->a | p->b) % 8 == 0;
 }
 
 static void launch_pairs(const struct tensor_device_info *info, const struct matmul_params *p,
@@ -36,6 +36,7 @@ static void launch_pairs(const struct tensor_device_info *info, const struct mat
     launch->variant = PAIRS;
     launch->constant[1] = rows;
     launch->constant[2] = groups;
+    launch->constant[3] = p->flags & (MATMUL_BF16 | MATMUL_F16);
     launch->workgroup = width / 4;
     launch->groups[0] = (uint32_t)tiles(p->n, groups * width);
     launch->groups[1] = (uint32_t)tiles(p->m, rows);
