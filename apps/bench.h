@@ -1,6 +1,6 @@
 /*
- * The parts of mb-bench: options (mb-bench.c), what computes (bench_compute.c), what reads
- * (bench_pipeline.c), what vendors state (bench_peaks.c).
+ * The parts of mb-bench: options (mb-bench.c), what computes (bench_compute.c), what tries
+ * kernels (bench_tune.c), what reads (bench_pipeline.c), what vendors state (bench_peaks.c).
  */
 #ifndef APPS_BENCH_H
 #define APPS_BENCH_H
@@ -27,6 +27,7 @@ struct bench_options {
 /* Each runs one benchmark, prints it, and returns an exit status. */
 int bench_op(const struct bench_options *o);
 int bench_step(const struct bench_options *o);
+int bench_tune(const struct bench_options *o);
 int bench_generate(const struct bench_options *o);
 int bench_pipeline(const struct bench_options *o);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "apps/bench.h"
+#include "apps/products.h"
 #include "megabyte/error.h"
 #include "megabyte/generator.h"
 #include "megabyte/trainer.h"
@@ -249,7 +250,8 @@ struct step_figures {
 
 static int json_step(const struct bench_options *o, const struct tensor_device_info *info,
                      const struct step_figures *f, const struct times *times,
-                     const struct ceilings *ceilings, double peak)
+                     const struct ceilings *ceilings, const struct app_products *products,
+                     double peak)
 {
     const struct megabyte_config *c = &o->config;
     const double bytes = (double)c->batch * c->seq_len / f->seconds;
@@ -260,13 +262,13 @@ static int json_step(const struct bench_options *o, const struct tensor_device_i
         info->name, "driver", info->driver, "precision", tensor_precision_name(info->precision),
         "preset", c->preset, "batch", (json_int_t)c->batch, "steps", (json_int_t)o->steps);
     json_t *more = json_pack(
-        "{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o, s:o}", "host_seconds", f->host,
+        "{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o, s:o, s:o}", "host_seconds", f->host,
         "host_share", f->host / f->seconds, "bubble_seconds", f->bubbles, "bubble_share",
         f->bubbles / f->timed, "ceiling_flops_per_second", ceilings->flops,
         "ceiling_bytes_per_second", ceilings->bytes, "model_flops_utilization",
         rate / ceilings->flops, "stated_flops_per_second", peak > 0 ? json_real(peak) : json_null(),
         "model_flops_utilization_stated", peak > 0 ? json_real(rate / peak) : json_null(), "ops",
-        json_times(times, ceilings));
+        json_times(times, ceilings), "products", app_products_json(products));
 
     if (json_object_update(object, more)) {
         json_decref(object);
@@ -278,7 +280,7 @@ static int json_step(const struct bench_options *o, const struct tensor_device_i
 
 static int report_step(const struct bench_options *o, const struct tensor_device_info *info,
                        const struct step_figures *f, struct times *times,
-                       const struct ceilings *ceilings)
+                       const struct ceilings *ceilings, const struct app_products *products)
 {
     const struct megabyte_config *c = &o->config;
     const double bytes = (double)c->batch * c->seq_len / f->seconds;
@@ -290,10 +292,11 @@ static int report_step(const struct bench_options *o, const struct tensor_device
 
     qsort(times->time, times->count, sizeof *times->time, by_seconds);
     if (o->json)
-        return json_step(o, info, f, times, ceilings, peak);
+        return json_step(o, info, f, times, ceilings, products, peak);
     print_times(stdout, times, ceilings);
     printf("%-28s %-22s %7s %10.3f %5.1f%%\n\n", "between operations", "", "", 1e3 * f->bubbles,
            100 * f->bubbles / f->timed);
+    app_products_print(products);
     print_ceilings(stdout, ceilings);
     if (peak > 0)
         snprintf(stated, sizeof stated, "%.1f%% of the stated %.4g TFLOP/s", 100 * rate / peak,
@@ -335,6 +338,7 @@ int bench_step(const struct bench_options *o)
     struct megabyte_model *model = NULL;
     struct times times = {.count = 0};
     struct ceilings ceilings = {.size = 0};
+    static struct app_products products;
     struct step_figures figures;
     int status = app_device_open(&o->device, &device);
 
@@ -351,7 +355,10 @@ int bench_step(const struct bench_options *o)
         result = measure_ceilings(device, &ceilings);
     app_progress_end();
     if (result == 0)
-        status = report_step(o, tensor_device_info(device), &figures, &times, &ceilings);
+        status = app_products_of_step(model, &products);
+    if (result == 0 && status == APP_DONE)
+        status = report_step(o, tensor_device_info(device), &figures, &times, &ceilings,
+                             &products);
     megabyte_model_destroy(&model);
     if (result < 0)
         return fail_here(&device);
@@ -417,17 +424,22 @@ int bench_op(const struct bench_options *o)
     app_progress_end();
     if (result == 0) {
         const struct tensor_device_info *info = tensor_device_info(device);
+        static struct app_products products;
+        app_products_of(graph, &products);
         add_times(&times, graph, (double)o->steps);
         if (o->json)
             status = app_json(
-                json_pack("{s:f, s:f, s:s, s:s, s:s, s:I, s:I, s:o}", "ceiling_flops_per_second",
-                          ceilings.flops, "ceiling_bytes_per_second", ceilings.bytes, "device",
-                          info->name, "driver", info->driver, "precision",
+                json_pack("{s:f, s:f, s:s, s:s, s:s, s:I, s:I, s:o, s:o}",
+                          "ceiling_flops_per_second", ceilings.flops,
+                          "ceiling_bytes_per_second", ceilings.bytes, "device", info->name,
+                          "driver", info->driver, "precision",
                           tensor_precision_name(info->precision), "size", (json_int_t)o->size,
-                          "steps", (json_int_t)o->steps, "ops", json_times(&times, &ceilings)));
+                          "steps", (json_int_t)o->steps, "ops", json_times(&times, &ceilings),
+                          "products", app_products_json(&products)));
         else {
             print_times(stdout, &times, &ceilings);
             putchar('\n');
+            app_products_print(&products);
             print_ceilings(stdout, &ceilings);
         }
     }

@@ -10,11 +10,13 @@
 #include "megabyte/error.h"
 
 static const char usage[] =
-    "Usage: mb-bench op|step|generate [options]\n"
+    "Usage: mb-bench op|step|tune|generate [options]\n"
     "       mb-bench pipeline [options] DATA...\n"
     "\n"
     "  op         a matrix product with its gradients, and a copy\n"
     "  step       training steps of a model on random bytes, and the time of each operation\n"
+    "  tune       on a vulkan device: tries kernels for each product of a training step, and\n"
+    "             keeps the fastest for later runs (mb-train --tune: where none was tried)\n"
     "  generate   bytes one after the other from a model with first weights\n"
     "  pipeline   DATA from archives to batches (training shuffles more of it: --shuffle 64M)\n"
     "\n"
@@ -167,14 +169,14 @@ static int run(struct bench_options *o, int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(const struct bench_options *o);
-    } all[] = {{"op", bench_op}, {"step", bench_step}, {"generate", bench_generate},
-               {"pipeline", bench_pipeline}};
+    } all[] = {{"op", bench_op}, {"step", bench_step}, {"tune", bench_tune},
+               {"generate", bench_generate}, {"pipeline", bench_pipeline}};
     const int taken = parse(o, argc, argv);
 
     if (taken != 1)
         return taken == 2 ? APP_DONE : APP_USAGE;
     if (optind == argc)
-        return app_fail(APP_USAGE, "say what to measure: op, step, generate or pipeline");
+        return app_fail(APP_USAGE, "say what to measure: op, step, tune, generate or pipeline");
     const char *name = argv[optind];
     o->paths = argv + optind + 1;
     o->n_paths = (size_t)(argc - optind - 1);
@@ -185,8 +187,8 @@ static int run(struct bench_options *o, int argc, char **argv)
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (!strcmp(name, all[i].name))
             return all[i].run(o);
-    return app_fail(APP_USAGE, "unknown benchmark '%s'; there are op, step, generate and pipeline",
-                    name);
+    return app_fail(APP_USAGE, "unknown benchmark '%s'; there are op, step, tune, generate and "
+                    "pipeline", name);
 }
 
 int main(int argc, char **argv)

@@ -43,6 +43,8 @@ static const char usage[] =
     "  --replay FILE          do the step of a replay-STEP.json in the run folder again, and name\n"
     "                         the first operation whose result is not finite\n"
     "  --log-every N          steps between lines of metrics.jsonl (10)\n"
+    "  --tune                 a new run on a vulkan device: try kernels for products not tried\n"
+    "                         there before, and keep the fastest for this and later runs\n"
     "  --dry-run              print the plan of memory and operations and end\n"
     "\n";
 
@@ -60,8 +62,8 @@ static const char more_usage[] =
 enum {
     KEY_OUT = 0x100, KEY_PRESET, KEY_SET, KEY_LIST, KEY_SEED, KEY_STEPS, KEY_BYTES, KEY_MINUTES,
     KEY_SAVE, KEY_SAVE_MEMORY, KEY_KEEP, KEY_KEEP_EVERY, KEY_VAL, KEY_VAL_EVERY, KEY_VAL_BYTES,
-    KEY_LOG, KEY_STOP_AFTER, KEY_OUTLIERS, KEY_RETRIES, KEY_REPLAY, KEY_DRY, KEY_JSON, KEY_QUIET,
-    KEY_VERSION, KEY_HELP,
+    KEY_LOG, KEY_STOP_AFTER, KEY_OUTLIERS, KEY_RETRIES, KEY_REPLAY, KEY_TUNE, KEY_DRY, KEY_JSON,
+    KEY_QUIET, KEY_VERSION, KEY_HELP,
 };
 
 static const struct option table[] = {
@@ -88,6 +90,7 @@ static const struct option table[] = {
     {"skip-outliers", required_argument, NULL, KEY_OUTLIERS},
     {"device-retries", required_argument, NULL, KEY_RETRIES},
     {"replay", required_argument, NULL, KEY_REPLAY},
+    {"tune", no_argument, NULL, KEY_TUNE},
     {"dry-run", no_argument, NULL, KEY_DRY},
     {"json", no_argument, NULL, KEY_JSON},
     {"quiet", no_argument, NULL, KEY_QUIET},
@@ -212,6 +215,8 @@ static int take_option(struct train_options *o, int key, char *value, bool first
     case KEY_REPLAY:
         o->replay = value;
         return 1;
+    case KEY_TUNE:
+        return o->tune = true;
     case KEY_DRY:
         return o->dry_run = true;
     case KEY_JSON:
@@ -246,6 +251,8 @@ static int check_options(struct train_options *o, int argc, char **argv)
     o->n_paths = (size_t)(argc - optind);
     if (o->replay && o->n_paths)
         return app_fail(-1, "--replay reads no DATA; the batch is in its file");
+    if (o->tune && (o->dry_run || o->replay))
+        return app_fail(-1, "--tune is for training; mb-bench tune tries kernels without it");
     if (!o->n_paths && !o->dry_run && !o->replay)
         return app_fail(-1, "no DATA given; mb-train --help shows how");
     if (o->data.choice.val_fraction > 0)

@@ -1,6 +1,7 @@
 /*
- * The parts of mb-train: options (mb-train.c), the run folder (train_run.c), the loop
- * (train_loop.c), steps that go wrong (train_fault.c) and how to look at them (train_replay.c).
+ * The parts of mb-train: options (mb-train.c), the run folder (train_run.c), which kernels a run
+ * takes (train_choices.c), the loop (train_loop.c), steps that go wrong (train_fault.c) and how to
+ * look at them (train_replay.c).
  */
 #ifndef APPS_TRAIN_H
 #define APPS_TRAIN_H
@@ -36,6 +37,7 @@ struct train_options {
     uint64_t device_retries;        /* how often a device that failed is opened anew */
     const char *replay;             /* --replay; NULL: train */
     uint64_t save_memory;           /* of a copy to save from; UINT64_MAX: what there is */
+    bool tune;                      /* try kernels for products that have no choice yet */
     bool dry_run, json;
     const char *const *paths;       /* (n_paths) DATA */
     size_t n_paths;
@@ -145,6 +147,20 @@ void train_run_settle(struct train *t, bool wait);
 
 /* Ends all that train_run_open() began, but for the lock of the run folder. */
 void train_run_close(struct train *t);
+
+/* ---- train_choices.c ---- */
+
+/* Settles which kernels compute the run's products (tensor/choices.h), for its model on its device,
+ * before its trainer is made: those that `made_on`, of its checkpoint, says, where that is of this
+ * device and driver; else, as for a run that begins (NULL), those of the device's file, with --tune
+ * after trying, and of them only what its step needs. Returns an exit status. */
+int train_choices_settle(const struct train *t, const json_t *made_on);
+/* Takes what `made_on` says. */
+int train_choices_again(struct tensor_device *device, const json_t *made_on);
+
+/* Device and driver as in `made_on`, and the choices in use; NULL: no memory. */
+json_t *train_choices_machine(const struct tensor_device *device);
+json_t *train_choices_json(const struct tensor_device *device);
 
 /* ---- train_metrics.c ---- */
 

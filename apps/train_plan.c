@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "apps/products.h"
 #include "apps/train.h"
 #include "megabyte/error.h"
 
@@ -238,7 +239,7 @@ static void print_plan(const struct train_plan *p, const struct tensor_device_in
 }
 
 static int json_plan(const struct train *t, const struct train_plan *p,
-                     const struct tensor_device_info *info)
+                     const struct tensor_device_info *info, const struct app_products *products)
 {
     const struct megabyte_config *c = &t->options->config;
     json_t *object = json_pack(
@@ -249,24 +250,42 @@ static int json_plan(const struct train *t, const struct train_plan *p,
 
     for (int i = 0; object && i < PARTS; i++)
         app_json_set(&object, parts[i].key, json_integer((json_int_t)part(p, i)));
+    app_json_set(&object, "products", app_products_json(products));
     return app_json(object);
+}
+
+/* What its products go as. */
+static int find_products(const struct train *t, struct app_products *products)
+{
+    struct megabyte_model *model = NULL;
+
+    if (megabyte_model_create(t->device, &t->options->config, true, &model) < 0)
+        return app_fail(APP_FAILED, "%s", megabyte_error());
+    const int status = app_products_of_step(model, products);
+    megabyte_model_destroy(&model);
+    return status;
 }
 
 int train_plan_print(struct train *t)
 {
     struct train_plan p;
     char advice[256];
+    static struct app_products products;
     int status = app_device_open(&t->options->device, &t->device);
 
     if (status == APP_DONE)
         status = train_plan(t, &t->options->config, false, &p);
+    if (status == APP_DONE)
+        status = find_products(t, &products);
     if (status != APP_DONE)
         return status;
     const struct tensor_device_info *info = tensor_device_info(t->device);
     if (!t->options->json)
         print_plan(&p, info, &t->options->config);
+    if (!t->options->json)
+        app_products_print(&products);
     if (p.total > info->memory_bytes)
         app_note("this does not fit on %s; %s", info->name,
                  advise(t, &t->options->config, false, advice));
-    return t->options->json ? json_plan(t, &p, info) : APP_DONE;
+    return t->options->json ? json_plan(t, &p, info, &products) : APP_DONE;
 }

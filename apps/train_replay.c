@@ -200,6 +200,8 @@ static int replay(const struct train_options *o, struct replay *r, struct tensor
     struct megabyte_trainer_trace trace;
     int status = open_model(o, r, device, &model);
 
+    if (status == APP_DONE)
+        status = train_choices_again(device, r->before.made_on);
     if (status == APP_DONE && megabyte_trainer_create(model, &params, &trainer) < 0)
         status = app_fail(APP_FAILED, "%s", megabyte_error());
     if (status == APP_DONE)

@@ -108,14 +108,19 @@ static json_t *describe_machine(const struct train *t)
 {
     const struct tensor_device_info *info = tensor_device_info(t->device);
     const struct megabyte_config *c = &t->model->config;
-    char device[300];
+    json_t *object = train_choices_machine(t->device);
+    json_t *more = json_pack("{s:I, s:I, s:s, s:I, s:o}", "threads", (json_int_t)info->threads,
+                             "kernels", (json_int_t)info->features, "build", app_build(),
+                             "micro_batch",
+                             (json_int_t)(c->micro_batch ? c->micro_batch : c->batch), "products",
+                             train_choices_json(t->device));
 
-    snprintf(device, sizeof device, "%s: %s", info->kind, info->name);
-    return json_pack("{s:o, s:o, s:I, s:I, s:s, s:I}", "device", train_state_string(device),
-                     "driver", train_state_string(info->driver), "threads",
-                     (json_int_t)info->threads, "kernels", (json_int_t)info->features, "build",
-                     app_build(), "micro_batch",
-                     (json_int_t)(c->micro_batch ? c->micro_batch : c->batch));
+    if (json_object_update(object, more)) {
+        json_decref(object);
+        object = NULL;
+    }
+    json_decref(more);
+    return object;
 }
 
 /* Where the run stands, ended with train_state_finish(); the sources are t's. */
@@ -167,10 +172,12 @@ static int check_data(const struct train *t, const struct train_state *saved,
 static int take_state(struct train *t, const struct train_state *saved)
 {
     const struct train_options *o = t->options;
-    struct train_state now = state_of(t);
+    int status = train_choices_settle(t, saved->made_on);
     char changes[700];
-    int status;
 
+    if (status != APP_DONE)
+        return status;
+    struct train_state now = state_of(t);
     if (o->seed_given && o->seed != saved->seed)
         status = app_fail(APP_FAILED, "the run in %s has seed %" PRIu64 ", not %" PRIu64
                           "; give the same, or another --out", o->out, saved->seed, o->seed);
@@ -230,6 +237,9 @@ static int begin(struct train *t)
     if (status < 0)
         return app_fail(APP_FAILED, "%s", megabyte_error());
     t->seed = o->seed;
+    status = train_choices_settle(t, NULL);
+    if (status != APP_DONE)
+        return status;
     status = nn_parameters_commit(t->model->parameters);
     if (status == 0)
         status = nn_parameters_initialise(t->model->parameters, t->seed);

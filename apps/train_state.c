@@ -322,6 +322,8 @@ static void show(const json_t *value, char *words, size_t size)
         snprintf(words, size, "%s", json_string_value(value));
     else if (json_is_integer(value))
         snprintf(words, size, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    else if (json_is_object(value))
+        snprintf(words, size, "%zu found by trying", json_object_size(value));
     else
         snprintf(words, size, "%s", "not known");
     for (unsigned char *c = (unsigned char *)words; *c; c++)
@@ -342,9 +344,10 @@ void train_state_changes(const struct train_state *before, const struct train_st
         const char *key = json_object_iter_key(i);
         json_t *value = json_object_iter_value(i);
         const json_t *then = json_object_get(before->made_on, key); /* NULL: an older version */
+        const bool none = json_is_object(value) && !json_object_size(value) && !then;
         char was[160], is[160];
 
-        if (json_equal(value, then) || n >= size)
+        if (none || json_equal(value, then) || n >= size)
             continue;
         show(then, was, sizeof was);
         show(value, is, sizeof is);

@@ -165,6 +165,21 @@ int megabyte_trainer_plan(const struct megabyte_model *model, struct megabyte_tr
     return status < 0 ? megabyte_fail(-status, "%s", tensor_error()) : 0;
 }
 
+int megabyte_trainer_recording(const struct megabyte_model *model,
+                               int (*use)(void *user, struct tensor_graph *graph), void *user)
+{
+    struct megabyte_trainer *t;
+    const struct megabyte_trainer_params params = {0};
+    int status = prepare(model, &params, &t);
+    if (status < 0)
+        return status;
+    status = use(user, t->graph);
+    if (status < 0)
+        megabyte_fail(-status, "%s", tensor_error());
+    megabyte_trainer_destroy(&t);
+    return status;
+}
+
 int megabyte_trainer_create(const struct megabyte_model *model,
                             const struct megabyte_trainer_params *params,
                             struct megabyte_trainer **trainer)

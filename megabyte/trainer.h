@@ -46,6 +46,11 @@ struct megabyte_trainer_plan {
 };
 int megabyte_trainer_plan(const struct megabyte_model *model, struct megabyte_trainer_plan *plan);
 
+/* Records a step as it would run, without allocating what it takes, and hands the graph to `use`,
+ * whose result, 0 or negative with tensor_error(), it returns; then the graph ends. */
+int megabyte_trainer_recording(const struct megabyte_model *model,
+                               int (*use)(void *user, struct tensor_graph *graph), void *user);
+
 /* For a model made for training with committed parameters, which outlives it. */
 int megabyte_trainer_create(const struct megabyte_model *model,
                             const struct megabyte_trainer_params *params,

@@ -67,6 +67,12 @@ struct tensor_backend {
     int (*wait)(struct tensor_device *device);
 };
 
+/* Which products go which way (choice.h). */
+struct tensor_choices {
+    struct tensor_choice *list;
+    uint32_t count, room;
+};
+
 /* Every backend's device begins with this. */
 struct tensor_device {
     const struct tensor_backend *backend;
@@ -76,6 +82,7 @@ struct tensor_device {
     bool failed; /* likewise tensor_device_failed() */
     uint64_t allocated; /* bytes of its blocks, likewise */
     struct tensor_kernels_made kernels; /* likewise */
+    struct tensor_choices choices;      /* info.choices, but while a kernel is tried */
 };
 
 int tensor_cpu_open(const struct tensor_device_params *params, struct tensor_device **device);

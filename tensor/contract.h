@@ -114,6 +114,7 @@ void tensor_graph_pass(struct tensor_graph *g, const struct tensor_kernel *kerne
  * so. */
 void tensor_graph_node(struct tensor_graph *g, const struct tensor_node *node);
 
+const struct tensor_device_info *tensor_graph_device_info(const struct tensor_graph *g);
 bool tensor_graph_training(const struct tensor_graph *g);
 struct tensor *tensor_graph_random(const struct tensor_graph *g);
 /* A number that no other call on this graph got: the random stream of one dropout. */

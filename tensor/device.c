@@ -1,5 +1,6 @@
 /* device.c - which device a name means. */
 #include "tensor/backend.h"
+#include "tensor/choice.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,6 +74,7 @@ int tensor_device_open(const struct tensor_device_params *params, struct tensor_
         return status;
     }
     settle_precision(d);
+    tensor_choices_open(d);
     *device = d;
     return 0;
 }
@@ -81,6 +83,7 @@ void tensor_device_close(struct tensor_device **device)
 {
     if (!*device)
         return;
+    tensor_choices_close(*device);
     (*device)->backend->close(*device);
     *device = NULL;
 }

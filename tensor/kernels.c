@@ -28,6 +28,7 @@
     K(layer_norm_grad_gain)                                                                        \
     K(loss_scale)                                                                                  \
     K(matmul)                                                                                      \
+    K(matmul_sum)                                                                                  \
     K(relu_grad)                                                                                   \
     K(residual)                                                                                    \
     K(residual_grad)                                                                               \

@@ -215,6 +215,11 @@ void tensor_graph_keep(struct tensor_graph *g, struct tensor *t)
     t->storage->keep = true;
 }
 
+const struct tensor_device_info *tensor_graph_device_info(const struct tensor_graph *g)
+{
+    return &g->device->info;
+}
+
 bool tensor_graph_training(const struct tensor_graph *g)
 {
     return g->params.training;

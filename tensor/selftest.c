@@ -21,21 +21,24 @@ extern const struct tensor_kernel *const tensor_kernel_matmul;
 
 struct product {
     uint32_t m, n, k, flags;
+    uint32_t part; /* of k; 0: all of it */
 };
 
 /* Twice odd, so that every variant can do them, and more than one tile each way. */
 #define SMALL {78, 70, 94, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU}, {78, 94, 70, 0}, \
-        {70, 94, 78, MATMUL_TRANSPOSE_A | MATMUL_ACCUMULATE}
+        {70, 94, 78, MATMUL_TRANSPOSE_A | MATMUL_ACCUMULATE}, \
+        {70, 94, 142, MATMUL_TRANSPOSE_A, MATMUL_PART}
 
 static const struct product small[] = {SMALL};
 /* Of 16-bit factors a load of 64 bits has four. */
 static const struct product fours[] = {{76, 68, 92, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU},
                                        {76, 92, 68, 0},
-                                       {68, 92, 76, MATMUL_TRANSPOSE_A | MATMUL_ACCUMULATE}};
+                                       {68, 92, 76, MATMUL_TRANSPOSE_A | MATMUL_ACCUMULATE},
+                                       {68, 92, 140, MATMUL_TRANSPOSE_A, MATMUL_PART}};
 
 /* Matrix units load lines of whole eights in another way, store whole tiles in another way, and
  * take larger tiles of larger products; those are for GPUs only. */
-#define SOFTWARE_PRODUCTS 8
+#define SOFTWARE_PRODUCTS 9
 static const struct product matrices[] = {
     SMALL,
     {200, 136, 72, MATMUL_TRANSPOSE_B | MATMUL_BIAS},
@@ -82,6 +85,11 @@ static uint32_t count_of(const struct tensor_device *device, const struct test *
     return device->info.software ? t->software : t->count;
 }
 
+static uint32_t results_of(const struct product *p)
+{
+    return p->m * p->n * (p->part ? (p->k + p->part - 1) / p->part : 1);
+}
+
 static float value(uint32_t i, uint32_t factor, uint32_t modulus)
 {
     return (float)((int)(i * factor % modulus) - (int)modulus / 2) / 8;
@@ -117,7 +125,8 @@ static void record(struct tensor_graph *graph, const struct product *p, enum ten
                              : type == TENSOR_BF16 ? MATMUL_BF16
                                                    : 0;
     const struct matmul_params params = {
-        .m = p->m, .n = p->n, .k = p->k, .flags = p->flags | factors};
+        .m = p->m, .n = p->n, .k = p->k, .flags = p->flags | factors,
+        .part = p->part ? p->part : p->k};
     struct tensor *bias = p->flags & MATMUL_BIAS ? arg[2] : NULL;
     tensor_graph_pass(graph, tensor_kernel_matmul, &params,
                       (struct tensor *[]){arg[0], arg[1], bias, arg[3]}, 0);
@@ -134,7 +143,7 @@ static int run(struct tensor_device *device, const struct test *t, uint32_t coun
         return status;
     for (uint32_t i = 0; i < count; i++) {
         const struct product *p = &t->products[i];
-        const uint32_t counts[] = {p->m * p->k, p->k * p->n, p->n, p->m * p->n};
+        const uint32_t counts[] = {p->m * p->k, p->k * p->n, p->n, results_of(p)};
         const enum tensor_type types[] = {t->factors, t->factors, TENSOR_F32, TENSOR_F32};
         for (int j = 0; j < 4; j++)
             arg[i][j] = tensor_arena_take(arena, "self-test", types[j], 1, &counts[j]);
@@ -165,7 +174,7 @@ static const struct product *find_wrong(const struct test *t, uint32_t count, co
                                         const float *b)
 {
     for (uint32_t i = 0; i < count; i++)
-        for (uint32_t j = t->products[i].m * t->products[i].n; j; j--, a++, b++)
+        for (uint32_t j = results_of(&t->products[i]); j; j--, a++, b++)
             if (!(fabsf(*a - *b) <= TOLERANCE * (1 + fabsf(*b))))
                 return &t->products[i];
     return NULL;
@@ -216,7 +225,7 @@ int tensor_selftest(struct tensor_device *device)
         const uint32_t count = count_of(device, &tests[i]);
         uint64_t results = 0;
         for (uint32_t j = 0; j < count; j++)
-            results += (uint64_t)tests[i].products[j].m * tests[i].products[j].n;
+            results += results_of(&tests[i].products[j]);
         if (!count)
             continue;
         float *with = malloc(results * sizeof *with), *without = malloc(results * sizeof *without);

@@ -1,78 +1,54 @@
 /* matmul.c - matrix products: the linear layer with bias and ReLU (op.h: tensor_linear). */
 #include "tensor/cpu/matmul.h"
-#include "tensor/op/matmul_coop.h"
+#include "tensor/cpu/narrow.h"
+#include "tensor/op/matmul_way.h"
+
+static float factor_at(uint64_t x, size_t i, uint32_t flags)
+{
+    if (!(flags & MATMUL_FACTORS))
+        return f32_at(x)[i];
+    return tensor_from_narrow(u16_at(x)[i], flags & MATMUL_BF16 ? NARROW_BF16 : NARROW_F16);
+}
+
+/* Products of parts of k, each by itself: of tests only, as the cpu device never cuts k. */
+static void parts_cpu(const struct matmul_params *p)
+{
+    const uint32_t parts = tensor_matmul_parts(p->k, p->part);
+#pragma omp parallel for collapse(2) schedule(static)
+    for (uint32_t part = 0; part < parts; part++)
+        for (uint32_t i = 0; i < p->m; i++) {
+            const uint32_t begin = part * p->part;
+            const uint32_t end = p->k - begin < p->part ? p->k : begin + p->part;
+            float *c = f32_at(p->c) + ((size_t)part * p->m + i) * p->n;
+            for (uint32_t j = 0; j < p->n; j++) {
+                float sum = 0;
+                for (size_t k = begin; k < end; k++)
+                    sum += factor_at(p->a, p->flags & MATMUL_TRANSPOSE_A ? k * p->m + i
+                                                                         : (size_t)i * p->k + k,
+                                     p->flags) *
+                           factor_at(p->b, p->flags & MATMUL_TRANSPOSE_B ? (size_t)j * p->k + k
+                                                                         : k * p->n + j,
+                                     p->flags);
+                c[j] = sum;
+            }
+        }
+}
 
 static void matmul_cpu(const void *params)
 {
-    tensor_cpu_matmul(params);
-}
-
-static uint64_t tiles(uint32_t size, uint32_t tile)
-{
-    return (size + tile - 1) / tile;
-}
-
-/* Kernels for matrix units follow after PAIRS, in the order of enum matmul_coop. */
-enum { DIRECT, TILED, PAIRS };
-
-/* Whether matmul_pairs can do it: all lines are whole steps of 8 bytes at multiples of that. */
-static bool in_pairs(const struct matmul_params *p, uint32_t line_a, uint32_t line_b)
-{
-    const uint32_t step = p->flags & (MATMUL_BF16 | MATMUL_F16) ? 4 : 2;
-    return (p->k | line_a | line_b) % step == 0 && (p->a | p->b) % 8 == 0;
-}
-
-static void launch_pairs(const struct tensor_device_info *info, const struct matmul_params *p,
-                         struct tensor_launch *launch)
-{
-    uint32_t rows = MATMUL_PAIRS_ROWS, groups = MATMUL_PAIRS_GROUPS;
-    const uint32_t width = 4 * (info->subgroup < 8 ? 8 : info->subgroup);
-    while (rows > 2 && p->m <= rows / 2)
-        rows /= 2;
-    if (p->m == 1)
-        rows = 1;
-    while (groups > 1 && p->n <= groups / 2 * width)
-        groups /= 2;
-    launch->variant = PAIRS;
-    launch->constant[1] = rows;
-    launch->constant[2] = groups;
-    launch->constant[3] = p->flags & (MATMUL_BF16 | MATMUL_F16);
-    launch->workgroup = width / 4;
-    launch->groups[0] = (uint32_t)tiles(p->n, groups * width);
-    launch->groups[1] = (uint32_t)tiles(p->m, rows);
-    launch->groups[2] = 1;
+    const struct matmul_params *p = params;
+    if (p->part < p->k)
+        parts_cpu(p);
+    else
+        tensor_cpu_matmul(p);
 }
 
 static void matmul_launch(const struct tensor_device_info *info, const void *params,
                           struct tensor_launch *launch)
 {
-    const struct matmul_params *p = params;
-    const enum matmul_coop coop = tensor_matmul_coop(info, p, launch);
-    if (coop != MATMUL_COOP_NONE) {
-        launch->variant = PAIRS + coop;
-        return;
-    }
-    const uint32_t line_a = p->flags & MATMUL_TRANSPOSE_A ? p->m : p->k;
-    const uint32_t line_b = p->flags & MATMUL_TRANSPOSE_B ? p->k : p->n;
-    launch->constant[0] = p->flags & (MATMUL_TRANSPOSE_A | MATMUL_TRANSPOSE_B);
-    if (!(info->features & TENSOR_SHARED_TILES) && info->features & TENSOR_LONG_LOADS &&
-        in_pairs(p, line_a, line_b)) {
-        launch_pairs(info, p, launch);
-        return;
-    }
-    /* Loads of four floats at once, where all lines allow it. */
-    launch->constant[1] = (p->k | line_a | line_b) % 4 == 0 && (p->a | p->b) % 16 == 0;
-    launch->constant[2] = p->flags & (MATMUL_BF16 | MATMUL_F16);
-    if (!(info->features & TENSOR_SHARED_TILES)) {
-        launch->variant = DIRECT;
-        tensor_launch_items(launch, tiles(p->m, MATMUL_DIRECT_M) * tiles(p->n, MATMUL_DIRECT_N));
-        return;
-    }
-    launch->variant = TILED;
-    launch->workgroup = 256;
-    launch->groups[0] = (uint32_t)tiles(p->n, MATMUL_TILED_N);
-    launch->groups[1] = (uint32_t)tiles(p->m, MATMUL_TILED_M);
-    launch->groups[2] = 1;
+    struct matmul_way way;
+    tensor_matmul_way(info, params, &way, NULL);
+    *launch = way.launch;
 }
 
 static uint64_t matmul_scratch(const void *params)
@@ -93,6 +69,48 @@ static const struct tensor_kernel matmul = {
                 "matmul_coop2_f16", "matmul_coop2_bf16"},
 };
 const struct tensor_kernel *const tensor_kernel_matmul = &matmul;
+
+/* ---- parts of k ---- */
+
+static void matmul_sum_cpu(const void *params)
+{
+    const struct matmul_params *p = params;
+    const uint32_t parts = tensor_matmul_parts(p->k, p->part);
+    const size_t count = (size_t)p->m * p->n;
+    const float *a = f32_at(p->a), *bias = f32_at(p->bias);
+    float *c = f32_at(p->c);
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < count; i++) {
+        float sum = a[i];
+        for (uint32_t part = 1; part < parts; part++)
+            sum += a[part * count + i];
+        if (p->flags & MATMUL_ACCUMULATE)
+            sum += c[i];
+        if (p->flags & MATMUL_BIAS)
+            sum += bias[i % p->n];
+        c[i] = p->flags & MATMUL_RELU && sum < 0 ? 0 : sum;
+    }
+}
+
+static void matmul_sum_launch(const struct tensor_device_info *info, const void *params,
+                              struct tensor_launch *launch)
+{
+    const struct matmul_params *p = params;
+    tensor_launch_items(launch, (uint64_t)p->m * ((p->n + 3) / 4));
+}
+
+static const struct tensor_kernel matmul_sum = {
+    .name = "matmul_sum",
+    .params_size = sizeof(struct matmul_params),
+    .args = 4,
+    .writes = 1u << 3,
+    .cpu = matmul_sum_cpu,
+    .launch = matmul_sum_launch,
+    .variant = {"matmul_sum"},
+};
+const struct tensor_kernel *const tensor_kernel_matmul_sum = &matmul_sum;
+
+/* ---- the linear layer ---- */
 
 static void relu_grad_cpu(const void *params)
 {
@@ -121,18 +139,34 @@ static const struct tensor_kernel relu_grad = {
 };
 const struct tensor_kernel *const tensor_kernel_relu_grad = &relu_grad;
 
-static void record_matmul(struct tensor_graph *g, struct tensor *a, struct tensor *b,
+void tensor_record_matmul(struct tensor_graph *g, struct tensor *a, struct tensor *b,
                           struct tensor *bias, struct tensor *c, uint32_t m, uint32_t n, uint32_t k,
                           uint32_t flags)
 {
+    static const uint32_t factors[] = {[TENSOR_BF16] = MATMUL_BF16, [TENSOR_F16] = MATMUL_F16,
+                                       [TENSOR_F32] = 0};
+    struct matmul_params p = {.m = m, .n = n, .k = k, .flags = flags | factors[a->type]};
+    const double flops = 2.0 * m * n * k;
+    p.part = tensor_matmul_part_taken(tensor_graph_device_info(g), &p);
+    const uint32_t parts = tensor_matmul_parts(k, p.part);
+    if (parts == 1) {
+        tensor_graph_pass(g, &matmul, &p, (struct tensor *[]){a, b, bias, c}, flops);
+        return;
+    }
+    struct tensor *sums = tensor_graph_matrix(g, parts * m, n);
+    const uint32_t ends = MATMUL_ACCUMULATE | MATMUL_BIAS | MATMUL_RELU;
+    p.flags &= ~ends;
+    tensor_graph_pass(g, &matmul, &p, (struct tensor *[]){a, b, NULL, sums}, flops);
+    p.flags = flags & ends;
+    tensor_graph_pass(g, &matmul_sum, &p, (struct tensor *[]){sums, NULL, bias, c}, 0);
+}
+
+static void record(struct tensor_graph *g, struct tensor *a, struct tensor *b, struct tensor *bias,
+                   struct tensor *c, uint32_t m, uint32_t n, uint32_t k, uint32_t flags)
+{
     a = tensor_graph_narrow(g, a);
     b = tensor_graph_narrow(g, b);
-    if (a->type == TENSOR_BF16)
-        flags |= MATMUL_BF16;
-    if (a->type == TENSOR_F16)
-        flags |= MATMUL_F16;
-    const struct matmul_params p = {.m = m, .n = n, .k = k, .flags = flags};
-    tensor_graph_pass(g, &matmul, &p, (struct tensor *[]){a, b, bias, c}, 2.0 * m * n * k);
+    tensor_record_matmul(g, a, b, bias, c, m, n, k, flags);
 }
 
 static struct tensor *through_relu(struct tensor_graph *g, struct tensor *y, struct tensor *dy)
@@ -157,12 +191,12 @@ static void linear_gradient(struct tensor_graph *g, const struct tensor_node *no
     }
     if (tensor_graph_wants(g, weight)) {
         struct tensor *dw = tensor_graph_target(g, weight, &add);
-        record_matmul(g, dy, x, NULL, dw, outputs, inputs, rows,
-                      MATMUL_TRANSPOSE_A | (add ? MATMUL_ACCUMULATE : 0));
+        record(g, dy, x, NULL, dw, outputs, inputs, rows,
+               MATMUL_TRANSPOSE_A | (add ? MATMUL_ACCUMULATE : 0));
     }
     if (tensor_graph_wants(g, x)) {
         struct tensor *dx = tensor_graph_target(g, x, &add);
-        record_matmul(g, dy, weight, NULL, dx, rows, inputs, outputs, add ? MATMUL_ACCUMULATE : 0);
+        record(g, dy, weight, NULL, dx, rows, inputs, outputs, add ? MATMUL_ACCUMULATE : 0);
     }
 }
 
@@ -176,8 +210,8 @@ struct tensor *tensor_linear(struct tensor_graph *g, struct tensor *x, struct te
                       weight, bias))
         return x;
     struct tensor *y = tensor_graph_matrix(g, rows, outputs);
-    record_matmul(g, x, weight, bias, y, rows, outputs, inputs,
-                  MATMUL_TRANSPOSE_B | (bias ? MATMUL_BIAS : 0) | (relu ? MATMUL_RELU : 0));
+    record(g, x, weight, bias, y, rows, outputs, inputs,
+           MATMUL_TRANSPOSE_B | (bias ? MATMUL_BIAS : 0) | (relu ? MATMUL_RELU : 0));
     tensor_graph_node(g, &(struct tensor_node){linear_gradient, .output = y,
                                                .input = {x, weight, bias}, .number = {relu}});
     return y;

@@ -28,7 +28,13 @@
 #define MATMUL_COOP_C_ALIGNED 4u /* whole fours, likewise */
 #define MATMUL_COOP_DIRECT    8u /* a and b aligned, and whole tiles only: nothing is staged */
 
-/* c = a' · b', with a' (m, k), b' (k, n), c (m, n); each stored row-major and dense. */
+/* Parts of k are multiples of it, so that no step of a kernel reaches from one into the next. */
+#define MATMUL_PART      64
+#define MATMUL_PARTS_MAX 32
+
+/* c = a' · b', with a' (m, k), b' (k, n), c (m, n); each stored row-major and dense. If part < k,
+ * c is (parts, m, n), a product for every `part` of k, the last one may be shorter; their sums are
+ * what matmul_sum makes of them. */
 struct matmul_params {
     f32_ptr a; /* of the type that flags say; so is b */
     f32_ptr b;
@@ -38,7 +44,11 @@ struct matmul_params {
     u32 n;
     u32 k;
     u32 flags;
+    u32 part;
 };
+
+/* matmul_sum takes the same: its a is the parts' products, in fp32, its b is not used. It adds them
+ * in their order, and then does what flags say of c, bias and ReLU. */
 
 /* dx = y > 0 ? dy : 0; dx may be dy. */
 struct relu_grad_params {

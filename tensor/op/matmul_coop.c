@@ -5,10 +5,10 @@
  * memory; small ones give more workgroups, of which a GPU wants some for each of its cores.
  */
 #include "tensor/op/matmul_coop.h"
+#include <string.h>
 
-#define GROUPS_WANTED 128 /* workgroups that keep a large GPU busy */
-#define DEPTH         32  /* elements along k of a tile in shared memory, where a shape allows it */
-#define HEIGHT        16  /* rows of a matrix whose height may be chosen, likewise */
+#define DEPTH  32 /* elements along k of a tile in shared memory, where a shape allows it */
+#define HEIGHT 16 /* rows of a matrix whose height may be chosen, likewise */
 
 static uint32_t larger(uint32_t a, uint32_t b)
 {
@@ -35,26 +35,29 @@ static uint32_t lines_of(const struct matmul_params *p)
            (p->n % 4 == 0 && p->c % 16 == 0 ? MATMUL_COOP_C_ALIGNED : 0);
 }
 
+/* Appends a way that is not there yet, with its grid. Returns how many there are then. */
+static uint32_t add_way(struct matmul_way *way, uint32_t count, struct matmul_way *w,
+                        const struct matmul_params *p)
+{
+    const uint32_t workgroup = w->launch.workgroup;
+    for (uint32_t i = 0; i < count; i++)
+        if (way[i].launch.variant == w->launch.variant && way[i].m == w->m && way[i].n == w->n &&
+            !memcmp(way[i].unit, w->unit, sizeof w->unit))
+            return count;
+    if (count == MATMUL_WAYS)
+        return count;
+    tensor_launch_groups(&w->launch, count_tiles(p, w->m, w->n));
+    w->launch.workgroup = workgroup;
+    way[count] = *w;
+    return count + 1;
+}
+
 /* ---- a subgroup's matrices ---- */
 
 /* A tile of c: so many subgroups each way, which take so many rows and columns each. */
 struct tile {
     uint32_t sub_m, sub_n, rows, columns;
 };
-
-/* Of the device's shapes of subgroups for this feature the largest: it loads least. */
-static const struct tensor_matrix_shape *find_shape(const struct tensor_device_info *info,
-                                                    uint32_t feature)
-{
-    const struct tensor_matrix_shape *best = NULL;
-    for (uint32_t i = 0; i < info->matrix_shapes; i++) {
-        const struct tensor_matrix_shape *s = &info->matrix_shape[i];
-        if (s->feature == feature && !s->workgroup &&
-            (!best || s->m * s->n * s->k > best->m * best->n * best->k))
-            best = s;
-    }
-    return best;
-}
 
 /* Bytes of shared memory that the kernel takes; as in matmul_coop.glsl. */
 static uint32_t shared_bytes(const struct matmul_params *p, const struct tensor_launch *launch)
@@ -78,7 +81,7 @@ static bool set_tile(const struct tensor_device_info *info, const struct matmul_
      * of which a part at a time passes through shared memory at the end. */
     const bool flexible = shape->feature & TENSOR_COOPERATIVE_MATRIX_2;
     launch->workgroup = tile->sub_m * tile->sub_n * info->subgroup;
-    c[0] = p->flags & (MATMUL_TRANSPOSE_A | MATMUL_TRANSPOSE_B);
+    c[0] = p->flags & MATMUL_ORDER;
     c[1] = lines_of(p);
     c[2] = flexible ? multiple(HEIGHT, shape->m) : shape->m;
     c[3] = flexible ? multiple(tile->columns, shape->n) : shape->n;
@@ -95,8 +98,10 @@ static bool set_tile(const struct tensor_device_info *info, const struct matmul_
     return c[10] && launch->workgroup <= info->workgroup;
 }
 
-static bool launch_subgroups(const struct tensor_device_info *info, const struct matmul_params *p,
-                             const struct tensor_matrix_shape *shape, struct tensor_launch *launch)
+/* The ways of one shape, from the largest tile on. Returns how many there are then. */
+static uint32_t add_subgroups(const struct tensor_device_info *info, const struct matmul_params *p,
+                              const struct tensor_matrix_shape *shape, uint32_t variant,
+                              struct matmul_way *way, uint32_t count)
 {
     /* Sums of 64 x 64 a subgroup are 128 registers on each of 32 lanes: as many as fit, and what a
      * subgroup reads from shared memory then stays below what its matrix units take. A software
@@ -104,36 +109,59 @@ static bool launch_subgroups(const struct tensor_device_info *info, const struct
     static const struct tile gpu[] = {{2, 2, 64, 64}, {2, 2, 32, 32}, {1, 1, 32, 32}};
     static const struct tile software[] = {{2, 2, 16, 16}};
     const struct tile *tiles = info->software ? software : gpu;
-    const uint32_t count = info->software ? 1 : sizeof gpu / sizeof *gpu;
-    for (uint32_t i = 0; i < count; i++) {
-        if (!set_tile(info, p, shape, &tiles[i], launch))
+    const uint32_t tile_count = info->software ? 1 : sizeof gpu / sizeof *gpu;
+    for (uint32_t i = 0; i < tile_count; i++) {
+        struct matmul_way w = {.unit = {shape->m, shape->n, shape->k}};
+        if (!set_tile(info, p, shape, &tiles[i], &w.launch))
             continue;
-        uint32_t *c = launch->constant;
-        const uint32_t tile_m = c[5] * c[7] * c[2], tile_n = c[6] * c[8] * c[3];
-        const uint64_t groups = count_tiles(p, tile_m, tile_n);
-        if (groups < GROUPS_WANTED && i + 1 < count)
+        uint32_t *c = w.launch.constant;
+        if (MATMUL_PART % (c[9] * c[4])) /* a step might reach into the next part */
             continue;
-        const uint32_t workgroup = launch->workgroup;
+        w.m = c[5] * c[7] * c[2];
+        w.n = c[6] * c[8] * c[3];
         const uint32_t lines = MATMUL_COOP_A_ALIGNED | MATMUL_COOP_B_ALIGNED;
-        if (info->software && (c[1] & lines) == lines && p->m % tile_m == 0 &&
-            p->n % tile_n == 0 && p->k % c[4] == 0)
+        if (info->software && (c[1] & lines) == lines && p->m % w.m == 0 && p->n % w.n == 0 &&
+            p->k % c[4] == 0)
             c[1] |= MATMUL_COOP_DIRECT;
-        tensor_launch_groups(launch, groups);
-        launch->workgroup = workgroup;
-        return true;
+        w.launch.variant = variant;
+        count = add_way(way, count, &w, p);
     }
-    return false;
+    return count;
+}
+
+/* Those of all shapes of subgroups of a feature, the largest first: it loads least. */
+static uint32_t add_shapes(const struct tensor_device_info *info, const struct matmul_params *p,
+                           uint32_t feature, uint32_t variant, struct matmul_way *way,
+                           uint32_t count)
+{
+    uint32_t done = 0, largest = 1;
+    for (uint32_t round = 0; round < info->matrix_shapes && largest; round++) {
+        uint32_t next = 0;
+        largest = 0;
+        for (uint32_t i = 0; i < info->matrix_shapes; i++) {
+            const struct tensor_matrix_shape *s = &info->matrix_shape[i];
+            if (s->feature == feature && !s->workgroup && !(done >> i & 1) &&
+                s->m * s->n * s->k > largest) {
+                largest = s->m * s->n * s->k;
+                next = i;
+            }
+        }
+        if (largest)
+            count = add_subgroups(info, p, &info->matrix_shape[next], variant, way, count);
+        done |= 1u << next;
+    }
+    return count;
 }
 
 /* ---- a workgroup's matrices ---- */
 
-static bool launch_workgroup(const struct tensor_device_info *info, const struct matmul_params *p,
-                             uint32_t feature, struct tensor_launch *launch)
+static uint32_t add_workgroups(const struct tensor_device_info *info,
+                               const struct matmul_params *p, uint32_t feature, uint32_t variant,
+                               struct matmul_way *way, uint32_t count)
 {
     static const struct {
         uint32_t m, n, k, workgroup;
     } tiles[] = {{256, 128, 64, 256}, {128, 128, 64, 256}, {64, 64, 64, 128}, {64, 64, 64, 256}};
-    bool found = false;
     for (uint32_t i = 0; i < sizeof tiles / sizeof *tiles; i++)
         for (uint32_t j = 0; j < info->matrix_shapes; j++) {
             const uint32_t m = tiles[i].m, n = tiles[i].n, k = tiles[i].k;
@@ -141,36 +169,52 @@ static bool launch_workgroup(const struct tensor_device_info *info, const struct
             if (s->feature != feature || s->workgroup != tiles[i].workgroup || m % s->m ||
                 n % s->n || k % s->k)
                 continue;
-            tensor_launch_groups(launch, count_tiles(p, m, n));
-            launch->workgroup = tiles[i].workgroup;
-            launch->constant[0] = p->flags & (MATMUL_TRANSPOSE_A | MATMUL_TRANSPOSE_B);
-            launch->constant[1] = lines_of(p);
-            launch->constant[2] = m;
-            launch->constant[3] = n;
-            launch->constant[4] = k;
-            found = true;
-            if (count_tiles(p, m, n) >= GROUPS_WANTED)
-                return true;
+            struct matmul_way w = {.m = m, .n = n}; /* units are the driver's affair */
+            w.launch.variant = variant;
+            w.launch.workgroup = tiles[i].workgroup;
+            w.launch.constant[0] = p->flags & MATMUL_ORDER;
+            w.launch.constant[1] = lines_of(p);
+            w.launch.constant[2] = m;
+            w.launch.constant[3] = n;
+            w.launch.constant[4] = k;
+            count = add_way(way, count, &w, p);
         }
-    return found;
+    return count;
 }
 
-enum matmul_coop tensor_matmul_coop(const struct tensor_device_info *info,
-                                    const struct matmul_params *p, struct tensor_launch *launch)
+/* Of the ways from `from` on, which differ by shape first and by tile second: of the first shape
+ * the largest tile that gives a large GPU something to do. */
+static uint32_t rule(const struct matmul_params *p, const struct matmul_way *way, uint32_t from,
+                     uint32_t count)
+{
+    uint32_t i = from;
+    while (i + 1 < count && count_tiles(p, way[i].m, way[i].n) < MATMUL_GROUPS_WANTED &&
+           (way[i + 1].launch.variant == way[from].launch.variant &&
+            !memcmp(way[i + 1].unit, way[from].unit, sizeof way->unit)))
+        i++;
+    return i;
+}
+
+uint32_t tensor_matmul_coop_ways(const struct tensor_device_info *info,
+                                 const struct matmul_params *p, uint32_t first,
+                                 struct matmul_way *way, uint32_t count, uint32_t *usual)
 {
     const bool half = p->flags & MATMUL_F16;
     const uint32_t one = half ? TENSOR_COOP_F16 : TENSOR_COOP_BF16;
     const uint32_t two = half ? TENSOR_COOP2_F16 : TENSOR_COOP2_BF16;
-    const struct tensor_matrix_shape *shape;
-    if (!(p->flags & (MATMUL_F16 | MATMUL_BF16)))
-        return MATMUL_COOP_NONE;
-    if (info->features & two && launch_workgroup(info, p, two, launch))
-        return half ? MATMUL_COOP2_F16 : MATMUL_COOP2_BF16;
-    if (info->features & two && (shape = find_shape(info, two)) &&
-        launch_subgroups(info, p, shape, launch))
-        return half ? MATMUL_FLEXIBLE_F16 : MATMUL_FLEXIBLE_BF16;
-    if (info->features & one && (shape = find_shape(info, one)) &&
-        launch_subgroups(info, p, shape, launch))
-        return half ? MATMUL_COOP_F16 : MATMUL_COOP_BF16;
-    return MATMUL_COOP_NONE;
+    const uint32_t from = count;
+    if (!(p->flags & MATMUL_FACTORS))
+        return count;
+    if (info->features & two) {
+        count = add_workgroups(info, p, two, first + (half ? MATMUL_COOP2_F16 : MATMUL_COOP2_BF16),
+                               way, count);
+        count = add_shapes(info, p, two,
+                           first + (half ? MATMUL_FLEXIBLE_F16 : MATMUL_FLEXIBLE_BF16), way, count);
+    }
+    if (info->features & one)
+        count = add_shapes(info, p, one, first + (half ? MATMUL_COOP_F16 : MATMUL_COOP_BF16), way,
+                           count);
+    if (count > from)
+        *usual = rule(p, way, from, count);
+    return count;
 }

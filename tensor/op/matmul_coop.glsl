@@ -201,7 +201,7 @@ void store_fragments(uint row, uint column)
 
     [[unroll]] for (uint i = 0u; i < FRAG_M; i++)
         [[unroll]] for (uint j = 0u; j < FRAG_N; j++) {
-            const uint at = (row + i * M) * p.n + column + j * N;
+            const uint at = part_at() + (row + i * M) * p.n + column + j * N;
             if ((p.flags & MATMUL_ACCUMULATE) != 0u) {
                 coopMatLoad(c, p.c.at, at, p.n, BY_ROWS);
                 sum[i * FRAG_N + j] += c;
@@ -245,18 +245,19 @@ void main()
     const uint row = place.x * TILE_M, column = place.y * TILE_N;
     const uint sub_row = gl_SubgroupID / SUB_N * FRAG_M * M;
     const uint sub_column = gl_SubgroupID % SUB_N * FRAG_N * N;
+    const uint begin = part_begin(), end = part_end();
 
     [[unroll]] for (uint i = 0u; i < FRAG_M * FRAG_N; i++)
         sum[i] = MATRIX_C(0.0);
 
     if ((LINES & MATMUL_COOP_DIRECT) != 0u) {
-        for (uint k = 0u; k < p.k; k += K)
+        for (uint k = begin; k < end; k += K)
             multiply_direct(row + sub_row, column + sub_column, k);
     } else {
         uint now = 0u;
-        fetch_tiles(row, column, 0u);
+        fetch_tiles(row, column, begin);
         put_tiles(0u);
-        for (uint k = 0u; k < p.k; k += TILE_K) {
+        for (uint k = begin; k < end; k += TILE_K) {
             barrier();
             fetch_tiles(row, column, k + TILE_K);
             multiply_shared(now, sub_row, sub_column);

@@ -1,13 +1,11 @@
-/* matmul_coop.h - how matrix products are spread over matrix units (matmul_coop.c). */
+/* matmul_coop.h - the ways of a matrix product on matrix units (matmul_coop.c). */
 #ifndef TENSOR_OP_MATMUL_COOP_H
 #define TENSOR_OP_MATMUL_COOP_H
 
-#include "tensor/contract.h"
-#include "tensor/op/matmul.h"
+#include "tensor/op/matmul_way.h"
 
-/* Which kernel to take. */
+/* Which kernel to take, as variants follow one another. */
 enum matmul_coop {
-    MATMUL_COOP_NONE, /* the device has no matrix units for these factors */
     MATMUL_COOP_F16,
     MATMUL_COOP_BF16,
     MATMUL_FLEXIBLE_F16,
@@ -16,8 +14,10 @@ enum matmul_coop {
     MATMUL_COOP2_BF16,
 };
 
-/* Fills in the launch but for its variant, by the features in use and the device's shapes. */
-enum matmul_coop tensor_matmul_coop(const struct tensor_device_info *info,
-                                    const struct matmul_params *p, struct tensor_launch *launch);
+/* Appends the ways that the features in use and the device's shapes allow, of variants from `first`
+ * on; *usual becomes the rule's choice of them. Returns how many there are then. */
+uint32_t tensor_matmul_coop_ways(const struct tensor_device_info *info,
+                                 const struct matmul_params *p, uint32_t first,
+                                 struct matmul_way *way, uint32_t count, uint32_t *usual);
 
 #endif

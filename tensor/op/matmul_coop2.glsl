@@ -96,7 +96,8 @@ void main()
         return;
     const uvec2 place = tile_in_bands(linear_group(), tiles) * uvec2(TILE_M, TILE_N);
     const bool within = place.x + TILE_M <= p.m && place.y + TILE_N <= p.n;
-    const uint deep = within ? p.k / TILE_K * TILE_K : 0u;
+    const uint begin = part_begin(), end = part_end();
+    const uint deep = within ? end - (end - begin) % TILE_K : begin;
 
     tensorLayoutNV<2, CLAMPED> lay_c = createTensorLayoutNV(2, CLAMPED);
     lay_c = setTensorLayoutDimensionNV(lay_c, p.m, p.n);
@@ -104,12 +105,12 @@ void main()
 
     sum = MATRIX_C(0.0);
     if ((p.flags & MATMUL_ACCUMULATE) != 0u)
-        coopMatLoadTensorNV(sum, p.c.at, 0u, lay_c);
-    if (deep > 0u)
-        multiply_within(place.x, place.y, 0u, deep);
-    if (deep < p.k)
-        multiply_clamped(place.x, place.y, deep, p.k);
+        coopMatLoadTensorNV(sum, p.c.at, part_at(), lay_c);
+    if (deep > begin)
+        multiply_within(place.x, place.y, begin, deep);
+    if (deep < end)
+        multiply_clamped(place.x, place.y, deep, end);
     if ((p.flags & (MATMUL_BIAS | MATMUL_RELU)) != 0u)
         coopMatPerElementNV(sum, sum, finish, place.y);
-    coopMatStoreTensorNV(sum, p.c.at, 0u, lay_c);
+    coopMatStoreTensorNV(sum, p.c.at, part_at(), lay_c);
 }

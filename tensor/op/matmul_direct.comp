@@ -70,7 +70,7 @@ void main()
     const bool across_b = (TRANSPOSE & MATMUL_TRANSPOSE_B) == 0u;
 
     mat4 sum00 = mat4(0.0), sum01 = mat4(0.0), sum10 = mat4(0.0), sum11 = mat4(0.0);
-    for (uint k = 0u; k < p.k; k += 4u) {
+    for (uint k = part_begin(), end = part_end(); k < end; k += 4u) {
         const mat4 a0 = transpose(load_block(p.a, across_a, row, p.m, k));
         const mat4 a1 = transpose(load_block(p.a, across_a, row + 4u, p.m, k));
         const mat4 b0 = load_block(p.b, across_b, column, p.n, k);

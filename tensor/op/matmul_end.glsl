@@ -1,9 +1,27 @@
-/* matmul_end.glsl - what becomes of the sums of a product: the end that all variants share.
+/* matmul_end.glsl - which part of k a workgroup sums, and what becomes of the sums: what all
+ * variants share.
  *
  * Wants p, the matmul_params, and four.glsl.
  */
 
-/* Whether lines of c begin at multiples of 16 bytes. */
+/* Parts of k follow one another along the third dimension of the grid. */
+uint part_begin()
+{
+    return gl_WorkGroupID.z * p.part;
+}
+
+uint part_end()
+{
+    return min(part_begin() + p.part, p.k);
+}
+
+/* Where the part's sums begin in c. */
+uint part_at()
+{
+    return gl_WorkGroupID.z * p.m * p.n;
+}
+
+/* Whether lines of c, and its parts, begin at multiples of 16 bytes. */
 bool end_wide()
 {
     return ((uvec2(p.c).x | uvec2(p.bias).x) & 15u) == 0u && (p.n & 3u) == 0u;
@@ -23,7 +41,7 @@ void end_four(vec4 sum, uint row, uint column, bool wide)
 {
     if (row >= p.m || column >= p.n)
         return;
-    const uint at = row * p.n + column, count = p.n - column;
+    const uint at = part_at() + row * p.n + column, count = p.n - column;
     if ((p.flags & MATMUL_ACCUMULATE) != 0u)
         sum += load_four(p.c, at, count, wide);
     if ((p.flags & MATMUL_BIAS) != 0u)

@@ -42,9 +42,9 @@ vec4 load_columns(f32_ptr x, uint begin, uint i, uint n)
  * registers. All invocations of a workgroup share their rows, whose loads a compiler may see to be
  * the same for all lanes, and take neighbouring fours of columns.
  *
- * k is a multiple of STEP, and so are the lengths of all lines in memory, and ROWS where a workgroup
- * takes parts of lines. Lines past the last repeat others, and nothing that comes of them is
- * stored. */
+ * k is a multiple of STEP, and so are the lengths of all lines in memory, and ROWS where a
+ * workgroup takes parts of lines. Lines past the last repeat others, and nothing that comes of them
+ * is stored. */
 void main()
 {
     const uint width = 4u * gl_WorkGroupSize.x; /* from one group of columns to the next */
@@ -56,7 +56,7 @@ void main()
     vec4 sum[ROWS * GROUPS];
     [[unroll]] for (uint i = 0u; i < ROWS * GROUPS; i++)
         sum[i] = vec4(0.0);
-    for (uint k = 0u; k < p.k; k += STEP) {
+    for (uint k = part_begin(), end = part_end(); k < end; k += STEP) {
         float a[STEP * (ROWS + 3u)]; /* of each row k … k + STEP - 1; room for a step of rows */
         vec4 b[STEP * GROUPS];       /* of each group likewise */
         if (across_a) {

@@ -47,8 +47,9 @@ void main()
     const uint along_at = local % 4u * 4u * PITCH + local / 16u, part = local / 4u % 4u;
 
     vec4 sum[4] = vec4[4](vec4(0.0), vec4(0.0), vec4(0.0), vec4(0.0));
-    vec4 a = fetch(p.a, across_a, row, p.m, 0u), b = fetch(p.b, across_b, column, p.n, 0u);
-    for (uint k = 0u; k < p.k; k += K) {
+    const uint begin = part_begin(), end = part_end();
+    vec4 a = fetch(p.a, across_a, row, p.m, begin), b = fetch(p.b, across_b, column, p.n, begin);
+    for (uint k = begin; k < end; k += K) {
         if (across_a)
             tile_a[across_at] = a;
         else

@@ -1,4 +1,4 @@
-/* cache.c - compiled pipelines on disk
+/* cache.c - compiled pipelines on disk, and choices of kernels beside them
  *
  * Drivers are given only what they wrote themselves: the file has our header with a digest, since
  * not every driver survives damaged data, and then Vulkan's header, which must name this driver.
@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "tensor/vulkan/choices.h"
 #include "tensor/vulkan/device.h"
 
 #define FILE_MAX (64u << 20) /* larger than any cache of ours: not read, so that it starts anew */
@@ -124,24 +125,31 @@ static bool write_all(int fd, const void *bytes, size_t size)
     return true;
 }
 
-/* A temporary file, then a rename: readers see the old cache or the new one. */
-static void save(const struct vulkan_device *d, const unsigned char *bytes, size_t size)
+/* A temporary file, then a rename: readers see what was there or what is new. */
+static bool replace(const char *path, const void *head, size_t head_size, const void *bytes,
+                    size_t size)
 {
-    struct file_header header = {.size = size, .digest = digest(bytes, size)};
-    char folder[400], temporary[sizeof(d->cache_path) + 8];
-    memcpy(header.magic, magic, sizeof(magic));
+    char folder[400], temporary[520];
 
     for (int parent = 1; parent >= 0; parent--)
         if (find_folder(folder, sizeof(folder), parent))
             mkdir(folder, 0700);
-    snprintf(temporary, sizeof(temporary), "%s.XXXXXX", d->cache_path);
+    snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path);
     const int fd = mkostemp(temporary, O_CLOEXEC);
     if (fd < 0)
-        return;
-    bool good = write_all(fd, &header, sizeof(header)) && write_all(fd, bytes, size);
-    good = close(fd) == 0 && good;
-    if (!good || rename(temporary, d->cache_path) != 0)
+        return false;
+    bool good = write_all(fd, head, head_size) && write_all(fd, bytes, size);
+    good = close(fd) == 0 && good && rename(temporary, path) == 0;
+    if (!good)
         unlink(temporary);
+    return good;
+}
+
+static void save(const struct vulkan_device *d, const unsigned char *bytes, size_t size)
+{
+    struct file_header header = {.size = size, .digest = digest(bytes, size)};
+    memcpy(header.magic, magic, sizeof(magic));
+    replace(d->cache_path, &header, sizeof(header), bytes, size);
 }
 
 void tensor_vulkan_cache_close(struct vulkan_device *d)
@@ -159,4 +167,43 @@ void tensor_vulkan_cache_close(struct vulkan_device *d)
         save(d, bytes, size);
     free(bytes);
     d->vk.vkDestroyPipelineCache(d->device, d->cache, NULL);
+}
+
+/* ---- choices.h ---- */
+
+uint64_t tensor_vulkan_kernels_digest(void)
+{
+    uint64_t all = 0;
+    for (const struct vulkan_spirv *s = tensor_vulkan_spirv; s->name; s++)
+        all = all * 31 + digest((const unsigned char *)s->words, s->size);
+    return all;
+}
+
+/* The same path with another end; false: there is no cache. */
+static bool choices_path(const struct tensor_device *device, char path[512])
+{
+    const struct vulkan_device *d = (const struct vulkan_device *)device;
+    const size_t length = strlen(d->cache_path), end = strlen("pipelines");
+    if (length <= end)
+        return false;
+    snprintf(path, 512, "%.*schoices", (int)(length - end), d->cache_path);
+    return true;
+}
+
+char *tensor_vulkan_choices_read(const struct tensor_device *device, char path[512], size_t *size)
+{
+    enum { CHOICES_MAX = 4 << 20 };
+    FILE *file = choices_path(device, path) ? fopen(path, "rbe") : NULL;
+    char *text = file ? malloc(CHOICES_MAX) : NULL;
+    if (text)
+        *size = fread(text, 1, CHOICES_MAX, file);
+    if (file)
+        fclose(file);
+    return text;
+}
+
+bool tensor_vulkan_choices_write(const struct tensor_device *device, const char *text)
+{
+    char path[512];
+    return !choices_path(device, path) || replace(path, text, strlen(text), "\n", 1);
 }

@@ -1,5 +1,6 @@
 /* stubs.c - the vulkan device of a build without Vulkan */
 #include <errno.h>
+#include "tensor/vulkan/choices.h"
 #include "tensor/vulkan/hooks.h"
 
 int tensor_vulkan_open(const struct tensor_device_params *params, const char *which,
@@ -18,6 +19,21 @@ int tensor_vulkan_list(void (*each)(void *user, int index, const struct tensor_d
 uint64_t tensor_vulkan_validation_messages(const struct tensor_device *device)
 {
     return 0;
+}
+
+uint64_t tensor_vulkan_kernels_digest(void)
+{
+    return 0;
+}
+
+char *tensor_vulkan_choices_read(const struct tensor_device *device, char path[512], size_t *size)
+{
+    return NULL;
+}
+
+bool tensor_vulkan_choices_write(const struct tensor_device *device, const char *text)
+{
+    return true;
 }
 
 void tensor_vulkan_hook_slice(struct tensor_device *device, double seconds)

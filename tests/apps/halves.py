@@ -129,4 +129,5 @@ def main():
         os.chdir("/")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -103,6 +103,48 @@ static const uint32_t thresholds[] = {0x19999999u, 0x80000000u, 1u, 0xfffffff0u}
 
 /* ---- kernels ---- */
 
+/* Products with k in parts, each by itself. */
+static bool build_matmul_parts(uint32_t i, struct check_kernel_case *c)
+{
+    static const struct {
+        uint32_t m, n, k, part;
+    } sizes[] = {{5, 3, 65, 64}, {70, 66, 200, 64}, {130, 70, 129, 128}, {128, 64, 256, 128}};
+    static const enum tensor_type factors[] = {TENSOR_F32, TENSOR_BF16, TENSOR_F16};
+    static const uint32_t flags[] = {0, MATMUL_BF16, MATMUL_F16};
+    const uint32_t orders = 4, kind = i / orders % COUNT(flags), size = i / orders / COUNT(flags);
+    if (size >= COUNT(sizes))
+        return false;
+    const struct matmul_params p = {.m = sizes[size].m, .n = sizes[size].n, .k = sizes[size].k,
+                                    .flags = i % orders | flags[kind], .part = sizes[size].part};
+    check_start(c, &p, sizeof p, "%u x %u x %u in parts of %u, flags %u", p.m, p.n, p.k, p.part,
+                p.flags);
+    input(c, (uint64_t)p.m * p.k)->type = factors[kind];
+    input(c, (uint64_t)p.k * p.n)->type = factors[kind];
+    input(c, 0);
+    output(c, (uint64_t)((p.k + p.part - 1) / p.part) * p.m * p.n);
+    return true;
+}
+
+static bool build_matmul_sum(uint32_t i, struct check_kernel_case *c)
+{
+    static const struct {
+        uint32_t m, n, k;
+    } sizes[] = {{1, 1, 65}, {3, 5, 200}, {70, 66, 129}, {16, 64, 2000}};
+    static const uint32_t ends[] = {0, MATMUL_ACCUMULATE, MATMUL_BIAS | MATMUL_RELU,
+                                    MATMUL_ACCUMULATE | MATMUL_BIAS | MATMUL_RELU};
+    if (i / COUNT(ends) >= COUNT(sizes))
+        return false;
+    const uint32_t m = sizes[i / COUNT(ends)].m, n = sizes[i / COUNT(ends)].n;
+    const struct matmul_params p = {.m = m, .n = n, .k = sizes[i / COUNT(ends)].k,
+                                    .flags = ends[i % COUNT(ends)], .part = 64};
+    check_start(c, &p, sizeof p, "%u x %u of k = %u, flags %u", m, n, p.k, p.flags);
+    input(c, (uint64_t)((p.k + 63) / 64) * m * n);
+    input(c, 0);
+    input(c, p.flags & MATMUL_BIAS ? n : 0);
+    output_or_updated(c, (uint64_t)m * n, p.flags & MATMUL_ACCUMULATE);
+    return true;
+}
+
 static bool build_matmul(uint32_t i, struct check_kernel_case *c)
 {
     static const struct {
@@ -127,10 +169,10 @@ static bool build_matmul(uint32_t i, struct check_kernel_case *c)
     const uint32_t orders = 4, kind = i / orders % COUNT(kinds);
     const uint32_t size = i / orders / COUNT(kinds);
     if (size >= COUNT(sizes))
-        return false;
+        return build_matmul_parts(i - orders * COUNT(kinds) * COUNT(sizes), c);
     const uint32_t flags = i % orders | kinds[kind].flags;
     const uint32_t m = sizes[size].m, n = sizes[size].n, k = sizes[size].k;
-    const struct matmul_params p = {.m = m, .n = n, .k = k, .flags = flags};
+    const struct matmul_params p = {.m = m, .n = n, .k = k, .flags = flags, .part = k};
     check_start(c, &p, sizeof p, "%u x %u x %u, flags %u", m, n, k, flags);
     input(c, (uint64_t)m * k)->type = kinds[kind].factor;
     input(c, (uint64_t)k * n)->type = kinds[kind].factor;
@@ -628,6 +670,7 @@ static bool build_slice_grad(uint32_t i, struct check_kernel_case *c)
 
 const struct check_kernel check_kernels[] = {
     {"matmul", reference_matmul, build_matmul, 5e-6},
+    {"matmul_sum", reference_matmul_sum, build_matmul_sum, 5e-6},
     {"relu_grad", reference_relu_grad, build_relu_grad, 0},
     {"sum_rows", reference_sum_rows, build_sum_rows, 5e-6},
     {"embedding", reference_embedding, build_embedding, 0},

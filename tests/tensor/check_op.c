@@ -6,7 +6,7 @@
  *     grad        the recorded gradients against finite differences in double precision
  *     list        names all cases; fails if a kernel or an operation of op.h has none
  */
-#include "tensor/op/matmul.h"
+#include "tensor/choice.h"
 #include "tests/tensor/check.h"
 #include <errno.h>
 #include <getopt.h>
@@ -334,6 +334,38 @@ static void check_products_on(struct tensor_device *device, struct tensor_device
     }
 }
 
+/* The ways of a product that neither the rule nor a feature leads to: other tiles, for factors of
+ * each type. Each is forced as a choice. */
+static void check_ways_on(struct tensor_device *device, struct tensor_device *twin,
+                          struct tally *tally)
+{
+    static struct check_kernel_case c;
+    static struct matmul_way way[MATMUL_WAYS];
+    const struct check_kernel *k = check_kernels;
+    const struct tensor_choices *before = device->info.choices;
+    while (strcmp(k->name, "matmul") != 0)
+        k++;
+    for (uint32_t i = 0; wanted(k->name) && k->build(i, &c); i++) {
+        const struct matmul_params *p = (const struct matmul_params *)c.params;
+        const uint32_t ways = tensor_matmul_ways(&device->info, p, way);
+        const uint32_t ends = MATMUL_BIAS | MATMUL_RELU | MATMUL_ACCUMULATE;
+        if (p->k < 128 || p->m < 70 || p->n < 64 || p->flags & ends)
+            continue;
+        for (uint32_t j = 1; j < ways; j++) {
+            struct tensor_choice forced = tensor_choice_of(p, &way[j], 1);
+            device->info.choices = &(struct tensor_choices){.list = &forced, .count = 1};
+            struct tensor_choice taken;
+            bool chosen;
+            tensor_matmul_way(&device->info, p, &way[MATMUL_WAYS - 1], &chosen);
+            taken = tensor_choice_of(p, &way[MATMUL_WAYS - 1], 1);
+            tally->cases++;
+            tally->failed += !chosen || memcmp(&taken, &forced, sizeof taken) ||
+                             !check_kernel_case(device, twin, k, &c, 0);
+        }
+    }
+    device->info.choices = before;
+}
+
 /* Matrix products on matrix units: every shape of every feature that the device and the build have,
  * each alone. What neither has is named. */
 static void test_matrices(const char *name, struct tensor_device *cpu, struct tally *tally)
@@ -409,6 +441,8 @@ static int test_products(const char *name, struct tensor_device *cpu)
             seen[distinct++] = info->features;
             if (i)
                 check_kernels_on(device, cpu, "matmul", &tally);
+            else
+                check_ways_on(device, cpu, &tally);
         }
         tally.failed += !check_close(&device);
     }

@@ -177,7 +177,8 @@ static void evaluate_linear(const struct check_op_case *c, void *const *in, cons
     const struct matmul_params p = {
         .m = c->number[0], .k = c->number[1], .n = c->number[2],
         .flags = MATMUL_TRANSPOSE_B | (c->number[3] ? MATMUL_BIAS : 0) |
-                 (c->number[4] ? MATMUL_RELU : 0)};
+                 (c->number[4] ? MATMUL_RELU : 0),
+        .part = c->number[1]};
     reference_matmul(&p, (void *const[]){in[0], in[1], c->number[3] ? in[2] : NULL, result});
 }
 

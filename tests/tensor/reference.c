@@ -30,16 +30,33 @@ void reference_matmul(const void *params, void *const *arg)
     const struct matmul_params *p = params;
     const double *a = arg[0], *b = arg[1], *bias = arg[2];
     double *c = arg[3];
-    for (size_t i = 0; i < p->m; i++)
-        for (size_t j = 0; j < p->n; j++) {
-            double sum = p->flags & MATMUL_ACCUMULATE ? c[i * p->n + j] : 0;
-            for (size_t k = 0; k < p->k; k++)
-                sum += a[p->flags & MATMUL_TRANSPOSE_A ? k * p->m + i : i * p->k + k] *
-                       b[p->flags & MATMUL_TRANSPOSE_B ? j * p->k + k : k * p->n + j];
-            if (p->flags & MATMUL_BIAS)
-                sum += bias[j];
-            c[i * p->n + j] = p->flags & MATMUL_RELU ? fmax(0, sum) : sum;
-        }
+    for (size_t begin = 0; begin < p->k; begin += p->part, c += (size_t)p->m * p->n)
+        for (size_t i = 0; i < p->m; i++)
+            for (size_t j = 0; j < p->n; j++) {
+                double sum = p->flags & MATMUL_ACCUMULATE ? c[i * p->n + j] : 0;
+                for (size_t k = begin; k < begin + p->part && k < p->k; k++)
+                    sum += a[p->flags & MATMUL_TRANSPOSE_A ? k * p->m + i : i * p->k + k] *
+                           b[p->flags & MATMUL_TRANSPOSE_B ? j * p->k + k : k * p->n + j];
+                if (p->flags & MATMUL_BIAS)
+                    sum += bias[j];
+                c[i * p->n + j] = p->flags & MATMUL_RELU ? fmax(0, sum) : sum;
+            }
+}
+
+void reference_matmul_sum(const void *params, void *const *arg)
+{
+    const struct matmul_params *p = params;
+    const double *a = arg[0], *bias = arg[2];
+    double *c = arg[3];
+    const size_t count = (size_t)p->m * p->n;
+    for (size_t i = 0; i < count; i++) {
+        double sum = p->flags & MATMUL_ACCUMULATE ? c[i] : 0;
+        for (size_t k = 0, part = 0; k < p->k; k += p->part, part++)
+            sum += a[part * count + i];
+        if (p->flags & MATMUL_BIAS)
+            sum += bias[i % p->n];
+        c[i] = p->flags & MATMUL_RELU ? fmax(0, sum) : sum;
+    }
 }
 
 void reference_relu_grad(const void *params, void *const *arg)

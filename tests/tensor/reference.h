@@ -5,6 +5,7 @@
 #include "tests/tensor/check.h"
 
 check_reference reference_matmul;
+check_reference reference_matmul_sum;
 check_reference reference_relu_grad;
 check_reference reference_sum_rows;
 check_reference reference_embedding;

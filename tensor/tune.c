@@ -1,0 +1,246 @@
+/* tune.c - finds out which way of a matrix product is the fastest (choices.h).
+ *
+ * A trial is a graph with that one product, on factors of its own. First all ways are timed with k
+ * whole; then the fastest of them with k in more and more parts, while that helps. Times are the
+ * fastest of some runs: what disturbs a run only makes it slower.
+ */
+#include "tensor/choice.h"
+#include "tensor/cpu/narrow.h"
+#include "tensor/recording.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RUNS      7    /* at most, of one way */
+#define ENOUGH    0.05 /* seconds after which a way has had its chance */
+#define HOPELESS  1.5  /* times the fastest: not run again */
+#define GAIN      0.97 /* of the rule's time that another way may take */
+#define PART_LESS 128  /* elements of k in a part, at least */
+
+struct tuner {
+    struct tensor_device *device;
+    bool (*each)(void *user, const struct tensor_trial *trial);
+    void *user;
+    uint32_t number, products;
+    struct tensor_arena *arena; /* of the product at hand: */
+    struct tensor *a, *b, *c;
+    struct matmul_params params;
+    struct tensor_choice best;
+    double seconds;             /* of the best */
+    bool stopped;
+};
+
+/* Numbers as they come in training; zeros would take some devices less power, and so less time. */
+static int fill(struct tensor *t)
+{
+    const uint64_t size = tensor_size(t);
+    uint32_t x = 12345;
+    uint16_t *half = malloc(size + 4);
+    if (!half)
+        return tensor_fail(ENOMEM, "no host memory to try kernels");
+    float *one = (float *)(void *)half;
+    for (uint64_t i = 0; i < t->count; i++) {
+        x = x * 1664525 + 1013904223;
+        const float value = (float)((int32_t)x >> 8) * 0x1p-23f; /* in [-1, 1) */
+        if (t->type == TENSOR_F32)
+            one[i] = value;
+        else
+            half[i] = tensor_to_narrow(value, tensor_narrow_type(t));
+    }
+    const int status = tensor_write(t, 0, half, size);
+    free(half);
+    return status;
+}
+
+static int take_factors(struct tuner *t, const struct matmul_params *p)
+{
+    const enum tensor_type type = p->flags & MATMUL_BF16  ? TENSOR_BF16
+                                  : p->flags & MATMUL_F16 ? TENSOR_F16
+                                                          : TENSOR_F32;
+    int status = tensor_arena_create(t->device, TENSOR_DEVICE, "trial", &t->arena);
+    if (status < 0)
+        return status;
+    t->a = tensor_arena_take(t->arena, "a", type, 2, (uint32_t[]){p->m, p->k});
+    t->b = tensor_arena_take(t->arena, "b", type, 2, (uint32_t[]){p->k, p->n});
+    t->c = tensor_arena_take(t->arena, "c", TENSOR_F32, 2, (uint32_t[]){p->m, p->n});
+    status = tensor_arena_commit(t->arena);
+    if (status == 0)
+        status = fill(t->a);
+    return status == 0 ? fill(t->b) : status;
+}
+
+/* The shortest run of a finished graph; by the host's clock where the device has none. */
+static int time_runs(const struct tuner *t, struct tensor_graph *g, double *seconds)
+{
+    double spent = 0;
+    *seconds = 0;
+    for (int i = -1; i < RUNS && spent < ENOUGH; i++) { /* the first time is not counted */
+        struct tensor_time times[2] = {0};
+        tensor_graph_times_reset(g);
+        const double busy = tensor_device_busy(t->device);
+        int status = tensor_graph_run(g);
+        if (status == 0)
+            status = tensor_device_wait(t->device);
+        if (status < 0)
+            return status;
+        const uint32_t count = tensor_graph_times(g, times, 2);
+        double one = count > 0 ? times[0].seconds + times[1].seconds : 0;
+        if (one <= 0)
+            one = tensor_device_busy(t->device) - busy;
+        if (i < 0)
+            continue;
+        spent += one;
+        if (i == 0 || one < *seconds)
+            *seconds = one;
+        if (t->seconds > 0 && one > HOPELESS * t->seconds)
+            break;
+    }
+    return 0;
+}
+
+/* Records the product as the choice says, and times it. */
+static int time_choice(struct tuner *t, const struct tensor_choice *choice, double *seconds)
+{
+    const struct tensor_graph_params params = {.name = "trial", .timing = true};
+    const struct matmul_params *p = &t->params;
+    struct tensor_choice one = *choice;
+    const struct tensor_choices only = {.list = &one, .count = 1};
+    const struct tensor_choices *before = t->device->info.choices;
+    struct tensor_graph *g = NULL;
+    int status = tensor_graph_create(t->device, &params, &g);
+    if (status < 0)
+        return status;
+    t->device->info.choices = &only;
+    tensor_record_matmul(g, t->a, t->b, NULL, t->c, p->m, p->n, p->k, p->flags & MATMUL_ORDER);
+    status = tensor_graph_finish(g);
+    if (status == 0)
+        status = time_runs(t, g, seconds);
+    t->device->info.choices = before;
+    tensor_graph_destroy(&g);
+    return status;
+}
+
+/* A trial of one way; the rule's is the first. */
+static int try_way(struct tuner *t, const struct matmul_way *way, uint32_t parts, bool rule,
+                   bool *better)
+{
+    const struct tensor_choice choice = tensor_choice_of(&t->params, way, parts);
+    char product[TENSOR_PRODUCT_TEXT], text[TENSOR_WAY_TEXT];
+    double seconds;
+    const int status = time_choice(t, &choice, &seconds);
+    if (status < 0)
+        return status;
+    *better = rule || seconds < t->seconds;
+    if (*better) {
+        t->seconds = seconds;
+        t->best = choice;
+    }
+    tensor_choice_text(&choice, product, text);
+    const struct tensor_trial trial = {.product = product, .way = text, .seconds = seconds,
+                                       .taken = *better, .number = t->number,
+                                       .products = t->products};
+    t->stopped = t->each && !t->each(t->user, &trial);
+    return 0;
+}
+
+/* All ways of a product; t->best is then the one to take. */
+static int try_all(struct tuner *t, const struct matmul_params *p)
+{
+    struct matmul_way way[MATMUL_WAYS];
+    const uint32_t count = tensor_matmul_ways(&t->device->info, p, way);
+    const uint32_t usual = tensor_matmul_parts(p->k, p->part);
+    uint32_t fastest = 0;
+    bool better;
+    int status = try_way(t, &way[0], usual, true, &better);
+    const struct tensor_choice rule = t->best;
+    double rule_seconds = t->seconds;
+    for (uint32_t i = 0; i < count && status == 0 && !t->stopped; i++) {
+        if (i == 0 && usual == 1)
+            continue;
+        status = try_way(t, &way[i], 1, false, &better);
+        fastest = status == 0 && better ? i : fastest;
+    }
+    for (uint32_t parts = 2; parts <= MATMUL_PARTS_MAX && status == 0 && !t->stopped; parts *= 2) {
+        const uint32_t part = tensor_matmul_part(p->k, parts);
+        const uint32_t made = tensor_matmul_parts(p->k, part);
+        if (part < PART_LESS || (uint64_t)made * p->m * p->n > INT32_MAX)
+            break;
+        status = try_way(t, &way[fastest], made, false, &better);
+        if (status == 0 && !better)
+            break;
+    }
+    /* What disturbed the rule's runs may be gone: once more, in turns. */
+    for (int i = 0; i < 2 && status == 0 && !t->stopped &&
+                    memcmp(&t->best, &rule, sizeof rule); i++) {
+        double rule_again, best_again;
+        status = time_choice(t, &rule, &rule_again);
+        if (status == 0)
+            status = time_choice(t, &t->best, &best_again);
+        if (status == 0) {
+            rule_seconds = rule_again < rule_seconds ? rule_again : rule_seconds;
+            t->seconds = best_again < t->seconds ? best_again : t->seconds;
+        }
+    }
+    if (status == 0 && t->seconds > GAIN * rule_seconds)
+        t->best = rule;
+    return status;
+}
+
+static int tune_product(struct tuner *t, const struct matmul_params *p,
+                        struct tensor_choices *found)
+{
+    const struct tensor_choices *before = t->device->info.choices;
+    t->params = *p;
+    t->params.a = t->params.b = t->params.c = t->params.bias = 0;
+    t->seconds = 0;
+    int status = take_factors(t, p);
+    if (status == 0) {
+        t->device->info.choices = NULL; /* what the rule says */
+        t->params.part = tensor_matmul_part_taken(&t->device->info, &t->params);
+        t->device->info.choices = before;
+        const struct matmul_params here = t->params;
+        status = try_all(t, &here);
+    }
+    tensor_arena_destroy(&t->arena);
+    return status == 0 && !t->stopped ? tensor_choices_put(found, &t->best) : status;
+}
+
+/* The first pass of each product that is to be tried; returns how many. */
+static uint32_t list_products(const struct tensor_graph *g, bool again, uint32_t *list)
+{
+    uint32_t count = 0;
+    struct tensor_choices seen = {0};
+    for (uint32_t i = 0; i < g->pass_count; i++) {
+        const struct matmul_params *p = tensor_product_of(g, i);
+        if (!p || tensor_choices_find(&seen, p) ||
+            (!again && tensor_choices_find(&g->device->choices, p)))
+            continue;
+        const struct tensor_choice c = tensor_choice_of(p, &(struct matmul_way){0}, 1);
+        if (tensor_choices_put(&seen, &c) < 0)
+            break;
+        list[count++] = i;
+    }
+    free(seen.list);
+    return count;
+}
+
+int tensor_graph_tune(struct tensor_graph *g, bool again,
+                      bool (*each)(void *user, const struct tensor_trial *trial), void *user)
+{
+    struct tuner t = {.device = g->device, .each = each, .user = user};
+    struct tensor_choices found = {0};
+    uint32_t *list = calloc(g->pass_count + 1u, sizeof *list);
+    int status = list ? 0 : tensor_fail(ENOMEM, "no host memory to try kernels");
+    t.products = status == 0 ? list_products(g, again, list) : 0;
+    for (uint32_t i = 0; i < t.products && status == 0 && !t.stopped; i++) {
+        t.number = i + 1;
+        status = tune_product(&t, tensor_product_of(g, list[i]), &found);
+    }
+    for (uint32_t i = 0; i < found.count && status == 0; i++)
+        status = tensor_choices_put(&g->device->choices, &found.list[i]);
+    if (found.count)
+        tensor_choices_save(g->device, &found);
+    free(found.list);
+    free(list);
+    return status;
+}
