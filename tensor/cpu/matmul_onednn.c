@@ -3,6 +3,11 @@
  * A primitive is made for each shape that occurs and kept: making one takes milliseconds, and a
  * graph asks for the same few hundred again and again. Bias, ReLU and accumulation ride along as
  * post-ops.
+ *
+ * Large products run on factors in a layout that oneDNN likes better than ours, which is worth more
+ * than bringing a factor into it each time (docs/performance.md): b packed, where a has many rows;
+ * of a^T b, which is how weights get their gradients, the narrower factor turned, so that either a
+ * lies in rows, or b^T does and the product is c^T, turned at the end.
  */
 #include "tensor/cpu/narrow.h"
 #include "tensor/cpu/matmul.h"
@@ -10,12 +15,30 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum form {
+    AS_IT_IS,
+    PACKED, /* b in oneDNN's own layout */
+    TURN_A, /* a^T in rows */
+    TURN_B, /* b^T in rows: c^T = b^T a */
+};
+#define PACK_ROWS 2048 /* of a, from which packing b pays */
+#define TURN_DEPTH 512 /* of the sums, from which turning a factor pays */
+
+/* A copy of a matrix in another layout, in the pass's scratch memory. */
+struct turn {
+    dnnl_primitive_t primitive; /* NULL: none */
+    dnnl_memory_t from, to;
+};
+
 struct entry {
     uint32_t m, n, k, flags;
     dnnl_primitive_t primitive;
-    dnnl_memory_t a, b, bias, c, scratch;
+    dnnl_memory_t factor[2], bias, c, scratch; /* as the primitive takes and gives them */
     dnnl_data_type_t type; /* in which oneDNN takes a and b */
-    size_t scratch_size;   /* bytes that the primitive takes while it runs */
+    enum form form;
+    struct turn before, after; /* of one factor; of the product */
+    size_t turned, product;    /* where they are in the scratch memory, behind the primitive's */
+    size_t scratch_size;       /* bytes that the pass takes while it runs */
     struct entry *next;
 };
 
@@ -48,105 +71,213 @@ static void must(dnnl_status_t status, const char *call)
 }
 #define MUST(call) must(call, #call)
 
+/* ---- what versions 2 and 3 call differently ---- */
+
+#if DNNL_VERSION_MAJOR >= 3
+typedef const_dnnl_memory_desc_t layout;
+#define LAYOUT(md) (md)
+
+static void append_sum(dnnl_post_ops_t ops)
+{
+    MUST(dnnl_post_ops_append_sum(ops, 1, 0, dnnl_f32));
+}
+
+static void append_relu(dnnl_post_ops_t ops)
+{
+    MUST(dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_relu, 0, 0));
+}
+
+static void describe(dnnl_memory_desc_t *md, const dnnl_dim_t *size, dnnl_data_type_t type,
+                     const dnnl_dim_t *stride)
+{
+    if (stride)
+        MUST(dnnl_memory_desc_create_with_strides(md, 2, size, type, stride));
+    else
+        MUST(dnnl_memory_desc_create_with_tag(md, 2, size, type, dnnl_format_tag_any));
+}
+
+static void forget(dnnl_memory_desc_t *md)
+{
+    MUST(dnnl_memory_desc_destroy(*md));
+}
+
+static dnnl_status_t describe_product(dnnl_primitive_desc_t *desc, const dnnl_memory_desc_t md[4],
+                                      bool bias, dnnl_primitive_attr_t attr)
+{
+    return dnnl_matmul_primitive_desc_create(desc, dnn.engine, md[0], md[1], bias ? md[2] : NULL,
+                                             md[3], attr);
+}
+#else
+typedef const dnnl_memory_desc_t *layout;
+#define LAYOUT(md) (&(md))
+
+static void append_sum(dnnl_post_ops_t ops)
+{
+    MUST(dnnl_post_ops_append_sum(ops, 1));
+}
+
+static void append_relu(dnnl_post_ops_t ops)
+{
+    MUST(dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_relu, 0, 0));
+}
+
+static void describe(dnnl_memory_desc_t *md, const dnnl_dim_t *size, dnnl_data_type_t type,
+                     const dnnl_dim_t *stride)
+{
+    if (stride)
+        MUST(dnnl_memory_desc_init_by_strides(md, 2, size, type, stride));
+    else
+        MUST(dnnl_memory_desc_init_by_tag(md, 2, size, type, dnnl_format_tag_any));
+}
+
+static void forget(dnnl_memory_desc_t *md) {}
+
+static dnnl_status_t describe_product(dnnl_primitive_desc_t *desc, const dnnl_memory_desc_t md[4],
+                                      bool bias, dnnl_primitive_attr_t attr)
+{
+    dnnl_matmul_desc_t matmul;
+    const dnnl_status_t status =
+        dnnl_matmul_desc_init(&matmul, &md[0], &md[1], bias ? &md[2] : NULL, &md[3]);
+    return status == dnnl_success
+               ? dnnl_primitive_desc_create(desc, &matmul, attr, dnn.engine, NULL)
+               : status;
+}
+#endif
+
+/* ---- making a product ---- */
+
+/* What the primitive multiplies: c (m, n) = a · b, with strides in elements. */
 struct shapes {
     dnnl_dims_t size[4], stride[4]; /* a, b, bias, c */
 };
 
-static dnnl_data_type_t type_of(const struct entry *e, int i)
+static struct shapes shapes_of(const struct entry *e)
 {
-    return i < 2 ? e->type : dnnl_f32; /* a, b; bias, c */
-}
-
-static struct shapes shapes_of(const struct matmul_params *p)
-{
-    const dnnl_dim_t m = p->m, n = p->n, k = p->k;
-    const bool ta = p->flags & MATMUL_TRANSPOSE_A, tb = p->flags & MATMUL_TRANSPOSE_B;
+    const dnnl_dim_t m = e->m, n = e->n, k = e->k;
+    const bool ta = e->flags & MATMUL_TRANSPOSE_A, tb = e->flags & MATMUL_TRANSPOSE_B;
+    if (e->form == TURN_B)
+        return (struct shapes){.size = {{n, k}, {k, m}, {1, m}, {n, m}},
+                               .stride = {{k, 1}, {m, 1}, {m, 1}, {m, 1}}};
+    const bool in_columns = ta && e->form != TURN_A;
     return (struct shapes){
         .size = {{m, k}, {k, n}, {1, n}, {m, n}},
-        .stride = {{ta ? 1 : k, ta ? m : 1}, {tb ? 1 : n, tb ? k : 1}, {n, 1}, {n, 1}},
+        .stride = {{in_columns ? 1 : k, in_columns ? m : 1}, {tb ? 1 : n, tb ? k : 1}, {n, 1},
+                   {n, 1}},
     };
 }
 
-static dnnl_primitive_attr_t attributes(uint32_t flags)
+static enum form form_of(const struct matmul_params *p)
+{
+    if (!(p->flags & MATMUL_TRANSPOSE_A))
+        return p->m >= PACK_ROWS ? PACKED : AS_IT_IS;
+    if (p->flags & (MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU) || p->k < TURN_DEPTH)
+        return AS_IT_IS;
+    return p->m <= p->n ? TURN_A : TURN_B;
+}
+
+static dnnl_primitive_attr_t attributes(bool sum, bool relu)
 {
     dnnl_primitive_attr_t attr;
     dnnl_post_ops_t ops;
     MUST(dnnl_primitive_attr_create(&attr));
-    /* Else each primitive keeps memory of its own. */
-    MUST(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
     MUST(dnnl_post_ops_create(&ops));
-#if DNNL_VERSION_MAJOR >= 3
-    if (flags & MATMUL_ACCUMULATE)
-        MUST(dnnl_post_ops_append_sum(ops, 1, 0, dnnl_f32));
-    if (flags & MATMUL_RELU)
-        MUST(dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_relu, 0, 0));
-#else
-    if (flags & MATMUL_ACCUMULATE)
-        MUST(dnnl_post_ops_append_sum(ops, 1));
-    if (flags & MATMUL_RELU)
-        MUST(dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_relu, 0, 0));
-#endif
+    if (sum)
+        append_sum(ops);
+    if (relu)
+        append_relu(ops);
     MUST(dnnl_primitive_attr_set_post_ops(attr, ops));
     MUST(dnnl_post_ops_destroy(ops));
     return attr;
 }
 
-/* False: oneDNN has no such product on this processor, which may be so of 16 bits only. */
-#if DNNL_VERSION_MAJOR >= 3
-static bool make(struct entry *e, const struct shapes *s, dnnl_primitive_attr_t attr)
+static dnnl_memory_t memory_of(layout md)
 {
+    dnnl_memory_t memory;
+    MUST(dnnl_memory_create(&memory, md, dnn.engine, DNNL_MEMORY_NONE));
+    return memory;
+}
+
+static void make_turn(struct turn *turn, layout from, layout to, bool add)
+{
+    dnnl_primitive_attr_t attr = attributes(add, false);
+    dnnl_primitive_desc_t desc;
+    MUST(dnnl_reorder_primitive_desc_create(&desc, from, dnn.engine, to, dnn.engine, attr));
+    MUST(dnnl_primitive_create(&turn->primitive, desc));
+    turn->from = memory_of(from);
+    turn->to = memory_of(to);
+    MUST(dnnl_primitive_desc_destroy(desc));
+    MUST(dnnl_primitive_attr_destroy(attr));
+}
+
+/* The turns around a product whose primitive takes `packed` for b. */
+static void make_turns(struct entry *e, layout packed)
+{
+    const dnnl_dim_t m = e->m, n = e->n, k = e->k;
+    const bool tb = e->flags & MATMUL_TRANSPOSE_B;
+    const size_t element = e->type == dnnl_f32 ? 4 : 2, line = 64;
+    dnnl_memory_desc_t from, to;
+    size_t size = 0;
+    e->turned = (e->scratch_size + line - 1) / line * line;
+    if (e->form == PACKED) {
+        describe(&from, (dnnl_dims_t){k, n}, e->type, (dnnl_dims_t){tb ? 1 : n, tb ? k : 1});
+        make_turn(&e->before, LAYOUT(from), packed, false);
+        size = dnnl_memory_desc_get_size(packed);
+        forget(&from);
+    } else if (e->form != AS_IT_IS) { /* a (k, m) or b (k, n), the other way around */
+        const dnnl_dim_t columns = e->form == TURN_A ? m : n;
+        describe(&from, (dnnl_dims_t){columns, k}, e->type, (dnnl_dims_t){1, columns});
+        describe(&to, (dnnl_dims_t){columns, k}, e->type, (dnnl_dims_t){k, 1});
+        make_turn(&e->before, LAYOUT(from), LAYOUT(to), false);
+        size = (size_t)columns * e->k * element;
+        forget(&from);
+        forget(&to);
+    }
+    e->product = (e->turned + size + line - 1) / line * line;
+    e->scratch_size = e->turned + size;
+    if (e->form == TURN_B) {
+        describe(&from, (dnnl_dims_t){m, n}, dnnl_f32, (dnnl_dims_t){1, m});
+        describe(&to, (dnnl_dims_t){m, n}, dnnl_f32, (dnnl_dims_t){n, 1});
+        make_turn(&e->after, LAYOUT(from), LAYOUT(to), e->flags & MATMUL_ACCUMULATE);
+        e->scratch_size = e->product + (size_t)e->m * e->n * sizeof(float);
+        forget(&from);
+        forget(&to);
+    }
+}
+
+/* False: oneDNN has no such product on this processor, which may be so of 16 bits only. */
+static bool make(struct entry *e)
+{
+    const struct shapes s = shapes_of(e);
+    const bool bias = e->flags & MATMUL_BIAS, sum = e->flags & MATMUL_ACCUMULATE;
+    dnnl_primitive_attr_t attr = attributes(sum && e->form != TURN_B, e->flags & MATMUL_RELU);
     dnnl_memory_desc_t md[4];
     dnnl_primitive_desc_t desc;
+    /* Else each primitive keeps scratch memory of its own. */
+    MUST(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
     for (int i = 0; i < 4; i++)
-        MUST(dnnl_memory_desc_create_with_strides(&md[i], 2, s->size[i], type_of(e, i),
-                                                  s->stride[i]));
-    dnnl_status_t status = dnnl_matmul_primitive_desc_create(
-        &desc, dnn.engine, md[0], md[1], e->flags & MATMUL_BIAS ? md[2] : NULL, md[3], attr);
+        describe(&md[i], s.size[i], i < 2 ? e->type : dnnl_f32,
+                 i == 1 && e->form == PACKED ? NULL : s.stride[i]);
+    const dnnl_status_t status = describe_product(&desc, md, bias, attr);
     const bool there = status != dnnl_unimplemented || e->type == dnnl_f32;
     if (there) {
-        must(status, "dnnl_matmul_primitive_desc_create");
+        must(status, "the description of a product");
         MUST(dnnl_primitive_create(&e->primitive, desc));
-        const_dnnl_memory_desc_t scratch =
-            dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0);
+        const layout scratch = dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0);
+        const layout b = dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 0);
         e->scratch_size = dnnl_memory_desc_get_size(scratch);
-        MUST(dnnl_memory_create(&e->scratch, scratch, dnn.engine, DNNL_MEMORY_NONE));
+        e->scratch = memory_of(scratch);
+        e->factor[0] = memory_of(LAYOUT(md[0]));
+        e->factor[1] = memory_of(b);
+        e->bias = memory_of(LAYOUT(md[2]));
+        e->c = memory_of(LAYOUT(md[3]));
+        make_turns(e, b);
         MUST(dnnl_primitive_desc_destroy(desc));
     }
-    dnnl_memory_t *const memory[4] = {&e->a, &e->b, &e->bias, &e->c};
-    for (int i = 0; i < 4; i++) {
-        if (there)
-            MUST(dnnl_memory_create(memory[i], md[i], dnn.engine, DNNL_MEMORY_NONE));
-        MUST(dnnl_memory_desc_destroy(md[i]));
-    }
+    for (int i = 0; i < 4; i++)
+        forget(&md[i]);
+    MUST(dnnl_primitive_attr_destroy(attr));
     return there;
 }
-#else
-static bool make(struct entry *e, const struct shapes *s, dnnl_primitive_attr_t attr)
-{
-    dnnl_memory_desc_t md[4];
-    dnnl_matmul_desc_t matmul;
-    dnnl_primitive_desc_t desc;
-    for (int i = 0; i < 4; i++)
-        MUST(dnnl_memory_desc_init_by_strides(&md[i], 2, s->size[i], type_of(e, i), s->stride[i]));
-    dnnl_status_t status = dnnl_matmul_desc_init(
-        &matmul, &md[0], &md[1], e->flags & MATMUL_BIAS ? &md[2] : NULL, &md[3]);
-    if (status == dnnl_success)
-        status = dnnl_primitive_desc_create(&desc, &matmul, attr, dnn.engine, NULL);
-    if (status == dnnl_unimplemented && e->type != dnnl_f32)
-        return false;
-    must(status, "dnnl_primitive_desc_create");
-    MUST(dnnl_primitive_create(&e->primitive, desc));
-    const dnnl_memory_desc_t *scratch =
-        dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0);
-    e->scratch_size = dnnl_memory_desc_get_size(scratch);
-    MUST(dnnl_memory_create(&e->scratch, scratch, dnn.engine, DNNL_MEMORY_NONE));
-    MUST(dnnl_primitive_desc_destroy(desc));
-    dnnl_memory_t *const memory[4] = {&e->a, &e->b, &e->bias, &e->c};
-    for (int i = 0; i < 4; i++)
-        MUST(dnnl_memory_create(memory[i], &md[i], dnn.engine, DNNL_MEMORY_NONE));
-    return true;
-}
-#endif
 
 /* NULL: no memory. */
 static struct entry *find(const struct matmul_params *p)
@@ -165,15 +296,13 @@ static struct entry *find(const struct matmul_params *p)
     dnn.starved |= !e;
     if (!e)
         return NULL;
-    *e = (struct entry){.m = p->m, .n = p->n, .k = p->k, .flags = p->flags, .next = *place};
-    const struct shapes shapes = shapes_of(p);
-    dnnl_primitive_attr_t attr = attributes(p->flags);
+    *e = (struct entry){.m = p->m, .n = p->n, .k = p->k, .flags = p->flags, .form = form_of(p),
+                        .next = *place};
     e->type = p->flags & MATMUL_BF16 ? dnnl_bf16 : p->flags & MATMUL_F16 ? dnnl_f16 : dnnl_f32;
-    if (!make(e, &shapes, attr)) {
+    if (!make(e)) {
         e->type = dnnl_f32; /* of the same factors, widened: slower, and the same products */
-        make(e, &shapes, attr);
+        make(e);
     }
-    MUST(dnnl_primitive_attr_destroy(attr));
     *place = e;
     return e;
 }
@@ -227,29 +356,48 @@ uint64_t tensor_cpu_matmul_scratch(const struct matmul_params *p)
     return e->scratch_size + (widens(e) ? factors : 0);
 }
 
+static void set(dnnl_memory_t memory, void *at)
+{
+    MUST(dnnl_memory_set_data_handle(memory, at));
+}
+
+static void run_turn(const struct turn *turn, void *from, void *to)
+{
+    const dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, turn->from}, {DNNL_ARG_TO, turn->to}};
+    set(turn->from, from);
+    set(turn->to, to);
+    MUST(dnnl_primitive_execute(turn->primitive, dnn.stream, 2, args));
+}
+
 void tensor_cpu_matmul(const struct matmul_params *p)
 {
     struct entry *e = find(p);
-    void *scratch = e ? take(&dnn.scratch, e->scratch_size) : NULL;
-    void *a = f32_at(p->a), *b = f32_at(p->b);
+    char *scratch = e ? take(&dnn.scratch, e->scratch_size) : NULL;
+    void *a = f32_at(p->a), *b = f32_at(p->b), *c = f32_at(p->c);
     if (e && widens(e)) {
         a = widened(p, p->a, (size_t)p->m * p->k, 0);
         b = widened(p, p->b, (size_t)p->k * p->n, 1);
     }
     if (dnn.starved)
         return;
-    MUST(dnnl_memory_set_data_handle(e->a, a));
-    MUST(dnnl_memory_set_data_handle(e->b, b));
-    MUST(dnnl_memory_set_data_handle(e->c, f32_at(p->c)));
-    MUST(dnnl_memory_set_data_handle(e->scratch, scratch));
-    dnnl_exec_arg_t args[5] = {{DNNL_ARG_SRC, e->a}, {DNNL_ARG_WEIGHTS, e->b}, {DNNL_ARG_DST, e->c},
-                               {DNNL_ARG_SCRATCHPAD, e->scratch}};
+    set(e->scratch, scratch);
+    if (e->before.primitive) {
+        run_turn(&e->before, e->form == TURN_A ? a : b, scratch + e->turned);
+        *(e->form == TURN_A ? &a : &b) = scratch + e->turned;
+    }
+    set(e->factor[0], e->form == TURN_B ? b : a);
+    set(e->factor[1], e->form == TURN_B ? a : b);
+    set(e->c, e->form == TURN_B ? scratch + e->product : c);
+    dnnl_exec_arg_t args[5] = {{DNNL_ARG_SRC, e->factor[0]}, {DNNL_ARG_WEIGHTS, e->factor[1]},
+                               {DNNL_ARG_DST, e->c}, {DNNL_ARG_SCRATCHPAD, e->scratch}};
     int count = 4;
     if (p->flags & MATMUL_BIAS) {
-        MUST(dnnl_memory_set_data_handle(e->bias, f32_at(p->bias)));
+        set(e->bias, f32_at(p->bias));
         args[count++] = (dnnl_exec_arg_t){DNNL_ARG_BIAS, e->bias};
     }
     MUST(dnnl_primitive_execute(e->primitive, dnn.stream, count, args));
+    if (e->after.primitive)
+        run_turn(&e->after, scratch + e->product, c);
     MUST(dnnl_stream_wait(dnn.stream));
 }
 
