@@ -21,8 +21,8 @@ struct tensor_device;
  * tensor_device_params.disable. A device has a bit if its driver claims the feature, this build has
  * the kernels, and the self-test found their results right. */
 enum tensor_feature {
-    TENSOR_SHARED_TILES = 1u << 0, /* matrix products staged in shared memory: fast on GPUs;
-                                      software devices are faster without */
+    TENSOR_SHARED_TILES = 1u << 0, /* matrix products and attention staged in shared memory:
+                                      fast on GPUs; software devices are faster without */
     /* Matrix products on matrix units, by the factors' type. VK_KHR_cooperative_matrix: a subgroup
      * holds small matrices; VK_NV_cooperative_matrix2: a workgroup, or where the driver cannot do
      * that a subgroup, holds large ones. */
@@ -30,8 +30,8 @@ enum tensor_feature {
     TENSOR_COOP_BF16 = 1u << 2,
     TENSOR_COOP2_F16 = 1u << 3,
     TENSOR_COOP2_BF16 = 1u << 4,
-    TENSOR_LONG_LOADS = 1u << 5, /* matrix products without shared tiles that load 64 bits at once:
-                                    fast on lavapipe */
+    TENSOR_LONG_LOADS = 1u << 5, /* both without shared tiles, loading 64 bits at once: fast on
+                                    lavapipe */
 };
 #define TENSOR_COOPERATIVE_MATRIX   (TENSOR_COOP_F16 | TENSOR_COOP_BF16)
 #define TENSOR_COOPERATIVE_MATRIX_2 (TENSOR_COOP2_F16 | TENSOR_COOP2_BF16)

@@ -150,15 +150,40 @@ static void attention_cpu(const void *params)
             }
 }
 
+uint32_t tensor_attention_direct(const struct tensor_device_info *info)
+{
+    return !(info->features & TENSOR_SHARED_TILES) && info->features & TENSOR_LONG_LOADS
+               ? ATTENTION_LONG : ATTENTION_DIRECT;
+}
+
+/* Tiles pass through shared memory on GPUs; on software devices, and where patches are short and
+ * many, an invocation is eight rows. */
+void tensor_attention_launch(const struct tensor_device_info *info, uint64_t heads, uint32_t rows,
+                             uint32_t span, uint32_t head_dim, bool wide,
+                             struct tensor_launch *launch)
+{
+    launch->constant[0] = wide;
+    if (info->features & TENSOR_SHARED_TILES && span > ATTENTION_PATCH_MAX) {
+        launch->variant = ATTENTION_TILED;
+        launch->constant[1] = head_dim;
+        tensor_launch_groups(launch,
+                             heads * ((rows + ATTENTION_TILED_OWNED - 1) / ATTENTION_TILED_OWNED));
+        launch->workgroup = ATTENTION_TILED_GROUP;
+        return;
+    }
+    launch->variant = tensor_attention_direct(info);
+    tensor_launch_items(launch,
+                        heads * ((rows + ATTENTION_DIRECT_ROWS - 1) / ATTENTION_DIRECT_ROWS));
+}
+
 static void attention_launch(const struct tensor_device_info *info, const void *params,
                              struct tensor_launch *launch)
 {
     const struct attention_params *p = params;
-    launch->constant[1] = p->head_dim;
-    /* Loads of four floats at once, where all rows allow it. */
-    launch->constant[0] = (p->head_dim | p->stride_q | p->stride_k) % 4 == 0 &&
-                          (p->q | p->kv | p->y) % 16 == 0;
-    tensor_launch_items(launch, (uint64_t)p->sequences * p->heads * p->queries);
+    const bool wide = (p->head_dim | p->stride_q | p->stride_k) % 4 == 0 &&
+                      (p->q | p->kv | p->y) % 16 == 0;
+    tensor_attention_launch(info, (uint64_t)p->sequences * p->heads, p->queries, p->span,
+                            p->head_dim, wide, launch);
 }
 
 static const struct tensor_kernel attention = {
@@ -168,7 +193,7 @@ static const struct tensor_kernel attention = {
     .writes = 1u << 4 | 1u << 5,
     .cpu = attention_cpu,
     .launch = attention_launch,
-    .variant = {"attention"},
+    .variant = {"attention_direct", "attention_long", "attention_tiled"},
 };
 const struct tensor_kernel *const tensor_kernel_attention = &attention;
 

@@ -18,6 +18,13 @@
 #define ATTENTION_WHOLE 0xffffffffu
 #define ATTENTION_PLACE 1u /* place is given */
 #define ATTENTION_LSE   2u /* lse is wanted */
+
+/* Rows that an invocation of the direct kernels takes, and a workgroup of the tiled ones, which has
+ * so many invocations. */
+#define ATTENTION_DIRECT_ROWS 8
+#define ATTENTION_TILED_OWNED 64
+#define ATTENTION_TILED_GROUP 128
+
 struct attention_params {
     f32_ptr q;      /* row (n·queries + i) at stride_q elements */
     f32_ptr kv;     /* rows at stride_k elements */
@@ -57,7 +64,7 @@ struct attention_params {
  * over the pairs of which i sees j. Queries are the last of `keys` positions. attention_grad_patch
  * does all of it, without delta, which is sum_j D_ij P_ij dy_i·v_j as well; on Vulkan for patches
  * of at most ATTENTION_PATCH_MAX positions. */
-#define ATTENTION_PATCH_MAX 64
+#define ATTENTION_PATCH_MAX 16
 struct attention_grad_params {
     f32_ptr q;      /* row (n·queries + i) at stride_q elements */
     f32_ptr kv;     /* row (n·keys + j) at stride_k elements */

@@ -240,28 +240,32 @@ static void grad_patch_cpu(const void *params)
     each_head(params, true, true);
 }
 
-static void grad_launch(const struct attention_grad_params *p, struct tensor_launch *launch,
-                        uint32_t rows)
+static bool grad_wide(const struct attention_grad_params *p)
 {
-    launch->constant[1] = p->head_dim;
-    /* Loads of four floats at once, where all rows allow it. */
-    launch->constant[0] = (p->head_dim | p->stride_q | p->stride_k) % 4 == 0 &&
-                          (p->q | p->kv | p->y | p->dy | p->dq | p->dkv) % 16 == 0;
-    tensor_launch_items(launch, (uint64_t)p->sequences * p->heads * rows);
+    return (p->head_dim | p->stride_q | p->stride_k) % 4 == 0 &&
+           (p->q | p->kv | p->y | p->dy | p->dq | p->dkv) % 16 == 0;
+}
+
+static void grad_launch(const struct tensor_device_info *info,
+                        const struct attention_grad_params *p, uint32_t rows,
+                        struct tensor_launch *launch)
+{
+    tensor_attention_launch(info, (uint64_t)p->sequences * p->heads, rows, p->span, p->head_dim,
+                            grad_wide(p), launch);
 }
 
 static void grad_query_launch(const struct tensor_device_info *info, const void *params,
                               struct tensor_launch *launch)
 {
     const struct attention_grad_params *p = params;
-    grad_launch(p, launch, p->queries);
+    grad_launch(info, p, p->queries, launch);
 }
 
 static void grad_key_launch(const struct tensor_device_info *info, const void *params,
                             struct tensor_launch *launch)
 {
     const struct attention_grad_params *p = params;
-    grad_launch(p, launch, p->keys);
+    grad_launch(info, p, p->keys, launch);
 }
 
 static const struct tensor_kernel grad_query = {
@@ -271,7 +275,8 @@ static const struct tensor_kernel grad_query = {
     .writes = 1u << 6 | 1u << 7,
     .cpu = grad_query_cpu,
     .launch = grad_query_launch,
-    .variant = {"attention_grad_query"},
+    .variant = {"attention_grad_query_direct", "attention_grad_query_long",
+                "attention_grad_query_tiled"},
 };
 const struct tensor_kernel *const tensor_kernel_attention_grad_query = &grad_query;
 
@@ -282,7 +287,8 @@ static const struct tensor_kernel grad_key = {
     .writes = 1u << 8,
     .cpu = grad_key_cpu,
     .launch = grad_key_launch,
-    .variant = {"attention_grad_key"},
+    .variant = {"attention_grad_key_direct", "attention_grad_key_long",
+                "attention_grad_key_tiled"},
 };
 const struct tensor_kernel *const tensor_kernel_attention_grad_key = &grad_key;
 
@@ -291,8 +297,8 @@ static void grad_patch_launch(const struct tensor_device_info *info, const void 
 {
     const struct attention_grad_params *p = params;
     const uint64_t patches = (p->keys + p->span - 1) / p->span;
-    grad_launch(p, launch, p->keys);
-    launch->constant[1] = 0; /* the same for heads of every width */
+    launch->variant = tensor_attention_direct(info);
+    launch->constant[0] = grad_wide(p);
     tensor_launch_items(launch, p->sequences * p->heads * patches);
 }
 
@@ -303,7 +309,7 @@ static const struct tensor_kernel grad_patch = {
     .writes = 1u << 7 | 1u << 8,
     .cpu = grad_patch_cpu,
     .launch = grad_patch_launch,
-    .variant = {"attention_grad_patch"},
+    .variant = {"attention_grad_patch", "attention_grad_patch_long"},
 };
 const struct tensor_kernel *const tensor_kernel_attention_grad_patch = &grad_patch;
 
@@ -329,7 +335,7 @@ void tensor_attention_gradient(struct tensor_graph *g, const struct tensor_node 
         to = tensor_graph_view(g, dq, columns, 1, shape);
     }
     const double products = tensor_attention_products(p);
-    if (strcmp(g->device->info.kind, "cpu") == 0) {
+    if (p->span <= ATTENTION_PATCH_MAX || strcmp(g->device->info.kind, "cpu") == 0) {
         tensor_graph_pass(g, &grad_patch, p,
                           (struct tensor *[]){q, whole, y, dy, lse, random, NULL, dq, to},
                           10 * products);

@@ -5,6 +5,19 @@
 #include "tensor/contract.h"
 #include "tensor/op/attention.h"
 
+/* Variants of attention, attention_grad_query and attention_grad_key; attention_grad_patch has the
+ * first two. */
+enum { ATTENTION_DIRECT, ATTENTION_LONG, ATTENTION_TILED };
+
+/* Chooses one and spreads it over `rows` rows, of queries or of keys, of each of `heads` heads over
+ * all sequences. `wide`: all rows of a head begin at multiples of 16 bytes and are whole fours. */
+void tensor_attention_launch(const struct tensor_device_info *info, uint64_t heads, uint32_t rows,
+                             uint32_t span, uint32_t head_dim, bool wide,
+                             struct tensor_launch *launch);
+
+/* Which of the first two, where an invocation goes by itself. */
+uint32_t tensor_attention_direct(const struct tensor_device_info *info);
+
 /* Gradient of a node with inputs q and kv (NULL: they are packed in one), saved log-sum-exp, and
  * the kernels' parameters without addresses. */
 tensor_gradient_rule tensor_attention_gradient;

@@ -145,12 +145,30 @@ struct tally {
     unsigned cases, failed;
 };
 
+/* Whether a kernel chooses its variant by features; 0: any kernel will do. */
+static bool chosen_by(const char *name, uint32_t features)
+{
+    static const struct {
+        const char *name;
+        uint32_t features;
+    } kernels[] = {{"matmul", TENSOR_SHARED_TILES | TENSOR_LONG_LOADS},
+                   {"attention", TENSOR_SHARED_TILES | TENSOR_LONG_LOADS},
+                   {"attention_grad_query", TENSOR_SHARED_TILES | TENSOR_LONG_LOADS},
+                   {"attention_grad_key", TENSOR_SHARED_TILES | TENSOR_LONG_LOADS},
+                   {"attention_grad_patch", TENSOR_LONG_LOADS}};
+    for (size_t i = 0; i < COUNT(kernels); i++)
+        if (strcmp(name, kernels[i].name) == 0)
+            return !features || kernels[i].features & features;
+    return !features;
+}
+
+/* All kernels, or with `features` those that choose by them. */
 static void check_kernels_on(struct tensor_device *device, struct tensor_device *twin,
-                             const char *only, struct tally *tally)
+                             uint32_t features, struct tally *tally)
 {
     static struct check_kernel_case c;
     for (const struct check_kernel *k = check_kernels; k->name; k++) {
-        if (!wanted(k->name) || (only && strcmp(only, k->name) != 0))
+        if (!wanted(k->name) || !chosen_by(k->name, features))
             continue;
         for (uint32_t i = 0; k->build(i, &c); i++)
             for (uint32_t shift = 0; shift < 2; shift++) {
@@ -411,7 +429,7 @@ static int test_device(const char *name, struct tensor_device *cpu)
         return CHECK_FAILED;
     const struct tensor_device_info *info = tensor_device_info(device);
     printf("%s: %s, %s\n", name, info->name, info->driver);
-    check_kernels_on(device, cpu, NULL, &tally);
+    check_kernels_on(device, cpu, 0, &tally);
     check_ops_on(device, cpu, TEST, NULL, &tally);
     tally.failed += !check_close(&device);
     return conclude(name, &tally);
@@ -440,7 +458,7 @@ static int test_products(const char *name, struct tensor_device *cpu)
         if (!again) {
             seen[distinct++] = info->features;
             if (i)
-                check_kernels_on(device, cpu, "matmul", &tally);
+                check_kernels_on(device, cpu, info->features ^ seen[0], &tally);
             else
                 check_ways_on(device, cpu, &tally);
         }
@@ -544,7 +562,7 @@ static int run_verb(enum verb verb)
         status = run_test(cpu, verb);
     } else {
         if (verb == REFERENCE)
-            check_kernels_on(cpu, NULL, NULL, &tally);
+            check_kernels_on(cpu, NULL, 0, &tally);
         check_ops_on(cpu, NULL, verb, NULL, &tally);
         for (uint32_t i = 0; i < COUNT(narrow); i++) {
             struct tensor_device *device = NULL;
