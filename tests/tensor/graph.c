@@ -339,7 +339,8 @@ static void test_run_again(void)
     for (uint64_t i = 0; i < count; i++)
         once[i] *= 2;
     REQUIRE(memcmp(kept, tensor_host(w.result), sizeof kept) == 0);
-    REQUIRE(near(twice, once, count, 0));
+    /* The second gradient is added term by term, which may round otherwise than a sum. */
+    REQUIRE(near(twice, once, count, 1e-6));
     free(once);
     free(twice);
     tensor_graph_destroy(&g);
