@@ -58,7 +58,7 @@ static void settle_precision(struct tensor_device *d)
                 d->info.precision = (enum tensor_precision)p;
     } else if (wanted != TENSOR_PRECISION_FP32 && strcmp(d->info.kind, "vulkan") == 0 &&
                !(d->info.features & units[wanted])) {
-        tensor_log(d, "%s on %s: right, but without matrix units of that type not faster than fp32",
+        tensor_log(d, "%s on %s: right, but hardly faster than fp32 without such matrix units",
                    tensor_precision_name(wanted), d->info.name);
     }
 }
