@@ -165,8 +165,15 @@ static const char *advise(const struct train *t, const struct megabyte_config *c
 int train_plan(const struct train *t, const struct megabyte_config *config, bool resumes,
                struct train_plan *plan)
 {
-    return make_plan(t, config, resumes, plan) < 0 ? app_fail(APP_FAILED, "%s", megabyte_error())
-                                                   : APP_DONE;
+    char why[512], advice[256];
+    uint64_t bytes;
+
+    if (make_plan(t, config, resumes, plan) == 0)
+        return APP_DONE;
+    snprintf(why, sizeof why, "%s", megabyte_error());
+    if (most_that_fit(t, *config, resumes, &bytes)) /* it is only too large for a plan */
+        return app_fail(APP_FAILED, "%s; %s", why, advise(t, config, resumes, advice));
+    return app_fail(APP_FAILED, "%s", why);
 }
 
 int train_plan_check(const struct train *t, const struct megabyte_config *config, bool resumes)

@@ -127,8 +127,8 @@ static int prepare(const struct megabyte_model *model, const struct megabyte_tra
     if (t->micro_batch > most) {
         const uint32_t rows = t->micro_batch;
         free(t);
-        return megabyte_fail(EINVAL, "a micro-batch of %u sequences of %u bytes is too large; set "
-                             "micro_batch to %u or fewer", rows, c->seq_len, most);
+        return megabyte_fail(EINVAL, "a micro-batch of %u sequences of %u bytes is too large: "
+                             "micro_batch is at most %u", rows, c->seq_len, most);
     }
     int status = take_inputs(t);
     if (status == 0)

@@ -98,6 +98,8 @@ END
 head -c 100000 /dev/urandom > data.bin
 python3 fit.py "$mb_train" $cpu --out fit > fit.txt 2>&1 || grep '^skipped: ' fit.txt ||
     fail "$(cat fit.txt)"
+expect 1 "too large.*micro_batch=.*would fit" "$mb_train" $cpu --quiet --preset tiny \
+    --set batch=65536 --dry-run
 [ ! -e fit/checkpoints ] || fail "a run that does not fit has checkpoints"
 
 # What was planned is what is taken: the process's largest size, part by part (this data is all held
