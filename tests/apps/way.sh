@@ -42,6 +42,7 @@ assert logged[-1]["bytes"] == train["bytes"], train
 EOF
 
 # ---- signals: save now and go on; save and end ----
+rm notes # what it says is waited for below
 "$mb_train" $cpu $tiny --steps 1000000 --save-every 0 --out signals data.tar.zst 2> notes &
 trained=$!
 tries=0
