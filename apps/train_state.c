@@ -344,7 +344,7 @@ void train_state_changes(const struct train_state *before, const struct train_st
         const char *key = json_object_iter_key(i);
         json_t *value = json_object_iter_value(i);
         const json_t *then = json_object_get(before->made_on, key); /* NULL: an older version */
-        const bool none = json_is_object(value) && !json_object_size(value) && !then;
+        const bool none = !then && json_typeof(value) == JSON_OBJECT && !json_object_size(value);
         char was[160], is[160];
 
         if (none || json_equal(value, then) || n >= size)

@@ -24,8 +24,7 @@ struct sink {
 
 static bool wrong(struct reader *r, const char *what)
 {
-    if (!r->wrong)
-        r->wrong = what;
+    r->wrong = what;
     return false;
 }
 
@@ -321,7 +320,9 @@ static bool read_value(struct reader *r, const char *field, uint8_t *text, size_
             return false;
     }
     look(r);
-    return r->at == r->end || wrong(r, "more behind its end");
+    if (r->at < r->end)
+        return wrong(r, "more behind its end");
+    return true;
 }
 
 int pipeline_json_text(const char *field, const uint8_t *line, size_t size, uint8_t *text,

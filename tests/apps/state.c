@@ -291,6 +291,9 @@ static void moved(void)
     REQUIRE(strstr(words, "device was cpu: x and is vulkan: ?[31m?"));
     train_state_changes(&before, &now, few, sizeof few);
     REQUIRE(strlen(few) == sizeof few - 1 && !strncmp(few, words, strlen(few)));
+    json_object_set_new(now.made_on, "products", json_pack("{s:s}", "1 x 2 x 3 ab fp32", "x"));
+    train_state_changes(&before, &now, words, sizeof words); /* by an older version */
+    REQUIRE(strstr(words, "products was not known and is 1 found by trying"));
     json_object_set_new(now.made_on, "products", json_object()); /* none, and an older version */
     train_state_changes(&before, &now, words, sizeof words);
     REQUIRE(!strstr(words, "products"));
