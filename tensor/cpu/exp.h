@@ -28,7 +28,7 @@ static inline float tensor_cpu_exp(float x)
     const union {
         uint32_t bits;
         float power;
-    } two = {.bits = (uint32_t)((int32_t)n + 127) << 23};
+    } two = {.bits = (uint32_t)((n >= -127.0f ? (int32_t)n : 0) + 127) << 23}; /* n may be NaN */
     return p * two.power;
 }
 
