@@ -30,6 +30,15 @@ struct attention_tile {
     uint32_t first, count;                                     /* keys in it */
 };
 
+static inline float attention_dot(const float *x, const float *y, uint32_t n)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (uint32_t i = 0; i < n; i++)
+        sum += x[i] * y[i];
+    return sum;
+}
+
 /* A line a query, an element a key of the tile. */
 typedef float attention_pairs[ATTENTION_TILE];
 

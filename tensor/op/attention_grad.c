@@ -33,21 +33,12 @@ static struct head head_of(const struct attention_grad_params *p, uint32_t n, ui
     };
 }
 
-static float dot(const float *x, const float *y, uint32_t n)
-{
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (uint32_t i = 0; i < n; i++)
-        sum += x[i] * y[i];
-    return sum;
-}
-
 /* dy_i·y_i, which a pass before this one may have left. */
 static float delta_of(const struct attention_grad_params *p, const struct head *a, uint32_t i)
 {
     if (a->delta)
         return a->delta[(size_t)i * p->heads];
-    return dot(a->y + i * a->width, a->dy + i * a->width, p->head_dim);
+    return attention_dot(a->y + i * a->width, a->dy + i * a->width, p->head_dim);
 }
 
 /* The pairs of a block of queries with a tile of keys: D_ij P_ij and dS_ij. */
@@ -204,7 +195,7 @@ static void grad_head(const struct attention_grad_params *p, const struct head *
     for (uint32_t i = 0; query && i < p->queries; i++) {
         if (a->delta)
             a->delta[(size_t)i * p->heads] =
-                dot(a->y + i * a->width, a->dy + i * a->width, p->head_dim);
+                attention_dot(a->y + i * a->width, a->dy + i * a->width, p->head_dim);
         memset(a->dq + (size_t)i * p->stride_q, 0, p->head_dim * sizeof(float));
     }
     for (uint32_t first = 0; first < p->keys; first += ATTENTION_TILE) {

@@ -1,23 +1,14 @@
 /* attention_step.c - attention by one new position a sequence, for generation (op.h:
  * tensor_attention_cached). */
 #include "tensor/op/attention_step.h"
+#include "tensor/op/attention_cpu.h"
 #include "tensor/op/attention_record.h"
-#include "tensor/cpu/exp.h"
 #include <math.h>
 #include <string.h>
 
 #define TILE      256         /* keys of which the scores are held */
 #define PARALLEL  (1u << 16)  /* multiply-adds below which waking threads costs more */
 #define WORKGROUP 128
-
-static float dot(const float *a, const float *b, uint32_t n)
-{
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (uint32_t i = 0; i < n; i++)
-        sum += a[i] * b[i];
-    return sum;
-}
 
 /* Head h of sequence n. */
 static void attend(const struct attention_step_params *p, uint32_t n, uint32_t h)
@@ -37,7 +28,7 @@ static void attend(const struct attention_step_params *p, uint32_t n, uint32_t h
         const uint32_t left = t + 1 - first, count = left < TILE ? left : TILE;
         float raised = highest;
         for (uint32_t j = 0; j < count; j++) {
-            weight[j] = p->scale * dot(q, k + (first + j) % p->capacity * stride, dim);
+            weight[j] = p->scale * attention_dot(q, k + (first + j) % p->capacity * stride, dim);
             raised = weight[j] > raised ? weight[j] : raised;
         }
         const float shrink = sum > 0 ? tensor_cpu_exp(highest - raised) : 0;
