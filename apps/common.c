@@ -17,29 +17,70 @@
 
 static struct {
     const char *name;
-    bool quiet, terminal;
+    _Atomic bool quiet;
+    bool terminal;
     bool shown;  /* a progress line stands */
     double when; /* the last one */
     pthread_mutex_t lock;
 } app = {.name = "mb", .lock = PTHREAD_MUTEX_INITIALIZER};
 
-static _Atomic int interrupted; /* set by whichever thread gets the signal */
-static struct pipeline_io *_Atomic to_cancel;
+static _Atomic bool interrupted;
 
-static void on_signal(int number)
+static struct {
+    sigset_t set; /* SIGINT, SIGTERM */
+    pthread_mutex_t lock;
+    struct pipeline_io *to_cancel;
+} signals = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* A thread of its own takes the signals, which are blocked in all others: no call of theirs is cut
+ * short, and what is done about a signal may take locks. */
+static void *take_signals(void *unused)
 {
     static const char line[] = "\nstopping as soon as it can be done cleanly; again: at once\n";
-    const int error = errno;
-    struct pipeline_io *io = atomic_load(&to_cancel);
+    const struct timespec now = {0};
+    int number;
 
-    (void)number;
-    if (atomic_exchange(&interrupted, 1)) /* whoever presses Ctrl-C twice means it */
+    (void)unused;
+    if (sigwait(&signals.set, &number))
+        return NULL;
+    /* Whoever presses Ctrl-C twice means it; if that has happened, nothing is begun any more. */
+    if (sigtimedwait(&signals.set, NULL, &now) >= 0)
         _exit(APP_INTERRUPTED);
+    /* Before the line, whose reader may be held up. */
+    atomic_store(&interrupted, true);
+    pthread_mutex_lock(&signals.lock);
+    if (signals.to_cancel)
+        pipeline_io_cancel(signals.to_cancel);
+    pthread_mutex_unlock(&signals.lock);
     if (!app.quiet && write(STDERR_FILENO, line, sizeof(line) - 1) < 0)
-        errno = error; /* nobody listens; nothing to do about it */
-    if (io)
-        pipeline_io_cancel(io);
-    errno = error;
+        errno = 0; /* nobody listens; nothing to do about it */
+    if (sigwait(&signals.set, &number) == 0)
+        _exit(APP_INTERRUPTED);
+    return NULL;
+}
+
+static int listen_to_signals(void)
+{
+    const struct sigaction usual = {.sa_handler = SIG_DFL}; /* also where they were ignored */
+    pthread_attr_t detached;
+    pthread_t thread;
+    sigset_t all, others;
+
+    sigaction(SIGINT, &usual, NULL);
+    sigaction(SIGTERM, &usual, NULL);
+    sigemptyset(&signals.set);
+    sigaddset(&signals.set, SIGINT);
+    sigaddset(&signals.set, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &signals.set, NULL);
+    /* Other signals are the other threads'. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &others);
+    pthread_attr_init(&detached);
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    const int error = pthread_create(&thread, &detached, take_signals, NULL);
+    pthread_attr_destroy(&detached);
+    pthread_sigmask(SIG_SETMASK, &others, NULL);
+    return error ? app_fail(APP_FAILED, "cannot start a thread: %s", strerror(error)) : APP_DONE;
 }
 
 static void on_note(void *user, const char *line)
@@ -60,18 +101,15 @@ static void fill_standard_streams(void)
         close(fd);
 }
 
-void app_start(const char *name)
+int app_start(const char *name)
 {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-
     fill_standard_streams();
     app.name = name;
     app.terminal = isatty(STDERR_FILENO);
     if (!setlocale(LC_CTYPE, "C.UTF-8"))
         setlocale(LC_CTYPE, "");
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
     pipeline_log_to(on_note, NULL);
+    return listen_to_signals();
 }
 
 void app_set_quiet(bool quiet)
@@ -129,12 +167,14 @@ void app_note(const char *format, ...)
 
 bool app_interrupted(void)
 {
-    return atomic_load(&interrupted) != 0;
+    return atomic_load(&interrupted);
 }
 
 void app_cancels(struct pipeline_io *io)
 {
-    atomic_store(&to_cancel, io);
+    pthread_mutex_lock(&signals.lock);
+    signals.to_cancel = io;
+    pthread_mutex_unlock(&signals.lock);
 }
 
 double app_seconds(void)

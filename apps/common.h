@@ -24,11 +24,13 @@ enum app_status {
 };
 
 /*
- * First call of main: names the program for messages ("mb-data"), sets the character locale, sends
- * the pipeline's notes to standard error, and makes SIGINT and SIGTERM set app_interrupted(); a
- * second one ends the program at once, with APP_INTERRUPTED.
+ * First call of main, before there are other threads: names the program for messages ("mb-data"),
+ * sets the character locale, sends the pipeline's notes to standard error, and starts a thread that
+ * waits for SIGINT and SIGTERM, which this thread and all that it starts have blocked from now on.
+ * The first makes app_interrupted() true, a second ends the program at once, with APP_INTERRUPTED.
+ * Returns an exit status: not APP_DONE where the thread cannot be started, which it has said.
  */
-void app_start(const char *name);
+int app_start(const char *name);
 
 /* --quiet: no notes and no progress. Failures are still told. */
 void app_set_quiet(bool quiet);
@@ -47,7 +49,8 @@ void app_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Whether SIGINT or SIGTERM came. */
 bool app_interrupted(void);
 
-/* Waiting reads of this engine end when a signal comes; NULL takes that back. */
+/* Waiting reads of this engine end when a signal comes; NULL takes that back, and must be called
+ * before the engine is destroyed. */
 void app_cancels(struct pipeline_io *io);
 
 /*

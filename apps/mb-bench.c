@@ -197,9 +197,11 @@ int main(int argc, char **argv)
                               .sequences = 1, .size = 1024, .seed = 1};
 
     app_calm_threads(argv);
-    app_start("mb-bench");
+    int status = app_start("mb-bench");
+    if (status != APP_DONE)
+        return status;
     megabyte_config_preset("tiny", &o.config);
-    int status = run(&o, argc, argv);
+    status = run(&o, argc, argv);
     if (status == APP_DONE && (fflush(stdout) || ferror(stdout)))
         status = app_fail(APP_FAILED, "standard output: %s", strerror(errno));
     app_data_options_finish(&o.data);

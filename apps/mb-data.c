@@ -384,7 +384,9 @@ int main(int argc, char **argv)
     int (*run)(struct command *) = NULL;
     int status, result;
 
-    app_start("mb-data");
+    status = app_start("mb-data");
+    if (status != APP_DONE)
+        return status;
     status = parse(&c, argc, argv);
     argc -= optind;
     argv += optind;

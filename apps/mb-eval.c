@@ -357,8 +357,10 @@ int main(int argc, char **argv)
     struct command c = {.data = APP_DATA_DEFAULTS};
 
     app_calm_threads(argv);
-    app_start("mb-eval");
-    int status = run(&c, argc, argv);
+    int status = app_start("mb-eval");
+    if (status != APP_DONE)
+        return status;
+    status = run(&c, argc, argv);
     if (status == APP_DONE && (fflush(stdout) || ferror(stdout)))
         status = app_fail(APP_FAILED, "standard output: %s", strerror(errno));
     finish(&c);

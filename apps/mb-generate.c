@@ -275,8 +275,10 @@ int main(int argc, char **argv)
                                  .sampling = {.temperature = 1, .top_p = 1, .seed = 1}};
 
     app_calm_threads(argv);
-    app_start("mb-generate");
-    int status = run(&o, argc, argv);
+    int status = app_start("mb-generate");
+    if (status != APP_DONE)
+        return status;
+    status = run(&o, argc, argv);
     if (status == APP_DONE && (fflush(stdout) || ferror(stdout)))
         status = app_fail(APP_FAILED, "standard output: %s", strerror(errno));
     for (size_t i = 0; i < o.prompt_count; i++)

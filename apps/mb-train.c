@@ -528,7 +528,9 @@ int main(int argc, char **argv)
     int status;
 
     app_calm_threads(argv);
-    app_start("mb-train");
+    status = app_start("mb-train");
+    if (status != APP_DONE)
+        return status;
     train_listen();
     const int parsed = parse(argc, argv, &options);
     if (parsed != 1)

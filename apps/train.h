@@ -179,8 +179,9 @@ void train_metrics_close(struct train *t);
 
 /* ---- train_loop.c ---- */
 
-/* From now on SIGUSR1 makes the training loop save a checkpoint behind the step at hand, and a
- * reader of the notes that has gone away is no reason to end. */
+/* From now on SIGUSR1 waits for the training loop, which saves a checkpoint behind the step at
+ * hand, and a reader of the notes that has gone away is no reason to end. To be called before
+ * threads are started that are not to get SIGUSR1, which is all but app_start()'s. */
 void train_listen(void);
 
 /* Trains from where the run stands to its end. Returns an exit status. */

@@ -271,21 +271,30 @@ static int one_step(struct train *t, struct meter *m, struct next_batch *next)
     return APP_DONE;
 }
 
-static _Atomic int save_wanted; /* set by whichever thread gets the signal */
-
-static void on_save_signal(int number)
+static const sigset_t *save_signal(void)
 {
-    (void)number;
-    save_wanted = 1;
+    static sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    return &set;
 }
 
 void train_listen(void)
 {
-    const struct sigaction action = {.sa_handler = on_save_signal, .sa_flags = SA_RESTART};
-    const struct sigaction ignore = {.sa_handler = SIG_IGN};
+    const struct sigaction usual = {.sa_handler = SIG_DFL}, ignore = {.sa_handler = SIG_IGN};
 
-    sigaction(SIGUSR1, &action, NULL);
+    pthread_sigmask(SIG_BLOCK, save_signal(), NULL);
+    sigaction(SIGUSR1, &usual, NULL);
     sigaction(SIGPIPE, &ignore, NULL);
+}
+
+/* Whether SIGUSR1 came since this was asked last. */
+static bool save_wanted(void)
+{
+    const struct timespec now = {0};
+
+    return sigtimedwait(save_signal(), NULL, &now) == SIGUSR1;
 }
 
 /* What follows a step: lines, validation, checkpoint. */
@@ -304,13 +313,14 @@ static int after_step(struct train *t, struct meter *m)
     if (status == APP_DONE && validation_due(t))
         status = train_validate(t);
     train_run_settle(t, false);
-    if (status == APP_DONE && save_wanted)
+    if (status != APP_DONE)
+        return status;
+    const bool asked = save_wanted();
+    if (asked)
         t->asked = t->step;
-    if (status == APP_DONE && (last || save_wanted || (every && t->step % every == 0))) {
-        save_wanted = 0;
+    if (last || asked || (every && t->step % every == 0))
         train_run_save(t, last);
-    }
-    return status;
+    return APP_DONE;
 }
 
 static int interrupted(struct train *t)

@@ -53,7 +53,7 @@ const char *pipeline_io_name(const struct pipeline_io *io);
 
 /*
  * Makes every read that waits, and every later one, fail with -ECANCELED. For leaving a program
- * that may be waiting for a pipe. Thread-safe, and safe in a signal handler.
+ * that may be waiting for a pipe. Thread-safe.
  */
 void pipeline_io_cancel(struct pipeline_io *io);
 
