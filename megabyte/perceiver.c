@@ -31,22 +31,19 @@ int megabyte_perceiver_declare(struct megabyte_perceiver *m, struct nn_parameter
         .dropout = (float)c->dropout});
 }
 
-/* The look: span (B·T, E) → latents (B·P, E), those at positions begin[0] …
- *
- * Where the span ends is known at run time only, and attention knows its queries' places when it is
- * recorded: it is computed for all T places, of which P are taken. */
+/* The look: span (B·T, E) → latents (B·P, E), those at positions begin[0] … Each sees all places of
+ * the span up to its own. */
 static struct tensor *look(struct tensor_graph *g, const struct megabyte_perceiver *m,
                            const struct megabyte_config *c, struct tensor *span,
                            struct tensor *begin)
 {
     const float dropout = (float)c->dropout;
     tensor_graph_push(g, "attention");
-    struct tensor *q = nn_linear(g, &m->query, nn_layer_norm(g, &m->latent_norm, span), false);
-    struct tensor *kv = nn_linear(g, &m->key_value, nn_layer_norm(g, &m->span_norm, span), false);
-    struct tensor *h = tensor_attention_cross(g, q, kv, &(struct tensor_attention_params){
-        .positions = c->seq_len, .heads = c->local.heads, .dropout = dropout});
-    h = tensor_slice(g, h, c->seq_len, begin, c->patch_size);
     struct tensor *latents = tensor_slice(g, span, c->seq_len, begin, c->patch_size);
+    struct tensor *q = nn_linear(g, &m->query, nn_layer_norm(g, &m->latent_norm, latents), false);
+    struct tensor *kv = nn_linear(g, &m->key_value, nn_layer_norm(g, &m->span_norm, span), false);
+    struct tensor *h = tensor_attention_cross(g, q, kv, begin, &(struct tensor_attention_params){
+        .positions = c->seq_len, .heads = c->local.heads, .dropout = dropout});
     latents = tensor_residual(g, latents, nn_linear(g, &m->out, h, false), dropout);
     tensor_graph_pop(g);
     tensor_graph_push(g, "feed_forward");

@@ -85,10 +85,13 @@ struct tensor_attention_params {
 struct tensor *tensor_attention(struct tensor_graph *g, struct tensor *qkv,
                                 const struct tensor_attention_params *params);
 
-/* The same with queries of their own, fewer than keys: the Q of a sequence are its last positions,
- * so query i stands at S - Q + i.   q (N·Q, C), kv (N·S, 2·C), 1 <= Q <= S → (N·Q, C)
- * Gradients go to q and kv. */
+/* The same with queries of their own, fewer than keys: query i of a sequence stands at position
+ * first[0] + i; without `first` the Q of a sequence are its last positions.
+ * q (N·Q, C), kv (N·S, 2·C), 1 <= Q <= S; first (1) U32, read at run time, or NULL → (N·Q, C)
+ * first[0] + Q <= S is the caller's duty. Gradients go to q and kv; that of keys behind the last
+ * query is 0. */
 struct tensor *tensor_attention_cross(struct tensor_graph *g, struct tensor *q, struct tensor *kv,
+                                      struct tensor *first,
                                       const struct tensor_attention_params *params);
 
 /* The same for sequences that grow, without gradient and dropout. `cache` (M, L, 2·C) keeps k and v

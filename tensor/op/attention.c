@@ -130,6 +130,7 @@ static void attention_cpu(const void *params)
 {
     const struct attention_params *p = params;
     const uint32_t *place = p->flags & ATTENTION_PLACE ? u32_at(p->place) : NULL;
+    const uint32_t least = p->flags & ATTENTION_FIRST ? *u32_at(p->place) : p->keys - p->queries;
     const uint32_t blocks = (p->queries + ATTENTION_TILE - 1) / ATTENTION_TILE;
     const size_t width = (size_t)p->heads * p->head_dim;
 #pragma omp parallel for collapse(3) schedule(dynamic, 4)
@@ -139,7 +140,7 @@ static void attention_cpu(const void *params)
                 const uint32_t begin = i * ATTENTION_TILE, left = p->queries - begin;
                 const size_t row = (size_t)n * p->queries + begin, column = (size_t)h * p->head_dim;
                 const size_t key_row = (size_t)(place ? place[2 * n] : n) * p->key_rows;
-                const uint32_t first = place ? place[2 * n + 1] : p->keys - p->queries;
+                const uint32_t first = place ? place[2 * n + 1] : least;
                 attend_block(p, &(struct block){
                     .q = f32_at(p->q) + row * p->stride_q + column,
                     .kv = f32_at(p->kv) + key_row * p->stride_k + column,
@@ -259,9 +260,10 @@ static struct tensor *behind(struct tensor_graph *g, struct tensor *t, uint32_t 
     return tensor_graph_view(g, t, columns, 1, (uint32_t[]){(uint32_t)(t->count - columns)});
 }
 
-/* q and kv may be the same tensor: packed rows. */
+/* q and kv may be the same tensor: packed rows. first: NULL, or (1). */
 static struct tensor *record(struct tensor_graph *g, struct tensor *q, struct tensor *kv,
-                             const struct tensor_attention_params *a, struct attention_params *p)
+                             struct tensor *first, const struct tensor_attention_params *a,
+                             struct attention_params *p)
 {
     const bool training = tensor_graph_training(g);
     const uint32_t columns = p->heads * p->head_dim, rows = p->sequences * p->queries;
@@ -272,22 +274,24 @@ static struct tensor *record(struct tensor_graph *g, struct tensor *q, struct te
     p->stream = tensor_graph_stream(g);
     p->threshold = tensor_dropout_threshold(g, a->dropout);
     p->drop_scale = 1 / (1 - a->dropout);
-    p->flags = training ? ATTENTION_LSE : 0;
+    p->flags = (training ? ATTENTION_LSE : 0) | (first ? ATTENTION_FIRST : 0);
     struct attention_grad_params *grad = tensor_graph_memory_take(g, sizeof *grad);
     if (!grad)
         return y;
     *grad = (struct attention_grad_params){
-        .sequences = p->sequences, .queries = p->queries, .keys = p->keys, .stride_q = p->stride_q,
-        .stride_k = p->stride_k, .heads = p->heads, .head_dim = p->head_dim, .span = p->span,
-        .reach = p->reach, .stream = p->stream, .threshold = p->threshold, .scale = p->scale,
+        .sequences = p->sequences, .queries = p->queries, .keys = p->keys,
+        .flags = (first ? ATTENTION_FIRST : 0) | (q == kv ? ATTENTION_PACKED : 0),
+        .heads = p->heads, .head_dim = p->head_dim, .span = p->span, .reach = p->reach,
+        .stream = p->stream, .threshold = p->threshold, .scale = p->scale,
         .drop_scale = p->drop_scale};
     tensor_graph_pass(g, &attention, p,
                       (struct tensor *[]){q, q == kv ? behind(g, kv, columns) : kv,
-                                          p->threshold ? tensor_graph_random(g) : NULL, NULL, y,
+                                          p->threshold ? tensor_graph_random(g) : NULL, first, y,
                                           lse},
                       4 * tensor_attention_products(grad));
     tensor_graph_node(g, &(struct tensor_node){tensor_attention_gradient, .output = y,
-                                               .input = {q, q == kv ? NULL : kv}, .saved = {lse},
+                                               .input = {q, q == kv ? NULL : kv, first},
+                                               .saved = {lse},
                                                .params = grad});
     return y;
 }
@@ -303,11 +307,11 @@ struct tensor *tensor_attention(struct tensor_graph *g, struct tensor *qkv,
     p.sequences = rows / a->positions;
     p.queries = p.keys = a->positions;
     p.stride_q = p.stride_k = 3 * columns;
-    return record(g, qkv, qkv, a, &p);
+    return record(g, qkv, qkv, NULL, a, &p);
 }
 
 struct tensor *tensor_attention_cross(struct tensor_graph *g, struct tensor *q, struct tensor *kv,
-                                      const struct tensor_attention_params *a)
+                                      struct tensor *first, const struct tensor_attention_params *a)
 {
     const uint32_t rows = tensor_rows(kv), columns = tensor_columns(q);
     const uint32_t sequences = a->positions ? rows / a->positions : 0;
@@ -316,13 +320,14 @@ struct tensor *tensor_attention_cross(struct tensor_graph *g, struct tensor *q, 
                       sequences * a->positions == rows && sequences * queries == tensor_rows(q) &&
                       tensor_columns(kv) == 2 * columns,
                       "attention_cross", "q (N·Q, C), kv (N·S, 2·C), Q <= S", q, kv) ||
-        !check_params(g, columns, a))
+        !tensor_check(g, !first || first->type == TENSOR_U32, "attention_cross", "first (1) U32",
+                      first, NULL) || !check_params(g, columns, a))
         return q;
     struct attention_params p = params_of(a, columns);
     p.sequences = sequences;
     p.queries = queries;
     p.keys = a->positions;
-    return record(g, q, kv, a, &p);
+    return record(g, q, kv, first, a, &p);
 }
 
 struct tensor *tensor_attention_cached(struct tensor_graph *g, struct tensor *qkv,

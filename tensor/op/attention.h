@@ -9,15 +9,17 @@
  *     ATTENTION_BEGIN(t) <= j <= t
  * which are those of its own patch up to itself, and the last `reach` before the patch. Without
  * patches `span` is ATTENTION_WHOLE. If place is given (flags), s = place[2n] and first =
- * place[2n + 1]; else s = n and first = keys - queries.
+ * place[2n + 1]; else s = n, and first = place[0] where that is given, or keys - queries.
  *     y_i = sum_j drop(exp(scale q_i·k_j - lse_i)) v_j,   lse_i = log sum_j exp(scale q_i·k_j)
  * Key j lies in row s·key_rows + j mod key_rows of kv. Column of head h: h·head_dim in q, k and v;
  * k and v are the halves of a row of 2·heads·head_dim columns. Dropout: probability (i, j) is
  * dropped when word j mod 4 of tensor_random((j / 4, (n·heads + h)·queries + i, stream, random[2]),
  * …) is below threshold; threshold 0 means no dropout, and random is then not read. */
 #define ATTENTION_WHOLE 0xffffffffu
-#define ATTENTION_PLACE 1u /* place is given */
-#define ATTENTION_LSE   2u /* lse is wanted */
+#define ATTENTION_PLACE  1u /* place is given */
+#define ATTENTION_LSE    2u /* lse is wanted */
+#define ATTENTION_FIRST  4u /* the position of the first query is given */
+#define ATTENTION_PACKED 8u /* q, k and v are columns of one row; else q lies alone */
 
 /* Rows that an invocation of the direct kernels takes, and a workgroup of the tiled ones, which has
  * so many invocations. */
@@ -29,7 +31,7 @@ struct attention_params {
     f32_ptr q;      /* row (n·queries + i) at stride_q elements */
     f32_ptr kv;     /* rows at stride_k elements */
     u32_ptr random; /* (3) */
-    u32_ptr place;  /* (sequences, 2) */
+    u32_ptr place;  /* (sequences, 2), or (1) */
     f32_ptr y;      /* (sequences·queries, heads·head_dim) */
     f32_ptr lse;    /* (sequences·queries, heads) */
     u32 sequences;
@@ -61,25 +63,26 @@ struct attention_params {
  *     dP_ij = D_ij dy_i·v_j,   dS_ij = scale P_ij (dP_ij - delta_i)
  *     dq_i = sum_j dS_ij k_j                  (attention_grad_query)
  *     dk_j = sum_i dS_ij q_i,   dv_j = sum_i D_ij P_ij dy_i    (attention_grad_key)
- * over the pairs of which i sees j. Queries are the last of `keys` positions. attention_grad_patch
- * does all of it, without delta, which is sum_j D_ij P_ij dy_i·v_j as well; on Vulkan for patches
- * of at most ATTENTION_PATCH_MAX positions. */
+ * over the pairs of which i sees j; keys that no query sees get 0. Queries stand at first[0] … if
+ * that is given (flags), else they are the last of `keys` positions. attention_grad_patch does all
+ * of it, without delta, which is sum_j D_ij P_ij dy_i·v_j as well; on Vulkan for patches of at most
+ * ATTENTION_PATCH_MAX positions. */
 #define ATTENTION_PATCH_MAX 16
 struct attention_grad_params {
-    f32_ptr q;      /* row (n·queries + i) at stride_q elements */
-    f32_ptr kv;     /* row (n·keys + j) at stride_k elements */
+    f32_ptr q;      /* row (n·queries + i) at ATTENTION_STRIDE_Q elements */
+    f32_ptr kv;     /* row (n·keys + j) at ATTENTION_STRIDE_K elements */
     f32_ptr y;      /* (sequences·queries, heads·head_dim); not of attention_grad_key */
     f32_ptr dy;     /* as y */
     f32_ptr lse;    /* (sequences·queries, heads) */
     u32_ptr random; /* (3) */
+    u32_ptr first;  /* (1) */
     f32_ptr delta;  /* as lse; attention_grad_query writes it, attention_grad_key reads it */
     f32_ptr dq;     /* as q; not of attention_grad_key */
     f32_ptr dkv;    /* as kv; not of attention_grad_query */
     u32 sequences;
     u32 queries;
     u32 keys;
-    u32 stride_q;
-    u32 stride_k;
+    u32 flags; /* ATTENTION_FIRST, ATTENTION_PACKED */
     u32 heads;
     u32 head_dim;
     u32 span;
@@ -89,6 +92,12 @@ struct attention_grad_params {
     f32 scale;
     f32 drop_scale;
 };
+
+/* Elements from one row of q, or of k and v, to the next. */
+#define ATTENTION_STRIDE_Q(p)                                                                      \
+    ((p).heads * (p).head_dim * (((p).flags & ATTENTION_PACKED) != 0u ? 3u : 1u))
+#define ATTENTION_STRIDE_K(p)                                                                      \
+    ((p).heads * (p).head_dim * (((p).flags & ATTENTION_PACKED) != 0u ? 3u : 2u))
 
 /* Copies the k and v columns of qkv row (n·fresh + i) to cache row place[2n]·capacity +
  * (place[2n + 1] + i) mod capacity. */

@@ -44,6 +44,8 @@ void main()
     if ((p.flags & ATTENTION_PLACE) != 0u) {
         key_row = p.place.at[2u * n] * p.key_rows;
         first = p.place.at[2u * n + 1u];
+    } else if ((p.flags & ATTENTION_FIRST) != 0u) {
+        first = p.place.at[0];
     }
     const uint columns = p.heads * p.head_dim, column = h * p.head_dim;
     const uvec4 i0 = min(i + FOUR, uvec4(p.queries - 1u));

@@ -13,6 +13,8 @@ struct head {
     float *delta;                 /* as lse; NULL: computed where it is used */
     float *dq, *dkv;
     size_t width; /* of y, of k and of v */
+    size_t stride_q, stride_k;
+    uint32_t first; /* position of query 0 */
     uint32_t row; /* number of query 0 over all sequences and heads */
 };
 
@@ -20,8 +22,8 @@ static struct head head_of(const struct attention_grad_params *p, uint32_t n, ui
 {
     const size_t width = (size_t)p->heads * p->head_dim, row = (size_t)n * p->queries;
     const size_t column = (size_t)h * p->head_dim, at_y = row * width + column;
-    const size_t at_q = row * p->stride_q + column;
-    const size_t at_k = (size_t)n * p->keys * p->stride_k + column;
+    const size_t at_q = row * ATTENTION_STRIDE_Q(*p) + column;
+    const size_t at_k = (size_t)n * p->keys * ATTENTION_STRIDE_K(*p) + column;
     return (struct head){
         /* Addresses, not pointers, are added to: some kernels leave one at 0. */
         .q = f32_at(p->q + 4 * at_q), .kv = f32_at(p->kv + 4 * at_k),
@@ -29,6 +31,8 @@ static struct head head_of(const struct attention_grad_params *p, uint32_t n, ui
         .lse = f32_at(p->lse + 4 * (row * p->heads + h)),
         .delta = f32_at(p->delta + 4 * (row * p->heads + h)),
         .dq = f32_at(p->dq + 4 * at_q), .dkv = f32_at(p->dkv + 4 * at_k), .width = width,
+        .stride_q = ATTENTION_STRIDE_Q(*p), .stride_k = ATTENTION_STRIDE_K(*p),
+        .first = p->flags & ATTENTION_FIRST ? *u32_at(p->first) : p->keys - p->queries,
         .row = (n * p->heads + h) * p->queries,
     };
 }
@@ -55,15 +59,9 @@ static void load_tiles(const struct attention_grad_params *p, const struct head 
                        struct tiles *tiles)
 {
     const uint32_t left = p->keys - first, count = left < ATTENTION_TILE ? left : ATTENTION_TILE;
-    attention_tile_load(&tiles->k, a->kv, p->stride_k, p->head_dim, first, count, p->keys);
-    attention_tile_load(&tiles->v, a->kv + a->width, p->stride_k, p->head_dim, first, count,
+    attention_tile_load(&tiles->k, a->kv, a->stride_k, p->head_dim, first, count, p->keys);
+    attention_tile_load(&tiles->v, a->kv + a->width, a->stride_k, p->head_dim, first, count,
                         p->keys);
-}
-
-/* Position of query i. */
-static uint32_t position(const struct attention_grad_params *p, uint32_t i)
-{
-    return p->keys - p->queries + i;
 }
 
 /* Of query i: dropped from q·k_j to D_ij P_ij, ds from dy·v_j to dS_ij; zeros where it sees
@@ -72,7 +70,7 @@ static void turn_into_gradients(const struct attention_grad_params *p, const str
                                 const struct attention_tile *k, uint32_t i,
                                 struct attention_range all, float *dropped, float *ds)
 {
-    const uint32_t t = position(p, i);
+    const uint32_t t = a->first + i;
     const struct attention_range sees = attention_sees(k, t, p->span, p->reach);
     const struct attention_range lanes = attention_lanes(all);
     const uint32_t count = sees.end - sees.from;
@@ -107,10 +105,10 @@ static struct attention_range take_pairs(const struct attention_grad_params *p,
                                          attention_pairs *ds)
 {
     const struct attention_tile *k = &tiles->k;
-    const struct attention_range all = attention_see(k, position(p, i), rows, p->span, p->reach);
+    const struct attention_range all = attention_see(k, a->first + i, rows, p->span, p->reach);
     if (all.from == all.end)
         return all;
-    attention_scores(a->q + (size_t)i * p->stride_q, p->stride_q, rows, p->head_dim, k, all,
+    attention_scores(a->q + (size_t)i * a->stride_q, a->stride_q, rows, p->head_dim, k, all,
                      dropped);
     attention_scores(a->dy + i * a->width, a->width, rows, p->head_dim, &tiles->v, all, ds);
     for (uint32_t r = 0; r < rows; r++)
@@ -119,17 +117,18 @@ static struct attention_range take_pairs(const struct attention_grad_params *p,
 }
 
 /* The first query that sees a key from `first` on, or one before it. */
-static uint32_t first_query(const struct attention_grad_params *p, uint32_t first)
+static uint32_t first_query(const struct attention_grad_params *p, const struct head *a,
+                            uint32_t first)
 {
-    const uint32_t before = p->keys - p->queries;
-    return first > before ? first - before : 0;
+    const uint32_t i = first > a->first ? first - a->first : 0;
+    return i < p->queries ? i : p->queries;
 }
 
 /* Behind the last query that sees a key up to `last`. */
-static uint32_t end_query(const struct attention_grad_params *p, uint32_t last)
+static uint32_t end_query(const struct attention_grad_params *p, const struct head *a,
+                          uint32_t last)
 {
-    const uint32_t end = ATTENTION_END(last, p->span, p->reach), before = p->keys - p->queries;
-    return end >= p->keys ? p->queries : end > before ? end - before : 0;
+    return first_query(p, a, ATTENTION_END(last, p->span, p->reach));
 }
 
 /* What queries i … end - 1, lines of the pairs, give to the keys of a tile. */
@@ -139,20 +138,21 @@ static void give_keys(const struct attention_grad_params *p, const struct head *
 {
     for (uint32_t j = 0; j < k->count; j += ATTENTION_ROWS) {
         const uint32_t left = k->count - j, rows = left < ATTENTION_ROWS ? left : ATTENTION_ROWS;
-        const uint32_t least = first_query(p, k->first + j), from = least > i ? least : i;
-        const uint32_t most = end_query(p, k->first + j + rows - 1), to = most < end ? most : end;
-        float *dk = a->dkv + (size_t)(k->first + j) * p->stride_k;
+        const uint32_t least = first_query(p, a, k->first + j), from = least > i ? least : i;
+        const uint32_t most = end_query(p, a, k->first + j + rows - 1);
+        const uint32_t to = most < end ? most : end;
+        float *dk = a->dkv + (size_t)(k->first + j) * a->stride_k;
         if (from >= to && add)
             continue;
         const uint32_t line = from < to ? from - i : 0, depth = from < to ? to - from : 0;
         attention_product(rows, p->head_dim,
                           (struct attention_factor){&s->ds[line][j], 1, ATTENTION_TILE},
-                          a->q + (size_t)(i + line) * p->stride_q, p->stride_q, depth, dk,
-                          p->stride_k, add);
+                          a->q + (size_t)(i + line) * a->stride_q, a->stride_q, depth, dk,
+                          a->stride_k, add);
         attention_product(rows, p->head_dim,
                           (struct attention_factor){&s->dropped[line][j], 1, ATTENTION_TILE},
                           a->dy + (i + line) * a->width, a->width, depth, dk + a->width,
-                          p->stride_k, add);
+                          a->stride_k, add);
     }
 }
 
@@ -161,8 +161,8 @@ static void grad_tile(const struct attention_grad_params *p, const struct head *
                       const struct tiles *tiles, bool query, bool key)
 {
     const struct attention_tile *k = &tiles->k;
-    const uint32_t last = k->first + k->count - 1, end = end_query(p, last);
-    uint32_t i = first_query(p, k->first);
+    const uint32_t last = k->first + k->count - 1, end = end_query(p, a, last);
+    uint32_t i = first_query(p, a, k->first);
     struct pairs s;
     bool add = false;
     do {
@@ -177,8 +177,8 @@ static void grad_tile(const struct attention_grad_params *p, const struct head *
                 attention_product(
                     rows, p->head_dim,
                     (struct attention_factor){&s.ds[line][all.from], ATTENTION_TILE, 1},
-                    a->kv + (size_t)(k->first + all.from) * p->stride_k, p->stride_k,
-                    all.end - all.from, a->dq + (size_t)(i + line) * p->stride_q, p->stride_q,
+                    a->kv + (size_t)(k->first + all.from) * a->stride_k, a->stride_k,
+                    all.end - all.from, a->dq + (size_t)(i + line) * a->stride_q, a->stride_q,
                     true);
         }
         if (key)
@@ -196,7 +196,7 @@ static void grad_head(const struct attention_grad_params *p, const struct head *
         if (a->delta)
             a->delta[(size_t)i * p->heads] =
                 attention_dot(a->y + i * a->width, a->dy + i * a->width, p->head_dim);
-        memset(a->dq + (size_t)i * p->stride_q, 0, p->head_dim * sizeof(float));
+        memset(a->dq + (size_t)i * a->stride_q, 0, p->head_dim * sizeof(float));
     }
     for (uint32_t first = 0; first < p->keys; first += ATTENTION_TILE) {
         load_tiles(p, a, first, &tiles);
@@ -233,7 +233,7 @@ static void grad_patch_cpu(const void *params)
 
 static bool grad_wide(const struct attention_grad_params *p)
 {
-    return (p->head_dim | p->stride_q | p->stride_k) % 4 == 0 &&
+    return (p->head_dim | ATTENTION_STRIDE_Q(*p) | ATTENTION_STRIDE_K(*p)) % 4 == 0 &&
            (p->q | p->kv | p->y | p->dy | p->dq | p->dkv) % 16 == 0;
 }
 
@@ -262,8 +262,8 @@ static void grad_key_launch(const struct tensor_device_info *info, const void *p
 static const struct tensor_kernel grad_query = {
     .name = "attention_grad_query",
     .params_size = sizeof(struct attention_grad_params),
-    .args = 8,
-    .writes = 1u << 6 | 1u << 7,
+    .args = 9,
+    .writes = 1u << 7 | 1u << 8,
     .cpu = grad_query_cpu,
     .launch = grad_query_launch,
     .variant = {"attention_grad_query_direct", "attention_grad_query_long",
@@ -274,8 +274,8 @@ const struct tensor_kernel *const tensor_kernel_attention_grad_query = &grad_que
 static const struct tensor_kernel grad_key = {
     .name = "attention_grad_key",
     .params_size = sizeof(struct attention_grad_params),
-    .args = 9,
-    .writes = 1u << 8,
+    .args = 10,
+    .writes = 1u << 9,
     .cpu = grad_key_cpu,
     .launch = grad_key_launch,
     .variant = {"attention_grad_key_direct", "attention_grad_key_long",
@@ -296,8 +296,8 @@ static void grad_patch_launch(const struct tensor_device_info *info, const void 
 static const struct tensor_kernel grad_patch = {
     .name = "attention_grad_patch",
     .params_size = sizeof(struct attention_grad_params),
-    .args = 9,
-    .writes = 1u << 7 | 1u << 8,
+    .args = 10,
+    .writes = 1u << 8 | 1u << 9,
     .cpu = grad_patch_cpu,
     .launch = grad_patch_launch,
     .variant = {"attention_grad_patch", "attention_grad_patch_long"},
@@ -315,8 +315,9 @@ double tensor_attention_products(const struct attention_grad_params *p)
 void tensor_attention_gradient(struct tensor_graph *g, const struct tensor_node *node)
 {
     const struct attention_grad_params *p = node->params;
-    struct tensor *q = node->input[0], *kv = node->input[1], *y = node->output;
-    struct tensor *lse = node->saved[0], *dy = tensor_graph_output_gradient(g, node);
+    struct tensor *q = node->input[0], *kv = node->input[1], *first = node->input[2];
+    struct tensor *y = node->output, *lse = node->saved[0];
+    struct tensor *dy = tensor_graph_output_gradient(g, node);
     struct tensor *random = p->threshold ? tensor_graph_random(g) : NULL;
     struct tensor *dq = tensor_graph_like(g, q);
     struct tensor *dkv = kv ? tensor_graph_like(g, kv) : NULL, *whole = kv, *to = dkv;
@@ -328,15 +329,16 @@ void tensor_attention_gradient(struct tensor_graph *g, const struct tensor_node 
     const double products = tensor_attention_products(p);
     if (p->span <= ATTENTION_PATCH_MAX || strcmp(g->device->info.kind, "cpu") == 0) {
         tensor_graph_pass(g, &grad_patch, p,
-                          (struct tensor *[]){q, whole, y, dy, lse, random, NULL, dq, to},
+                          (struct tensor *[]){q, whole, y, dy, lse, random, first, NULL, dq, to},
                           10 * products);
     } else {
         struct tensor *delta = tensor_graph_like(g, lse);
         tensor_graph_pass(g, &grad_query, p,
-                          (struct tensor *[]){q, whole, y, dy, lse, random, delta, dq},
+                          (struct tensor *[]){q, whole, y, dy, lse, random, first, delta, dq},
                           6 * products);
         tensor_graph_pass(g, &grad_key, p,
-                          (struct tensor *[]){q, whole, NULL, dy, lse, random, delta, NULL, to},
+                          (struct tensor *[]){q, whole, NULL, dy, lse, random, first, delta, NULL,
+                                            to},
                           8 * products);
     }
     if (tensor_graph_wants(g, q))

@@ -1,6 +1,5 @@
 /* attention_grad_direct.glsl - what the direct kernels of attention's gradient share. */
-layout(push_constant) uniform push { attention_grad_params p; };
-
+#include "tensor/op/attention_grad_place.glsl"
 #include "tensor/op/attention_direct.glsl"
 
 /* Eight queries of one head of one sequence, from `first` on. */
@@ -38,7 +37,7 @@ queries load_queries(uint n, uint h, uint first)
     a.i0 = min(first + FOUR, uvec4(p.queries - 1u));
     a.i1 = min(first + 4u + FOUR, uvec4(p.queries - 1u));
     const uvec4 row0 = n * p.queries + a.i0, row1 = n * p.queries + a.i1;
-    a.q = eight(row0 * p.stride_q + column, row1 * p.stride_q + column);
+    a.q = eight(row0 * stride_q() + column, row1 * stride_q() + column);
     a.y = eight(row0 * columns + column, row1 * columns + column);
     a.lse0 = load_stats(p.lse, row0, h);
     a.lse1 = load_stats(p.lse, row1, h);
@@ -50,7 +49,7 @@ eight load_keys(uint n, uint h, uint j)
 {
     const uvec4 row0 = n * p.keys + min(j + FOUR, uvec4(p.keys - 1u));
     const uvec4 row1 = n * p.keys + min(j + 4u + FOUR, uvec4(p.keys - 1u));
-    return eight(row0 * p.stride_k + h * p.head_dim, row1 * p.stride_k + h * p.head_dim);
+    return eight(row0 * stride_k() + h * p.head_dim, row1 * stride_k() + h * p.head_dim);
 }
 
 /* One block of pairs: score and dp become D P and dS. */
@@ -67,7 +66,7 @@ void finish(inout mat4 score, inout mat4 dp, mat4 seen, mat4 keep, vec4 lse, vec
 /* Blocks of what is seen, for the queries below `end` alone. */
 mat4 seen_below(uvec4 j, uvec4 i, uint first, uint end)
 {
-    mat4 block = seen_block(j, p.keys - p.queries + i);
+    mat4 block = seen_block(j, first_position() + i);
     for (uint u = 0u; u < 4u; u++)
         if (first + u >= end)
             block[u] = vec4(0.0);

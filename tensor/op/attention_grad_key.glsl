@@ -13,11 +13,11 @@ void main()
     const uint h = id % heads % p.heads, n = id % heads / p.heads, j = id / heads * 8u;
     if (j >= p.keys)
         return;
-    const uint before = p.keys - p.queries, last = min(j + 7u, p.keys - 1u);
-    const uint end = min(ATTENTION_END(last, p.span, p.reach), p.keys);
+    const uint before = first_position(), last = min(j + 7u, p.keys - 1u);
+    const uint end = min(ATTENTION_END(last, p.span, p.reach), before + p.queries);
     const uint begin = max(j, before) - before;
     const eight key = load_keys(n, h, j);
-    if (end <= before)
+    if (begin + before >= end)
         clear_keys(key, j, j, p.keys);
     for (uint i = begin; i + before < end; i += 8u) {
         queries a = load_queries(n, h, i);

@@ -7,7 +7,7 @@
 #include "tensor/random.h"
 #include "tensor/op/four.glsl"
 
-layout(push_constant) uniform push { attention_grad_params p; };
+#include "tensor/op/attention_grad_place.glsl"
 
 #define ATTENTION_TILED_SUMS 2u
 #include "tensor/op/attention_tiled.glsl"
@@ -22,21 +22,22 @@ void main()
     const uint id = linear_group(), h = id % heads % p.heads, n = id % heads / p.heads;
     if (id >= tiles * heads)
         return;
-    const uint j = id / heads * OWNED, first = p.keys - p.queries, last = p.keys - 1u;
+    const uint j = id / heads * OWNED, last = p.keys - 1u;
+    const uint first = first_position(), last_t = first + p.queries - 1u;
     const uint column = h * HEAD, columns = p.heads * HEAD;
     const uvec4 own_key = min(j + 4u * own() + FOUR, uvec4(last));
     const uvec2 staged = n * p.keys + min(j + product_rows(), uvec2(last));
 
     clear_sums();
     vec4 score[4], ds[4];
-    const uint end = min(ATTENTION_END(min(j + OWNED - 1u, last), p.span, p.reach), p.keys);
+    const uint end = min(ATTENTION_END(min(j + OWNED - 1u, last), p.span, p.reach), last_t + 1u);
     for (uint t = max(j, first); t < end; t += PASSING) {
         const uint i = n * p.queries - first; /* wraps around: a position is added to it */
-        const uint at = i + min(t + product_rows().x, last);
-        products(p.kv, staged * p.stride_k + column, p.q, at * p.stride_q + column, score);
-        products(p.kv, staged * p.stride_k + columns + column, p.dy, at * columns + column, ds);
+        const uint at = i + min(t + product_rows().x, last_t);
+        products(p.kv, staged * stride_k() + column, p.q, at * stride_q() + column, score);
+        products(p.kv, staged * stride_k() + columns + column, p.dy, at * columns + column, ds);
         [[unroll]] for (uint u = 0u; u < 4u; u++) {
-            const uint at_t = min(t + 4u * pass() + u, last), row = i + at_t;
+            const uint at_t = min(t + 4u * pass() + u, last_t), row = i + at_t;
             const uint begin = ATTENTION_BEGIN(at_t, p.span, p.reach);
             const bool counts = t + 4u * pass() + u < end;
             const bvec4 seen = bvec4(uvec4(counts) * uvec4(lessThanEqual(uvec4(begin), own_key)) *
@@ -48,14 +49,14 @@ void main()
             score[u] = weight * keep;
             ds[u] = p.scale * weight * (ds[u] * keep - delta);
         }
-        const uvec2 rows = i + min(t + sum_rows(), uvec2(last));
+        const uvec2 rows = i + min(t + sum_rows(), uvec2(last_t));
         share(score);
         add_rows(p.dy, rows * columns + column, DV);
         barrier();
         share(ds);
-        add_rows(p.q, rows * p.stride_q + column, DK);
+        add_rows(p.q, rows * stride_q() + column, DK);
     }
-    const uvec4 to = (n * p.keys + own_key) * p.stride_k + column;
+    const uvec4 to = (n * p.keys + own_key) * stride_k() + column;
     store_sums(p.dkv, to, p.keys - j, DK, vec4(1.0));
     store_sums(p.dkv, to + columns, p.keys - j, DV, vec4(1.0));
 }

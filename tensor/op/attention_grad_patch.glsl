@@ -16,17 +16,18 @@ void main()
     const uint h = id % p.heads, k = id / p.heads % patches, n = id / p.heads / patches;
     if (n >= p.sequences)
         return;
-    const uint before = p.keys - p.queries, start = k * p.span;
+    const uint before = first_position(), behind = before + p.queries, start = k * p.span;
     const uint end = min(start + p.span, p.keys), begin = ATTENTION_BEGIN(start, p.span, p.reach);
-    const uint next_end = p.reach == 0u ? end : min(end + p.span, p.keys);
+    const uint own_end = min(end, behind); /* of the queries in the patch, and in the next one */
+    const uint next_end = p.reach == 0u ? own_end : min(end + p.span, behind);
 
     for (uint j = begin & ~3u; j < end; j += 8u) {
         const eight key = load_keys(n, h, j);
         const bool own = j + 8u > start;
         bool added = false;
-        for (uint t = max(start, before); t < (own ? next_end : end);) {
+        for (uint t = max(start, before); t < (own ? next_end : own_end);) {
             const bool ours = t < end;
-            const uint stop = ours ? end : next_end; /* of the patch that the queries are in */
+            const uint stop = ours ? own_end : next_end; /* of the patch that the queries are in */
             if (t + 7u >= j) {
                 queries a = load_queries(n, h, t - before);
                 a.delta0 = deltas(a.y.low);

@@ -20,7 +20,7 @@ void main()
         p.delta.at[(n * p.queries + i + u) * p.heads + h] =
             u < 4u ? a.delta0[u] : a.delta1[u - 4u];
 
-    const uint before = p.keys - p.queries, last = before + a.i1.w;
+    const uint before = first_position(), last = before + a.i1.w;
     const uint begin = ATTENTION_BEGIN(before + i, p.span, p.reach) & ~3u;
     for (uint j = begin; j <= last; j += 8u) {
         const eight key = load_keys(n, h, j);

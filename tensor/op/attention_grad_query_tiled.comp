@@ -7,7 +7,7 @@
 #include "tensor/random.h"
 #include "tensor/op/four.glsl"
 
-layout(push_constant) uniform push { attention_grad_params p; };
+#include "tensor/op/attention_grad_place.glsl"
 
 #define ATTENTION_TILED_SUMS 1u
 #include "tensor/op/attention_tiled.glsl"
@@ -30,7 +30,7 @@ void main()
     const uint id = linear_group(), h = id % heads % p.heads, n = id % heads / p.heads;
     if (id >= tiles * heads)
         return;
-    const uint i = (tiles - 1u - id / heads) * OWNED, first = p.keys - p.queries;
+    const uint i = (tiles - 1u - id / heads) * OWNED, first = first_position();
     const uint column = h * HEAD, columns = p.heads * HEAD, last_query = p.queries - 1u;
     const uvec4 own_query = min(i + 4u * own() + FOUR, uvec4(last_query));
     const uvec4 t = first + own_query, number = (n * p.heads + h) * p.queries + own_query;
@@ -49,8 +49,8 @@ void main()
     vec4 score[4], ds[4];
     const uint last = first + min(i + OWNED - 1u, last_query);
     for (uint j = ATTENTION_BEGIN(first + i, p.span, p.reach) & ~3u; j <= last; j += PASSING) {
-        const uint k = (n * p.keys + min(j + product_rows().x, last)) * p.stride_k + column;
-        products(p.q, staged * p.stride_q + column, p.kv, k, score);
+        const uint k = (n * p.keys + min(j + product_rows().x, last)) * stride_k() + column;
+        products(p.q, staged * stride_q() + column, p.kv, k, score);
         products(p.dy, staged * columns + column, p.kv, k + columns, ds);
         const uint own_key = j + 4u * pass();
         if (p.threshold != 0u)
@@ -66,7 +66,7 @@ void main()
         }
         share(ds);
         const uvec2 rows = n * p.keys + min(j + sum_rows(), uvec2(last));
-        add_rows(p.kv, rows * p.stride_k + column, 0u);
+        add_rows(p.kv, rows * stride_k() + column, 0u);
     }
-    store_sums(p.dq, row * p.stride_q + column, p.queries - i, 0u, vec4(1.0));
+    store_sums(p.dq, row * stride_q() + column, p.queries - i, 0u, vec4(1.0));
 }

@@ -48,6 +48,8 @@ void main()
     if ((p.flags & ATTENTION_PLACE) != 0u) {
         key_row = p.place.at[2u * n] * p.key_rows;
         first = p.place.at[2u * n + 1u];
+    } else if ((p.flags & ATTENTION_FIRST) != 0u) {
+        first = p.place.at[0];
     }
     const uint column = h * HEAD, columns = p.heads * HEAD, last_query = p.queries - 1u;
     const uvec4 own_query = min(i + 4u * own() + FOUR, uvec4(last_query));

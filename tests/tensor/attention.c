@@ -67,17 +67,27 @@ static void places(struct check_kernel_case *c, uint32_t n, uint32_t most)
     input_u32(c, 2ull * n, 0, 0)->values = place;
 }
 
-/* Sequences of `keys` positions, queries at the last of them (all where 0), in patches of `span`
- * (0: none) that reach back. */
+/* Where the first query stands; nothing where it is not given. */
+static void first_position(struct check_kernel_case *c, bool given, uint32_t position)
+{
+    static uint32_t first;
+    first = position;
+    input_u32(c, given, 0, 0)->values = &first;
+}
+
+/* Sequences of `keys` positions, queries at the last of them (all where 0) or, as read at run time,
+ * from position first - 1 on, in patches of `span` (0: none) that reach back. */
 static const struct {
-    uint32_t sequences, keys, queries, heads, head_dim, span, reach;
+    uint32_t sequences, keys, queries, heads, head_dim, span, reach, first;
 } heads[] = {{1, 1, 0, 1, 1, 0, 0},    {2, 9, 0, 3, 5, 0, 0},     {3, 8, 0, 2, 6, 0, 0},
              {1, 70, 0, 2, 64, 0, 0},  {2, 17, 0, 1, 96, 0, 0},   {1, 33, 0, 2, 128, 0, 0},
              {2, 5, 0, 1, 255, 0, 0},  {1, 12, 0, 1, 256, 0, 0},  {5, 4, 0, 2, 4, 0, 0},
              {2, 9, 4, 2, 8, 0, 0},    {1, 150, 70, 1, 32, 0, 0}, {3, 7, 1, 2, 5, 0, 0},
              {2, 24, 0, 2, 8, 8, 0},   {2, 24, 0, 2, 8, 8, 3},    {1, 40, 0, 3, 5, 4, 4},
              {2, 48, 0, 1, 64, 16, 16}, {1, 6, 0, 2, 4, 1, 1},    {1, 200, 0, 1, 16, 50, 7},
-             {2, 13, 0, 1, 8, 6, 2},   {1, 30, 17, 1, 12, 8, 5},  {1, 130, 0, 1, 80, 0, 0}};
+             {2, 13, 0, 1, 8, 6, 2},   {1, 30, 17, 1, 12, 8, 5},  {1, 130, 0, 1, 80, 0, 0},
+             {2, 9, 3, 2, 8, 0, 0, 1}, {2, 14, 5, 2, 5, 0, 0, 5}, {1, 230, 70, 1, 32, 0, 0, 68},
+             {2, 30, 7, 2, 8, 8, 5, 12}, {1, 150, 9, 2, 16, 40, 7, 36}, {2, 15, 9, 1, 4, 5, 5, 4}};
 
 static float scale_of(uint32_t head_dim)
 {
@@ -116,15 +126,19 @@ bool check_attention(uint32_t i, struct check_kernel_case *c)
         .stride_q = columns * (i % 4 == 2 ? 1 : 3), .stride_k = columns * (i % 4 < 2 ? 3 : 2),
         .heads = heads[size].heads, .head_dim = dim, .span = span ? span : ATTENTION_WHOLE,
         .reach = heads[size].reach, .stream = i, .threshold = threshold_number(i % 4),
-        .flags = (i % 4 < 2 ? ATTENTION_LSE : 0) | (cached ? ATTENTION_PLACE : 0),
+        .flags = (i % 4 < 2 ? ATTENTION_LSE : 0) |
+                 (cached ? ATTENTION_PLACE : heads[size].first ? ATTENTION_FIRST : 0),
         .scale = scale_of(dim), .drop_scale = drop_scale_number(i % 4)};
     check_start(c, &p, sizeof p, "%u x %u of %u x %u heads of %u, patch %u, reach %u%s%s", n,
                 queries, keys, p.heads, dim, span, p.reach, p.threshold ? ", dropout" : "",
-          cached ? ", cached" : "");
+          cached ? ", cached" : p.flags & ATTENTION_FIRST ? ", placed" : "");
     input_between(c, (uint64_t)n * queries * p.stride_q, -3, 3);
     input(c, (uint64_t)n * key_rows * p.stride_k);
     random_input(c, p.threshold);
-    places(c, cached ? n : 0, first);
+    if (cached)
+        places(c, n, first);
+    else
+        first_position(c, heads[size].first, heads[size].first - 1);
     output(c, (uint64_t)n * queries * columns);
     output(c, p.flags & ATTENTION_LSE ? (uint64_t)n * queries * p.heads : 0);
     return true;
@@ -145,28 +159,32 @@ static bool grad_case(uint32_t i, struct check_kernel_case *c, unsigned parts)
     const uint32_t dim = heads[size].head_dim, columns = heads[size].heads * dim;
     const bool packed = i % 3 == 0;
     const struct attention_grad_params p = {
-        .sequences = n, .queries = queries, .keys = keys, .stride_q = columns * (packed ? 3 : 1),
-        .stride_k = columns * (packed ? 3 : 2), .heads = heads[size].heads, .head_dim = dim,
+        .sequences = n, .queries = queries, .keys = keys,
+        .flags = (packed ? ATTENTION_PACKED : 0) | (heads[size].first ? ATTENTION_FIRST : 0),
+        .heads = heads[size].heads, .head_dim = dim,
         .span = heads[size].span ? heads[size].span : ATTENTION_WHOLE, .reach = heads[size].reach,
         .stream = i, .threshold = threshold_number(i % 3), .scale = scale_of(dim),
         .drop_scale = drop_scale_number(i % 3)};
     const uint64_t rows = (uint64_t)n * queries;
-    check_start(c, &p, sizeof p, "%u x %u of %u x %u heads of %u, patch %u, reach %u%s", n,
-                queries, keys,
-          p.heads, dim, heads[size].span, p.reach, p.threshold ? ", dropout" : "");
-    input(c, rows * p.stride_q);
-    input(c, (uint64_t)n * keys * p.stride_k);
+    const uint64_t size_q = rows * ATTENTION_STRIDE_Q(p);
+    const uint64_t size_k = (uint64_t)n * keys * ATTENTION_STRIDE_K(p);
+    check_start(c, &p, sizeof p, "%u x %u of %u x %u heads of %u, patch %u, reach %u%s%s", n,
+                queries, keys, p.heads, dim, heads[size].span, p.reach,
+                p.threshold ? ", dropout" : "", heads[size].first ? ", placed" : "");
+    input(c, size_q);
+    input(c, size_k);
     input(c, parts & OF_QUERY ? rows * columns : 0);
     input(c, rows * columns);
     input_between(c, rows * p.heads, 1, 3); /* log-sum-exp, whatever it is */
     random_input(c, p.threshold);
+    first_position(c, heads[size].first, heads[size].first - 1);
     if (parts == OF_QUERY)
         output(c, rows * p.heads);
     else
         input(c, parts == OF_KEY ? rows * p.heads : 0);
-    updated(c, parts & OF_QUERY ? rows * p.stride_q : 0);
+    updated(c, parts & OF_QUERY ? size_q : 0);
     if (parts & OF_KEY)
-        updated(c, (uint64_t)n * keys * p.stride_k);
+        updated(c, size_k);
     return true;
 }
 
@@ -197,9 +215,10 @@ static void attend_beforehand(struct check_kernel_case *c)
     const struct attention_grad_params *p = (const void *)c->params;
     const struct attention_params forward = {
         .sequences = p->sequences, .queries = p->queries, .keys = p->keys, .key_rows = p->keys,
-        .stride_q = p->stride_q, .stride_k = p->stride_k, .heads = p->heads,
-        .head_dim = p->head_dim, .span = p->span, .reach = p->reach, .stream = p->stream,
-        .threshold = p->threshold, .flags = ATTENTION_LSE, .scale = p->scale,
+        .stride_q = ATTENTION_STRIDE_Q(*p), .stride_k = ATTENTION_STRIDE_K(*p),
+        .heads = p->heads, .head_dim = p->head_dim, .span = p->span, .reach = p->reach,
+        .stream = p->stream, .threshold = p->threshold,
+        .flags = ATTENTION_LSE | (p->flags & ATTENTION_FIRST), .scale = p->scale,
         .drop_scale = p->drop_scale};
     static const uint32_t of[] = {0, 1, 5, 2, 4}; /* q, kv, random, y, lse */
     void *from[COUNT(of)], *wide[COUNT(of)];
@@ -209,7 +228,8 @@ static void attend_beforehand(struct check_kernel_case *c)
         from[i] = arg->count ? drawn(c, of[i]) : NULL;
         wide[i] = arg->count ? check_widen(arg->type, from[i], arg->count) : NULL;
     }
-    reference_attention(&forward, (void *[]){wide[0], wide[1], wide[2], NULL, wide[3], wide[4]});
+    reference_attention(&forward, (void *[]){wide[0], wide[1], wide[2], (void *)c->arg[6].values,
+                                             wide[3], wide[4]});
     for (uint32_t i = 3; i < COUNT(of); i++)
         for (uint64_t j = 0; j < c->arg[of[i]].count; j++)
             ((float *)from[i])[j] = (float)((double *)wide[i])[j];
@@ -313,12 +333,14 @@ static struct check_arg *parameter(struct check_op_case *c, uint32_t rank, const
 }
 
 /* ---- tensor_attention, tensor_attention_cross: sequences, positions, heads, head_dim, patch,
- * reach, queries ---- */
+ * reach, queries, of which the first is read to stand at position … - 1 (0: they are the last)
+ * ---- */
 
-static const uint32_t attentions[][7] = {
+static const uint32_t attentions[][8] = {
     {1, 1, 1, 1, 0, 0, 1},  {2, 6, 3, 5, 0, 0, 6},  {2, 9, 2, 4, 0, 0, 2},  {1, 7, 1, 64, 0, 0, 1},
     {3, 12, 2, 4, 4, 0, 12}, {2, 12, 1, 6, 4, 3, 5}, {1, 16, 2, 8, 8, 8, 16}, {2, 4, 2, 3, 1, 1, 4},
-    {1, 70, 1, 8, 0, 0, 66}};
+    {1, 70, 1, 8, 0, 0, 66}, {2, 9, 2, 4, 0, 0, 3, 4},  {1, 14, 1, 6, 4, 3, 6, 4},
+    {1, 40, 1, 8, 0, 0, 5, 1}};
 
 bool check_op_attention(uint32_t i, struct check_op_case *c)
 {
@@ -382,14 +404,16 @@ bool check_op_attention_cross(uint32_t i, struct check_op_case *c)
         return false;
     const uint32_t *s = attentions[i / 2 + 1], columns = s[2] * s[3];
     check_start_op(c, (uint64_t)s[0] * s[6] * columns,
-          "%u x %u of %u x %u heads of %u, patch %u, reach %u, dropout %g", s[0], s[6], s[1], s[2],
-          s[3], s[4], s[5], i % 2 ? 0.2 : 0.0);
+          "%u x %u of %u x %u heads of %u, patch %u, reach %u, placed %u, dropout %g", s[0], s[6],
+          s[1], s[2], s[3], s[4], s[5], s[7], i % 2 ? 0.2 : 0.0);
     memcpy(c->number, s, sizeof attentions[0]);
     c->real = i % 2 ? 0.2f : 0;
     struct check_arg *q = parameter(c, SHAPE(s[0] * s[6], columns));
     q->low = -2;
     q->high = 2;
     parameter(c, SHAPE(s[0] * s[1], 2 * columns));
+    struct check_arg *first = op_argument(c, TENSOR_U32, SHAPE(1));
+    first->low = first->high = s[7] ? s[7] - 1 : 0;
     return true;
 }
 
@@ -397,14 +421,15 @@ struct tensor *record_attention_cross(struct tensor_graph *g, const struct check
                                       struct tensor **in)
 {
     const struct tensor_attention_params a = attention_of(c);
-    return tensor_attention_cross(g, in[0], in[1], &a);
+    return tensor_attention_cross(g, in[0], in[1], c->number[7] ? in[2] : NULL, &a);
 }
 
 void evaluate_attention_cross(const struct check_op_case *c, void *const *in,
                               const uint32_t *random, double *result)
 {
-    const struct attention_params p = kernel_of(c);
-    reference_attention(&p, (void *const[]){in[0], in[1], (void *)random, NULL, result, NULL});
+    struct attention_params p = kernel_of(c);
+    p.flags = c->number[7] ? ATTENTION_FIRST : 0;
+    reference_attention(&p, (void *const[]){in[0], in[1], (void *)random, in[2], result, NULL});
 }
 
 /* ---- tensor_attention_cached: sequences, capacity, heads, head_dim, patch, reach, fresh,
@@ -511,7 +536,9 @@ static void attend(const struct attention_params *p, void *const *arg, uint32_t 
                    uint32_t i)
 {
     const uint32_t *place = p->flags & ATTENTION_PLACE ? (const uint32_t *)arg[3] + 2 * n : NULL;
-    const uint32_t t = (place ? place[1] : p->keys - p->queries) + i, row = n * p->queries + i;
+    const uint32_t least = p->flags & ATTENTION_FIRST ? *(const uint32_t *)arg[3]
+                                                      : p->keys - p->queries;
+    const uint32_t t = (place ? place[1] : least) + i, row = n * p->queries + i;
     const uint32_t query = (n * p->heads + h) * p->queries + i;
     const double *q = (const double *)arg[0] + (size_t)row * p->stride_q + h * p->head_dim;
     const double *kv = (const double *)arg[1] + h * p->head_dim +
@@ -550,12 +577,12 @@ static void pair_gradient(const struct attention_grad_params *p, void *const *ar
                           uint32_t h, uint32_t i, uint32_t j, unsigned parts)
 {
     const size_t columns = (size_t)p->heads * p->head_dim, row = (size_t)n * p->queries + i;
-    const size_t at_q = row * p->stride_q + h * p->head_dim;
-    const size_t at_k = ((size_t)n * p->keys + j) * p->stride_k + h * p->head_dim;
+    const size_t at_q = row * ATTENTION_STRIDE_Q(*p) + h * p->head_dim;
+    const size_t at_k = ((size_t)n * p->keys + j) * ATTENTION_STRIDE_K(*p) + h * p->head_dim;
     const double *q = (const double *)arg[0] + at_q, *k = (const double *)arg[1] + at_k;
     const double *dy = (const double *)arg[3] + row * columns + h * p->head_dim;
     const double lse = ((const double *)arg[4])[row * p->heads + h];
-    const double delta = ((const double *)arg[6])[row * p->heads + h];
+    const double delta = ((const double *)arg[7])[row * p->heads + h];
     const uint32_t query = (n * p->heads + h) * p->queries + i;
     const double keep =
         check_dropped(arg[5], j, query, p->stream, p->threshold) ? 0 : (double)p->drop_scale;
@@ -563,10 +590,10 @@ static void pair_gradient(const struct attention_grad_params *p, void *const *ar
     const double ds = p->scale * weight * (keep * dot(dy, k + columns, p->head_dim) - delta);
     for (uint32_t c = 0; c < p->head_dim; c++) {
         if (parts & OF_QUERY)
-            ((double *)arg[7])[at_q + c] += ds * k[c];
+            ((double *)arg[8])[at_q + c] += ds * k[c];
         if (parts & OF_KEY) {
-            ((double *)arg[8])[at_k + c] += ds * q[c];
-            ((double *)arg[8])[at_k + columns + c] += keep * weight * dy[c];
+            ((double *)arg[9])[at_k + c] += ds * q[c];
+            ((double *)arg[9])[at_k + columns + c] += keep * weight * dy[c];
         }
     }
 }
@@ -584,18 +611,20 @@ static void attention_gradient(const struct attention_grad_params *p, void *cons
 {
     const size_t columns = (size_t)p->heads * p->head_dim;
     const size_t rows = (size_t)p->sequences * p->queries;
+    const uint32_t first = p->flags & ATTENTION_FIRST ? *(const uint32_t *)arg[6]
+                                                      : p->keys - p->queries;
     if (parts & OF_QUERY)
-        clear(arg[7], rows, p->stride_q, columns);
+        clear(arg[8], rows, ATTENTION_STRIDE_Q(*p), columns);
     if (parts & OF_KEY)
-        clear(arg[8], (size_t)p->sequences * p->keys, p->stride_k, 2 * columns);
+        clear(arg[9], (size_t)p->sequences * p->keys, ATTENTION_STRIDE_K(*p), 2 * columns);
     for (size_t i = 0; parts & OF_QUERY && i < rows * p->heads; i++)
-        ((double *)arg[6])[i] = dot((const double *)arg[2] + i * p->head_dim,
+        ((double *)arg[7])[i] = dot((const double *)arg[2] + i * p->head_dim,
                                     (const double *)arg[3] + i * p->head_dim, p->head_dim);
     for (uint32_t n = 0; n < p->sequences; n++)
         for (uint32_t h = 0; h < p->heads; h++)
             for (uint32_t i = 0; i < p->queries; i++)
                 for (uint32_t j = 0; j < p->keys; j++)
-                    if (sees(p->keys - p->queries + i, j, p->span, p->reach))
+                    if (sees(first + i, j, p->span, p->reach))
                         pair_gradient(p, arg, n, h, i, j, parts);
 }
 
@@ -612,11 +641,11 @@ void reference_attention_grad_key(const void *params, void *const *arg)
 void reference_attention_grad_patch(const void *params, void *const *arg)
 {
     const struct attention_grad_params *p = params;
-    void *all[9];
+    void *all[10];
     memcpy(all, arg, sizeof all);
-    all[6] = check_allocate((uint64_t)p->sequences * p->queries * p->heads * sizeof(double));
+    all[7] = check_allocate((uint64_t)p->sequences * p->queries * p->heads * sizeof(double));
     attention_gradient(p, all, OF_QUERY | OF_KEY);
-    free(all[6]);
+    free(all[7]);
 }
 
 void reference_attention_append(const void *params, void *const *arg)
