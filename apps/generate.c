@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "apps/common.h"
+#include "apps/room.h"
 #include "apps/utf8.h"
 #include "megabyte/error.h"
 #include "megabyte/generator.h"
@@ -44,14 +45,35 @@ struct run {
 
 /* ---- before ---- */
 
-static int open_model(struct run *r)
+static int plan(const struct megabyte_model *model, uint32_t sequences, struct app_room *room)
 {
-    const struct megabyte_checkpoint_params params = {.model_only = true};
-    int status = megabyte_checkpoint_open(r->options->checkpoint, &params, &r->checkpoint);
+    struct megabyte_generator_plan p;
+    const int status = megabyte_generator_plan(model, sequences, &p);
 
     if (status == 0)
-        status = megabyte_model_load(r->checkpoint, r->device, false, &r->model);
-    return status < 0 ? app_fail(APP_FAILED, "%s", megabyte_error()) : APP_DONE;
+        *room = (struct app_room){.device = p.device, .host = p.host + p.scratch};
+    return status;
+}
+
+static int open_model(struct run *r)
+{
+    static const struct app_room_work work = {"generating", "sequences", plan};
+    const struct generate_options *o = r->options;
+    const struct megabyte_checkpoint_params params = {.model_only = true};
+
+    if (o->count > UINT32_MAX / o->prompt_count)
+        return app_fail(APP_USAGE, "--count: %" PRIu64 " of %zu prompts are too many", o->count,
+                        o->prompt_count);
+    r->count = o->count * o->prompt_count;
+    r->sequences = (uint32_t)(o->batch < r->count ? o->batch : r->count);
+    if (megabyte_checkpoint_open(o->checkpoint, &params, &r->checkpoint) < 0)
+        return app_fail(APP_FAILED, "%s", megabyte_error());
+    const int status = app_room_check(&work, r->checkpoint, r->device, r->sequences);
+    if (status != APP_DONE)
+        return status;
+    if (megabyte_model_load(r->checkpoint, r->device, false, &r->model) < 0)
+        return app_fail(APP_FAILED, "%s", megabyte_error());
+    return APP_DONE;
 }
 
 /* How the run read its images or sounds, unless the options say otherwise. */
@@ -120,14 +142,8 @@ static int settle(struct run *r)
 static int prepare(struct run *r)
 {
     const struct generate_options *o = r->options;
-    struct megabyte_generator_params params;
+    const struct megabyte_generator_params params = {.sequences = r->sequences};
 
-    if (o->count > UINT32_MAX / o->prompt_count)
-        return app_fail(APP_USAGE, "--count: %" PRIu64 " of %zu prompts are too many", o->count,
-                        o->prompt_count);
-    r->count = o->count * o->prompt_count;
-    r->sequences = (uint32_t)(o->batch < r->count ? o->batch : r->count);
-    params = (struct megabyte_generator_params){.sequences = r->sequences};
     if (megabyte_generator_create(r->model, &params, &r->generator) < 0)
         return app_fail(APP_FAILED, "%s", megabyte_error());
     r->jobs = calloc(r->count, sizeof *r->jobs);

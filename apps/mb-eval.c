@@ -9,6 +9,7 @@
 #include "apps/common.h"
 #include "apps/device.h"
 #include "apps/eval_tables.h"
+#include "apps/room.h"
 #include "megabyte/error.h"
 #include "megabyte/evaluator.h"
 #include "megabyte/model_files.h"
@@ -228,22 +229,43 @@ static int open_data(struct command *c, int n, char **paths)
     return status < 0 ? app_fail_pipeline(status) : APP_DONE;
 }
 
-static int open_model(struct command *c)
+static int plan(const struct megabyte_model *model, uint32_t batch, struct app_room *room)
 {
-    const struct megabyte_checkpoint_params params = {.model_only = true};
-    int status = megabyte_checkpoint_open(c->checkpoint_path, &params, &c->checkpoint);
+    struct megabyte_evaluator_plan p;
+    const int status = megabyte_evaluator_plan(model, batch, &p);
 
     if (status == 0)
-        status = megabyte_model_load(c->checkpoint, c->device, false, &c->model);
+        *room = (struct app_room){.device = p.device, .host = p.host + p.scratch};
+    return status;
+}
+
+static int load(struct command *c, uint32_t batch)
+{
+    int status = megabyte_model_load(c->checkpoint, c->device, false, &c->model);
+
     if (status == 0) {
-        const uint32_t batch = c->model->config.batch < 16 ? c->model->config.batch : 16;
         app_note("model: %s, step %" PRIu64 ", %.3g M parameters", c->model->config.preset,
                  megabyte_checkpoint_step(c->checkpoint),
                  (double)nn_parameters_size(c->model->parameters) / 1e6);
-        status = megabyte_evaluator_create(c->model, c->batch ? (uint32_t)c->batch : batch,
-                                           &c->evaluator);
+        status = megabyte_evaluator_create(c->model, batch, &c->evaluator);
     }
     return status < 0 ? app_fail(APP_FAILED, "%s", megabyte_error()) : APP_DONE;
+}
+
+static int open_model(struct command *c)
+{
+    static const struct app_room_work work = {"scoring", "windows", plan};
+    const struct megabyte_checkpoint_params params = {.model_only = true};
+    struct megabyte_config config;
+    uint32_t batch = (uint32_t)c->batch;
+
+    if (megabyte_checkpoint_open(c->checkpoint_path, &params, &c->checkpoint) < 0 ||
+        megabyte_model_settings(c->checkpoint, &config) < 0)
+        return app_fail(APP_FAILED, "%s", megabyte_error());
+    if (!batch)
+        batch = config.batch < 16 ? config.batch : 16;
+    const int status = app_room_check(&work, c->checkpoint, c->device, batch);
+    return status == APP_DONE ? load(c, batch) : status;
 }
 
 static int report(const struct command *c, const struct megabyte_evaluation *e)

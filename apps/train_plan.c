@@ -3,30 +3,13 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "apps/products.h"
+#include "apps/room.h"
 #include "apps/train.h"
 #include "megabyte/error.h"
 
 #define READ_BYTES (2ull << 20) /* of a lane: requests in flight (pipeline/io.h: 8 of 256 KiB) */
-
-/* What this process has taken so far, beside the device's blocks; 0 where the system does not
- * say. */
-static uint64_t taken(const struct tensor_device *device)
-{
-    unsigned long long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "re");
-
-    if (f && fscanf(f, "%*u %llu", &pages) != 1)
-        pages = 0;
-    if (f)
-        fclose(f);
-    const uint64_t bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE);
-    const uint64_t blocks = strcmp(tensor_device_info(device)->kind, "cpu")
-                                ? 0 : tensor_device_allocated(device);
-    return bytes > blocks ? bytes - blocks : 0;
-}
 
 /* Bytes that the loader hands out in this process. */
 static uint64_t handed_out(const struct train_options *o, const struct megabyte_config *c,
@@ -53,7 +36,7 @@ static void add_host(const struct train *t, const struct megabyte_config *c, boo
     p->data = pipeline_loader_memory(&loader, lanes, bytes) + lanes * READ_BYTES;
     if (o->save_every && o->save_every < steps && copy <= o->save_memory)
         p->saving = copy;
-    p->program = taken(t->device);
+    p->program = app_room_taken(t->device);
 }
 
 /* On the cpu all is one memory. */

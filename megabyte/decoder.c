@@ -31,6 +31,7 @@ static void take_shared(struct megabyte_decoder *d, struct shared *s)
     s->symbols = take(d->shared, "symbols", n, p);
 }
 
+/* Places them; there is no memory yet. */
 static int take_tensors(struct megabyte_decoder *d, struct shared *s)
 {
     const uint32_t n = d->sequences, p = d->patch_size;
@@ -49,12 +50,11 @@ static int take_tensors(struct megabyte_decoder *d, struct shared *s)
     if (status == 0)
         status = nn_cache_init(&d->local_cache, &d->model->local.transformer, d->caches, n,
                                p + d->model->config.cross_patch);
-    if (status == 0)
-        status = tensor_arena_commit(d->shared);
-    if (status == 0)
-        status = tensor_arena_commit(d->caches);
-    if (status < 0)
-        return status;
+    return status;
+}
+
+static void find_shared(struct megabyte_decoder *d, const struct shared *s)
+{
     d->prefill_place = tensor_host(s->prefill_place);
     d->prefill_symbols = tensor_host(s->prefill_symbols);
     d->place = tensor_host(s->place);
@@ -63,7 +63,6 @@ static int take_tensors(struct megabyte_decoder *d, struct shared *s)
     d->settings = tensor_host(s->settings);
     d->given = tensor_host(s->given);
     d->symbols = tensor_host(s->symbols);
-    return 0;
 }
 
 /* Where the positions of each sequence's patch stand in the local cache. What sees nothing of the
@@ -102,7 +101,7 @@ static int record_prefill(struct megabyte_decoder *d, const struct shared *s, bo
     if (status < 0)
         return status;
     record_global(d->prefill, d, s->prefill_symbols, s->prefill_place);
-    return tensor_graph_finish(d->prefill);
+    return 0;
 }
 
 /* Equation 4 for all P positions, but for the byte before each. */
@@ -159,22 +158,28 @@ static int record_advance(struct megabyte_decoder *d, const struct shared *s, bo
     tensor_graph_push(g, "output");
     tensor_copy(g, s->symbols, d->patch);
     tensor_graph_pop(g);
-    return tensor_graph_finish(g);
+    return 0;
 }
 
-static int create_cached(struct megabyte_decoder *d, bool timing)
+static int record_cached(struct megabyte_decoder *d, struct shared *s, bool timing)
 {
-    struct shared shared;
-    int status = take_tensors(d, &shared);
+    int status = take_tensors(d, s);
     if (status == 0 && d->patches > 1)
-        status = record_prefill(d, &shared, timing);
+        status = record_prefill(d, s, timing);
     if (status == 0)
-        status = record_advance(d, &shared, timing);
+        status = record_advance(d, s, timing);
     return status;
 }
 
-int megabyte_decoder_create(const struct megabyte_model *model, uint32_t sequences, bool timing,
-                            struct megabyte_decoder **decoder)
+static int told(int status)
+{
+    return status < 0 ? megabyte_fail(-status, "generation cannot be set up: %s", tensor_error())
+                      : 0;
+}
+
+/* Everything but memory of the device. */
+static int prepare(const struct megabyte_model *model, uint32_t sequences, bool timing,
+                   struct shared *shared, struct megabyte_decoder **decoder)
 {
     struct megabyte_decoder *d = calloc(1, sizeof *d);
     const bool window = megabyte_window_wanted(&model->config);
@@ -189,13 +194,59 @@ int megabyte_decoder_create(const struct megabyte_model *model, uint32_t sequenc
     d->chunk = d->patches < CHUNK ? d->patches : CHUNK;
     d->replay = !window && model->config.cross_patch ? model->config.local.layers : 0;
     d->logits = calloc(d->patch_size, sizeof *d->logits);
-    int status = !d->logits ? -ENOMEM
-                 : window   ? megabyte_window_create(d, timing)
-                            : create_cached(d, timing);
+    int status;
+    if (!d->logits)
+        status = megabyte_fail(ENOMEM, "no host memory for generation");
+    else if (window)
+        status = megabyte_window_create(d, timing);
+    else
+        status = told(record_cached(d, shared, timing));
+    if (status < 0)
+        megabyte_decoder_destroy(&d);
+    *decoder = d;
+    return status;
+}
+
+int megabyte_decoder_plan(const struct megabyte_model *model, uint32_t sequences,
+                          struct megabyte_generator_plan *plan)
+{
+    struct shared shared;
+    struct megabyte_decoder *d;
+    const int status = prepare(model, sequences, false, &shared, &d);
+    if (status < 0)
+        return status;
+    const uint64_t advance = tensor_graph_memory(d->advance);
+    const uint64_t prefill = d->prefill ? tensor_graph_memory(d->prefill) : 0;
+    const bool planned = advance && (prefill || !d->prefill);
+    plan->device = advance + prefill + tensor_arena_size(d->shared) +
+                   (d->caches ? tensor_arena_size(d->caches) : 0);
+    plan->host = d->window ? (uint64_t)sequences * model->config.seq_len : 0;
+    plan->scratch = tensor_graph_scratch(d->advance);
+    megabyte_decoder_destroy(&d);
+    return planned ? 0 : megabyte_fail(ENOMEM, "%s", tensor_error());
+}
+
+int megabyte_decoder_create(const struct megabyte_model *model, uint32_t sequences, bool timing,
+                            struct megabyte_decoder **decoder)
+{
+    struct shared shared;
+    struct megabyte_decoder *d;
+    int status = prepare(model, sequences, timing, &shared, &d);
+    if (status < 0)
+        return status;
+    status = tensor_arena_commit(d->shared);
+    if (status == 0 && d->caches)
+        status = tensor_arena_commit(d->caches);
+    if (status == 0 && d->prefill)
+        status = tensor_graph_finish(d->prefill);
+    if (status == 0)
+        status = tensor_graph_finish(d->advance);
     if (status < 0) {
         megabyte_decoder_destroy(&d);
-        return megabyte_fail(-status, "generation cannot be set up: %s", tensor_error());
+        return told(status);
     }
+    if (!d->window)
+        find_shared(d, &shared);
     *decoder = d;
     return 0;
 }

@@ -22,7 +22,7 @@
 #ifndef MEGABYTE_DECODER_H
 #define MEGABYTE_DECODER_H
 
-#include "megabyte/model.h"
+#include "megabyte/generator.h"
 
 struct megabyte_decoder {
     const struct megabyte_model *model;
@@ -62,6 +62,9 @@ struct megabyte_decoder {
 int megabyte_decoder_create(const struct megabyte_model *model, uint32_t sequences, bool timing,
                             struct megabyte_decoder **decoder);
 void megabyte_decoder_destroy(struct megabyte_decoder **decoder);
+/* What that takes, beside what the generator itself does. Errors: -ENOMEM. */
+int megabyte_decoder_plan(const struct megabyte_model *model, uint32_t sequences,
+                          struct megabyte_generator_plan *plan);
 
 /* Does what is said above, and waits. Errors: those of tensor_graph_run. */
 int megabyte_decoder_prefill(struct megabyte_decoder *decoder);
@@ -72,8 +75,8 @@ int megabyte_decoder_advance(struct megabyte_decoder *decoder);
 /* Whether this kind of model has no cached recording. Its patches, for generation, are then those
  * of the model, or single bytes where a patch is the whole window or there are none. */
 bool megabyte_window_wanted(const struct megabyte_config *config);
-/* Fills in a decoder of which model, sequences, patch_size, patches and chunk are set. Errors:
- * negative errno values, with tensor_error(). */
+/* Fills in and records a decoder of which model, sequences, patch_size, patches and chunk are set;
+ * memory of the device is for the caller to take. Errors: -ENOMEM. */
 int megabyte_window_create(struct megabyte_decoder *decoder, bool timing);
 void megabyte_window_destroy(struct megabyte_window **window);
 void megabyte_window_prefill(struct megabyte_decoder *decoder);

@@ -1,6 +1,7 @@
 /* decoder_window.c - generation without caches: the whole model over the whole window, once for
  * each byte (decoder.h). */
 #include "megabyte/decoder.h"
+#include "megabyte/error.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +38,7 @@ static int take_tables(struct megabyte_decoder *d)
         count += sizes[i];
     uint32_t *words = d->window->words = calloc(count, sizeof *words);
     if (!words)
-        return -ENOMEM;
+        return megabyte_fail(ENOMEM, "no host memory for generation");
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; words += sizes[i++])
         *tables[i] = words;
     return 0;
@@ -60,8 +61,7 @@ static int take_tensors(struct megabyte_decoder *d)
     w->symbol = tensor_arena_take(d->shared, "symbol", TENSOR_U32, 2, (uint32_t[]){1, 1});
     for (uint32_t p = 0; p < d->patch_size; p++)
         d->logits[p] = tensor_arena_take(d->shared, "logits", TENSOR_F32, 2, row);
-    status = tensor_arena_commit(d->shared);
-    return status < 0 ? status : take_tables(d);
+    return 0;
 }
 
 static int record(struct megabyte_decoder *d, bool timing)
@@ -79,18 +79,26 @@ static int record(struct megabyte_decoder *d, bool timing)
     tensor_graph_keep(g, w->result);
     tensor_sample(g, tensor_slice(g, h, rows, w->row, 1), w->settings, w->symbol, 0);
     tensor_graph_pop(g);
-    return tensor_graph_finish(g);
+    return 0;
 }
 
 int megabyte_window_create(struct megabyte_decoder *d, bool timing)
 {
     struct megabyte_window *w = d->window = calloc(1, sizeof *w);
-    if (!w)
-        return -ENOMEM;
-    w->bytes = calloc(d->sequences, d->model->config.seq_len);
-    w->logits = calloc((size_t)d->patch_size * MEGABYTE_SYMBOLS, sizeof *w->logits);
-    int status = w->bytes && w->logits ? take_tensors(d) : -ENOMEM;
-    return status < 0 ? status : record(d, timing);
+    if (w) {
+        w->bytes = calloc(d->sequences, d->model->config.seq_len);
+        w->logits = calloc((size_t)d->patch_size * MEGABYTE_SYMBOLS, sizeof *w->logits);
+    }
+    if (!w || !w->bytes || !w->logits)
+        return megabyte_fail(ENOMEM, "no host memory for generation");
+    int status = take_tables(d);
+    if (status < 0)
+        return status;
+    status = take_tensors(d);
+    if (status == 0)
+        status = record(d, timing);
+    return status < 0 ? megabyte_fail(-status, "generation cannot be set up: %s", tensor_error())
+                      : 0;
 }
 
 void megabyte_window_destroy(struct megabyte_window **window)

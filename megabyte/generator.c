@@ -25,6 +25,15 @@ struct megabyte_generator {
     bool advanced;
 };
 
+int megabyte_generator_plan(const struct megabyte_model *model, uint32_t sequences,
+                            struct megabyte_generator_plan *plan)
+{
+    const int status = megabyte_decoder_plan(model, sequences, plan);
+    if (status == 0)
+        plan->host += sequences * (sizeof(struct sequence) + (uint64_t)model->config.seq_len);
+    return status;
+}
+
 int megabyte_generator_create(const struct megabyte_model *model,
                               const struct megabyte_generator_params *params,
                               struct megabyte_generator **generator)

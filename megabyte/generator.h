@@ -28,6 +28,16 @@ struct megabyte_generator_params {
     bool timing;        /* measure every pass (megabyte_generator_graph) */
 };
 
+/* What a generator of so many sequences takes beside the parameters, in bytes; known without
+ * allocating any of the device. */
+struct megabyte_generator_plan {
+    uint64_t device;  /* of the device */
+    uint64_t host;    /* of the host */
+    uint64_t scratch; /* tensor_graph_scratch() */
+};
+int megabyte_generator_plan(const struct megabyte_model *model, uint32_t sequences,
+                            struct megabyte_generator_plan *plan);
+
 /* Records its two graphs and takes the caches' memory. The model's parameters are committed and
  * outlive it. `params` may be NULL. Errors: -ENOMEM, -EIO. */
 int megabyte_generator_create(const struct megabyte_model *model,
