@@ -72,7 +72,7 @@ static int time_large(struct tensor_device *device, uint32_t n, bool copy, doubl
         if (copy)
             tensor_copy(graph, x, y);
         else
-            tensor_graph_keep(graph, tensor_linear(graph, x, y, NULL, false));
+            tensor_graph_keep(graph, tensor_linear(graph, x, y, NULL, 0));
         status = tensor_graph_finish(graph);
     }
     for (int i = 0; i < CEILING_RUNS && status == 0; i++) {
@@ -386,7 +386,7 @@ static int record_op(const struct bench_options *o, struct tensor_device *device
     if (status < 0)
         return status;
     tensor_graph_push(*graph, "linear");
-    struct tensor *y = tensor_linear(*graph, x, weight, NULL, false);
+    struct tensor *y = tensor_linear(*graph, x, weight, NULL, 0);
     tensor_graph_pop(*graph);
     tensor_graph_push(*graph, "copy");
     tensor_copy(*graph, x->gradient, y);

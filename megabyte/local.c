@@ -29,7 +29,7 @@ struct tensor *megabyte_local_project(struct tensor_graph *g, const struct megab
     const uint32_t width = l->projection->shape[1]; /* D_G: slices are rows in memory already */
     struct tensor *slices =
         tensor_reshape(g, global, 2, (uint32_t[]){(uint32_t)(global->count / width), width});
-    return tensor_linear(g, slices, l->projection->weight, NULL, false);
+    return tensor_linear(g, slices, l->projection->weight, NULL, 0);
 }
 
 struct tensor *megabyte_local(struct tensor_graph *g, const struct megabyte_local *l,

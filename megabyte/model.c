@@ -80,7 +80,7 @@ void megabyte_model_destroy(struct megabyte_model **model)
 struct tensor *megabyte_head(struct tensor_graph *g, const struct megabyte_model *m,
                              struct tensor *h)
 {
-    return tensor_linear(g, h, m->head->weight, NULL, false);
+    return tensor_linear(g, h, m->head->weight, NULL, 0);
 }
 
 /* Equations 1 to 3: bytes (B·T) → (B·K, D) */

@@ -34,7 +34,8 @@ static struct tensor *convolve(struct tensor_graph *g, const struct megabyte_pat
                                struct tensor *h, uint32_t n)
 {
     for (uint32_t i = 0; i < e->convs; i++)
-        h = tensor_add(g, h, nn_linear(g, &e->conv[i], tensor_unfold(g, h, n, taps[i]), true));
+        h = tensor_add(g, h,
+                       nn_linear(g, &e->conv[i], tensor_unfold(g, h, n, taps[i]), TENSOR_RELU));
     return h;
 }
 

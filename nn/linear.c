@@ -15,10 +15,10 @@ struct nn_linear nn_linear_declare(struct nn_parameters *parameters, const char 
 }
 
 struct tensor *nn_linear(struct tensor_graph *g, const struct nn_linear *layer, struct tensor *x,
-                         bool relu)
+                         uint32_t ends)
 {
     return tensor_linear(g, x, layer->weight->weight, layer->bias ? layer->bias->weight : NULL,
-                         relu);
+                         ends);
 }
 
 struct tensor *nn_linear_step(struct tensor_graph *g, const struct nn_layer_norm *norm,

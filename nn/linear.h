@@ -15,9 +15,9 @@ struct nn_linear {
 struct nn_linear nn_linear_declare(struct nn_parameters *parameters, const char *name,
                                    uint32_t inputs, uint32_t outputs, bool bias, float deviation);
 
-/* x (R, I) → (R, O); with relu: max(0, …) of it. */
+/* x (R, I) → (R, O); ends: enum tensor_end. */
 struct tensor *nn_linear(struct tensor_graph *g, const struct nn_linear *layer, struct tensor *x,
-                         bool relu);
+                         uint32_t ends);
 
 /* Layer normalisation with gain and bias, epsilon 1e-5 (tensor_layer_norm) */
 struct nn_layer_norm {

@@ -53,8 +53,8 @@ static struct tensor *feed_forward(struct tensor_graph *g, const struct nn_block
 {
     tensor_graph_push(g, "feed_forward");
     struct tensor *h = nn_layer_norm(g, &b->feed_forward_norm, x);
-    h = nn_linear(g, &b->up, h, true);
-    h = nn_linear(g, &b->down, h, false);
+    h = nn_linear(g, &b->up, h, TENSOR_RELU | TENSOR_NARROW);
+    h = nn_linear(g, &b->down, h, 0);
     x = tensor_residual(g, x, h, dropout);
     tensor_graph_pop(g);
     return x;
@@ -80,9 +80,9 @@ struct tensor *nn_transformer(struct tensor_graph *g, const struct nn_transforme
         tensor_graph_segment_begin(g);
         tensor_graph_push(g, "attention");
         struct tensor *h = nn_layer_norm(g, &b->attention_norm, x);
-        h = nn_linear(g, &b->qkv, h, false);
+        h = nn_linear(g, &b->qkv, h, 0);
         h = attend(g, c, h, positions);
-        h = nn_linear(g, &b->out, h, false);
+        h = nn_linear(g, &b->out, h, 0);
         x = tensor_residual(g, x, h, c->dropout);
         tensor_graph_pop(g);
         x = feed_forward(g, b, x, c->dropout);
@@ -150,9 +150,9 @@ struct tensor *nn_transformer_cached(struct tensor_graph *g, const struct nn_tra
         }
         tensor_graph_push(g, "attention");
         struct tensor *h = nn_layer_norm(g, &b->attention_norm, x);
-        h = nn_linear(g, &b->qkv, h, false);
+        h = nn_linear(g, &b->qkv, h, 0);
         h = attend_cached(g, &t->config, h, cache->layers[i], place);
-        h = nn_linear(g, &b->out, h, false);
+        h = nn_linear(g, &b->out, h, 0);
         x = tensor_residual(g, x, h, 0);
         tensor_graph_pop(g);
         x = feed_forward(g, b, x, 0);

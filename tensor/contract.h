@@ -38,6 +38,7 @@ struct tensor_kernel {
     uint32_t params_size;
     uint32_t args;                    /* how many addresses lead the parameters */
     uint32_t writes;                  /* bit i: argument i is written (and may be read) */
+    uint32_t narrow;                  /* bit i: argument i may be of 16 bits; others must not */
     void (*cpu)(const void *params);  /* does the whole grid, with OpenMP */
     /* Bytes that the C twin takes beside its arguments; NULL: none. Addresses are not asked. */
     uint64_t (*cpu_scratch)(const void *params);

@@ -17,16 +17,24 @@ struct tensor *tensor_reshape(struct tensor_graph *g, struct tensor *x, uint32_t
 /* Row r of x (R, C) → (1, C), where it lies; no work, and no gradient. */
 struct tensor *tensor_row(struct tensor_graph *g, struct tensor *x, uint32_t row);
 
-/* y = x · weightᵀ + bias, then max(0, y) if relu.
+/* What becomes of a linear layer's sums, bits. */
+enum tensor_end {
+    TENSOR_RELU = 1,   /* max(0, y) */
+    TENSOR_NARROW = 2, /* y, and with it d(y), are of 16 bits where the precision has those and O is
+                          a multiple of 4: of a y that linear layers read and nothing else, to which
+                          it is the same */
+};
+
+/* y = x · weightᵀ + bias, then what `ends` says (enum tensor_end).
  * x (R, I), weight (O, I), bias (O) or NULL → (R, O)
  * d(x) = d(y) · weight, d(weight) = d(y)ᵀ · x, d(bias) = column sums of d(y), with d(y) set to 0
  * where relu gave 0.
  * In the precisions of 16 bits (enum tensor_precision) the three products take x, weight and d(y)
- * rounded to that, sums and results are F32; bias and d(bias) are never rounded. Each tensor is
+ * rounded to that, and sum up in F32; weights, biases and their gradients are F32. Each tensor is
  * rounded once, however many products read it; a weight not at all where weight->narrow holds it
  * so already. */
 struct tensor *tensor_linear(struct tensor_graph *g, struct tensor *x, struct tensor *weight,
-                             struct tensor *bias, bool relu);
+                             struct tensor *bias, uint32_t ends);
 
 /* y[r] = table[bytes[r]].   bytes (R) U8, table (V = 256, C) → (R, C)
  * d(table)[v] = sum over r with bytes[r] = v of d(y)[r]. */
@@ -194,7 +202,7 @@ struct tensor *tensor_sum_squares(struct tensor_graph *g, struct tensor *const *
 /* Sets every element of x; in place, without a gradient. */
 void tensor_fill(struct tensor_graph *g, struct tensor *x, float value);
 
-/* to = from (same count and type, F32 or U32); without a gradient. Brings results into a
+/* to = from (same count and type, not U8); without a gradient. Brings results into a
  * TENSOR_HOST tensor. */
 void tensor_copy(struct tensor_graph *g, struct tensor *to, struct tensor *from);
 

@@ -156,6 +156,12 @@ void tensor_graph_pass(struct tensor_graph *g, const struct tensor_kernel *kerne
         tensor_graph_fail(g, "%s is recorded after the graph was finished", kernel->name);
         return;
     }
+    for (uint32_t i = 0; i < kernel->args; i++)
+        if (args[i] && tensor_is_narrow(args[i]->type) && !(kernel->narrow >> i & 1)) {
+            tensor_graph_fail(g, "%s does not take a tensor of 16 bits as argument %u",
+                              kernel->name, i);
+            return;
+        }
     struct tensor_pass *pass = &g->passes[g->pass_count];
     *pass = (struct tensor_pass){.kernel = kernel, .flops = flops};
     pass->label = g->label_depth ? g->labels[g->label_depth - 1] : "";
@@ -190,7 +196,7 @@ struct tensor *tensor_graph_narrow(struct tensor_graph *g, struct tensor *t)
                                              [TENSOR_PRECISION_BF16] = TENSOR_BF16,
                                              [TENSOR_PRECISION_FP16] = TENSOR_F16};
     const enum tensor_type type = types[g->device->info.precision];
-    if (type == TENSOR_F32 || g->error)
+    if (type == TENSOR_F32 || t->type == type || g->error)
         return t;
     if (t->narrow && t->narrow->type == type)
         return t->narrow;

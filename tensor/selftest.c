@@ -32,7 +32,7 @@ struct product {
 static const struct product small[] = {SMALL};
 /* Of 16-bit factors a load of 64 bits has four. */
 static const struct product fours[] = {{76, 68, 92, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU},
-                                       {76, 92, 68, 0},
+                                       {76, 92, 68, MATMUL_NARROW},
                                        {68, 92, 76, MATMUL_TRANSPOSE_A | MATMUL_ACCUMULATE},
                                        {68, 92, 140, MATMUL_TRANSPOSE_A, MATMUL_PART}};
 
@@ -42,12 +42,12 @@ static const struct product fours[] = {{76, 68, 92, MATMUL_TRANSPOSE_B | MATMUL_
 static const struct product matrices[] = {
     SMALL,
     {200, 136, 72, MATMUL_TRANSPOSE_B | MATMUL_BIAS},
-    {200, 136, 72, 0},
-    {200, 136, 72, MATMUL_TRANSPOSE_A},
+    {200, 136, 72, MATMUL_NARROW | MATMUL_BIAS | MATMUL_RELU},
+    {200, 136, 72, MATMUL_NARROW | MATMUL_TRANSPOSE_A | MATMUL_ACCUMULATE},
     {128, 128, 64, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU},
     {128, 128, 64, MATMUL_TRANSPOSE_A | MATMUL_ACCUMULATE},
     {776, 840, 72, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU},
-    {776, 840, 72, 0},
+    {776, 840, 72, MATMUL_NARROW},
     {776, 840, 72, MATMUL_TRANSPOSE_A | MATMUL_ACCUMULATE},
     {1544, 1528, 72, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU},
     {1544, 2312, 72, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU},
@@ -132,6 +132,17 @@ static void record(struct tensor_graph *graph, const struct product *p, enum ten
                       (struct tensor *[]){arg[0], arg[1], bias, arg[3]}, 0);
 }
 
+/* Numbers as floats; returns where the next ones go. */
+static float *take_result(const struct tensor *t, float *to)
+{
+    const void *host = tensor_host(t);
+    for (uint64_t i = 0; i < t->count; i++)
+        to[i] = t->type == TENSOR_F32
+                    ? ((const float *)host)[i]
+                    : tensor_from_narrow(((const uint16_t *)host)[i], tensor_narrow_type(t));
+    return to + t->count;
+}
+
 /* Computes a test's products, one after the other into `result`. */
 static int run(struct tensor_device *device, const struct test *t, uint32_t count, float *result)
 {
@@ -144,7 +155,8 @@ static int run(struct tensor_device *device, const struct test *t, uint32_t coun
     for (uint32_t i = 0; i < count; i++) {
         const struct product *p = &t->products[i];
         const uint32_t counts[] = {p->m * p->k, p->k * p->n, p->n, results_of(p)};
-        const enum tensor_type types[] = {t->factors, t->factors, TENSOR_F32, TENSOR_F32};
+        const enum tensor_type types[] = {t->factors, t->factors, TENSOR_F32,
+                                          p->flags & MATMUL_NARROW ? t->factors : TENSOR_F32};
         for (int j = 0; j < 4; j++)
             arg[i][j] = tensor_arena_take(arena, "self-test", types[j], 1, &counts[j]);
     }
@@ -160,10 +172,10 @@ static int run(struct tensor_device *device, const struct test *t, uint32_t coun
         status = tensor_graph_finish(graph);
     if (status == 0)
         status = tensor_graph_run(graph);
-    for (uint32_t i = 0; i < count && status == 0; i++) {
-        status = tensor_read(arg[i][3], 0, result, tensor_size(arg[i][3]));
-        result += arg[i][3]->count;
-    }
+    if (status == 0)
+        status = tensor_device_wait(device);
+    for (uint32_t i = 0; i < count && status == 0; i++)
+        result = take_result(arg[i][3], result);
     tensor_graph_destroy(&graph);
     tensor_arena_destroy(&arena);
     return status;

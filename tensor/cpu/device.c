@@ -1,5 +1,6 @@
 /* device.c - the cpu device: runs the C twins, one pass after the other. */
 #include "tensor/backend.h"
+#include "tensor/cpu/huge.h"
 #include "tensor/cpu/matmul.h"
 #include <errno.h>
 #include <stdatomic.h>
@@ -56,7 +57,7 @@ static int block_create(struct tensor_device *device, enum tensor_memory memory,
 {
     void *host = NULL;
     /* Large blocks on huge-page boundaries: the products stream through them. */
-    const size_t alignment = size >= (4u << 20) ? 2u << 20 : 4096;
+    const size_t alignment = size >= 2 * TENSOR_CPU_HUGE ? TENSOR_CPU_HUGE : 4096;
     const uint64_t all = device->info.memory_bytes, before = atomic_load(&taken);
     uint64_t room = before < all ? all - before : 0;
     if (size >= 1u << 20 && room > tensor_host_available())
@@ -68,6 +69,8 @@ static int block_create(struct tensor_device *device, enum tensor_memory memory,
                            (unsigned long long)(room >> 20));
     if (size > SIZE_MAX - SLACK - alignment || posix_memalign(&host, alignment, size + SLACK))
         return tensor_fail(ENOMEM, "no memory for %llu MiB", (unsigned long long)(size >> 20) + 1);
+    if (alignment == TENSOR_CPU_HUGE)
+        tensor_cpu_huge(host, size);
     memset(host, 0, size + SLACK);
     atomic_fetch_add(&taken, size);
     device->allocated += size;

@@ -10,6 +10,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* The type of the factors of 16 bits, NARROW_BF16 or NARROW_F16. */
+static inline uint32_t tensor_cpu_factors(const struct matmul_params *p)
+{
+    return p->flags & MATMUL_BF16 ? NARROW_BF16 : NARROW_F16;
+}
+
 /* Does all that struct matmul_params says. */
 void tensor_cpu_matmul(const struct matmul_params *p);
 

@@ -9,8 +9,9 @@
  * of a^T b, which is how weights get their gradients, the narrower factor turned, so that either a
  * lies in rows, or b^T does and the product is c^T, turned at the end.
  */
-#include "tensor/cpu/narrow.h"
+#include "tensor/cpu/huge.h"
 #include "tensor/cpu/matmul.h"
+#include "tensor/cpu/narrow.h"
 #include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,7 +54,7 @@ static struct {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     struct entry *bucket[BUCKETS];
-    struct room factor[2], scratch; /* a and b as floats; all of the largest product so far */
+    struct room wide[3], scratch; /* a, b and c as floats; all of the largest product so far */
     bool starved;
 } dnn;
 
@@ -170,7 +171,8 @@ static enum form form_of(const struct matmul_params *p)
 {
     if (!(p->flags & MATMUL_TRANSPOSE_A))
         return p->m >= PACK_ROWS ? PACKED : AS_IT_IS;
-    if (p->flags & (MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU) || p->k < TURN_DEPTH)
+    const uint32_t ends = MATMUL_BIAS | MATMUL_RELU | MATMUL_NARROW;
+    if (p->flags & (MATMUL_TRANSPOSE_B | ends) || p->k < TURN_DEPTH)
         return AS_IT_IS;
     return p->m <= p->n ? TURN_A : TURN_B;
 }
@@ -249,13 +251,14 @@ static bool make(struct entry *e)
 {
     const struct shapes s = shapes_of(e);
     const bool bias = e->flags & MATMUL_BIAS, sum = e->flags & MATMUL_ACCUMULATE;
+    const bool narrow = e->flags & MATMUL_NARROW;
     dnnl_primitive_attr_t attr = attributes(sum && e->form != TURN_B, e->flags & MATMUL_RELU);
     dnnl_memory_desc_t md[4];
     dnnl_primitive_desc_t desc;
     /* Else each primitive keeps scratch memory of its own. */
     MUST(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
     for (int i = 0; i < 4; i++)
-        describe(&md[i], s.size[i], i < 2 ? e->type : dnnl_f32,
+        describe(&md[i], s.size[i], i < 2 || (i == 3 && narrow) ? e->type : dnnl_f32,
                  i == 1 && e->form == PACKED ? NULL : s.stride[i]);
     const dnnl_status_t status = describe_product(&desc, md, bias, attr);
     const bool there = status != dnnl_unimplemented || e->type == dnnl_f32;
@@ -313,11 +316,12 @@ static void *take(struct room *room, size_t size)
     if (size > room->size) {
         free(room->memory);
         *room = (struct room){NULL, 0};
-        if (posix_memalign(&room->memory, 2 << 20, size)) {
+        if (posix_memalign(&room->memory, TENSOR_CPU_HUGE, size)) {
             room->memory = NULL;
             dnn.starved = true;
             return NULL;
         }
+        tensor_cpu_huge(room->memory, size);
         room->size = size;
     }
     return room->memory;
@@ -338,11 +342,18 @@ static bool widens(const struct entry *e)
 
 static void *widened(const struct matmul_params *p, uint64_t x, size_t count, int which)
 {
-    void *memory = take(&dnn.factor[which], count * sizeof(float));
+    void *memory = take(&dnn.wide[which], count * sizeof(float));
     if (memory)
-        tensor_cpu_widen(u16_at(x), memory, count,
-                         p->flags & MATMUL_BF16 ? NARROW_BF16 : NARROW_F16);
+        tensor_cpu_widen(u16_at(x), memory, count, tensor_cpu_factors(p));
     return memory;
+}
+
+/* Where a c of 16 bits is computed as floats. */
+static void *wide_sums(const struct matmul_params *p)
+{
+    const size_t count = (size_t)p->m * p->n;
+    return p->flags & MATMUL_ACCUMULATE ? widened(p, p->c, count, 2)
+                                        : take(&dnn.wide[2], count * sizeof(float));
 }
 
 uint64_t tensor_cpu_matmul_scratch(const struct matmul_params *p)
@@ -352,8 +363,9 @@ uint64_t tensor_cpu_matmul_scratch(const struct matmul_params *p)
         dnn.starved = false; /* whoever runs it is told */
         return 0;
     }
-    const uint64_t factors = ((uint64_t)p->m * p->k + (uint64_t)p->k * p->n) * sizeof(float);
-    return e->scratch_size + (widens(e) ? factors : 0);
+    const uint64_t factors = (uint64_t)p->m * p->k + (uint64_t)p->k * p->n;
+    const uint64_t sums = p->flags & MATMUL_NARROW ? (uint64_t)p->m * p->n : 0;
+    return e->scratch_size + (widens(e) ? (factors + sums) * sizeof(float) : 0);
 }
 
 static void set(dnnl_memory_t memory, void *at)
@@ -377,6 +389,7 @@ void tensor_cpu_matmul(const struct matmul_params *p)
     if (e && widens(e)) {
         a = widened(p, p->a, (size_t)p->m * p->k, 0);
         b = widened(p, p->b, (size_t)p->k * p->n, 1);
+        c = p->flags & MATMUL_NARROW ? wide_sums(p) : c;
     }
     if (dnn.starved)
         return;
@@ -399,6 +412,8 @@ void tensor_cpu_matmul(const struct matmul_params *p)
     if (e->after.primitive)
         run_turn(&e->after, scratch + e->product, c);
     MUST(dnnl_stream_wait(dnn.stream));
+    if (widens(e) && p->flags & MATMUL_NARROW)
+        tensor_cpu_narrow(c, u16_at(p->c), (uint64_t)p->m * p->n, tensor_cpu_factors(p));
 }
 
 void tensor_cpu_matmul_library(char *text, size_t size)

@@ -38,12 +38,12 @@ bool tensor_cpu_matmul_starved(void)
     return was;
 }
 
-/* A factor of 16 bits as floats, in memory that stays; the cpu device runs one pass at a time.
- * NULL: no memory. */
-static const float *widened(const struct matmul_params *p, uint64_t x, size_t count, int which)
+/* Memory that stays, of a factor (0, 1) or of the result (2); the cpu device runs one pass at a
+ * time. NULL: there is none. */
+static float *take(size_t count, int which)
 {
-    static float *kept[2];
-    static size_t room[2];
+    static float *kept[3];
+    static size_t room[3];
     if (count > room[which]) {
         free(kept[which]);
         kept[which] = malloc(count * sizeof *kept[which]);
@@ -53,15 +53,30 @@ static const float *widened(const struct matmul_params *p, uint64_t x, size_t co
         starved = true;
         return NULL;
     }
-    tensor_cpu_widen(u16_at(x), kept[which], count,
-                     p->flags & MATMUL_BF16 ? NARROW_BF16 : NARROW_F16);
     return kept[which];
+}
+
+/* Numbers of 16 bits as floats. */
+static float *widened(const struct matmul_params *p, uint64_t x, size_t count, int which)
+{
+    float *wide = take(count, which);
+    if (wide)
+        tensor_cpu_widen(u16_at(x), wide, count, tensor_cpu_factors(p));
+    return wide;
+}
+
+/* Where the sums of a c of 16 bits grow. */
+static float *sums_of(const struct matmul_params *p)
+{
+    const size_t count = (size_t)p->m * p->n;
+    return p->flags & MATMUL_ACCUMULATE ? widened(p, p->c, count, 2) : take(count, 2);
 }
 
 uint64_t tensor_cpu_matmul_scratch(const struct matmul_params *p)
 {
     const uint64_t factors = (uint64_t)p->m * p->k + (uint64_t)p->k * p->n;
-    return p->flags & (MATMUL_BF16 | MATMUL_F16) ? factors * sizeof(float) : 0;
+    const uint64_t sums = p->flags & MATMUL_NARROW ? (uint64_t)p->m * p->n : 0;
+    return p->flags & (MATMUL_BF16 | MATMUL_F16) ? (factors + sums) * sizeof(float) : 0;
 }
 
 void tensor_cpu_matmul(const struct matmul_params *p)
@@ -73,9 +88,12 @@ void tensor_cpu_matmul(const struct matmul_params *p)
         if (!a || !b)
             return;
     }
+    float *sums = f32_at(p->c);
+    if (p->flags & MATMUL_NARROW && !(sums = sums_of(p)))
+        return;
 #pragma omp parallel for schedule(static)
     for (uint32_t i = 0; i < p->m; i++) {
-        float *c = f32_at(p->c) + (size_t)i * p->n;
+        float *c = sums + (size_t)i * p->n;
         if (!(p->flags & MATMUL_ACCUMULATE))
             for (uint32_t j = 0; j < p->n; j++)
                 c[j] = 0;
@@ -87,6 +105,8 @@ void tensor_cpu_matmul(const struct matmul_params *p)
                 c[j] = 0;
         }
     }
+    if (p->flags & MATMUL_NARROW)
+        tensor_cpu_narrow(sums, u16_at(p->c), (uint64_t)p->m * p->n, tensor_cpu_factors(p));
 }
 
 void tensor_cpu_matmul_library(char *text, size_t size)

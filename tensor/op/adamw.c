@@ -65,6 +65,7 @@ static const struct tensor_kernel adamw = {
     .params_size = sizeof(struct adamw_params),
     .args = 8,
     .writes = 1u << 0 | 1u << 2 | 1u << 3 | 1u << 7,
+    .narrow = 1u << 7,
     .cpu = adamw_cpu,
     .launch = adamw_launch,
     .variant = {"adamw"},

@@ -52,6 +52,7 @@ static const struct tensor_kernel cast = {
     .params_size = sizeof(struct cast_params),
     .args = 2,
     .writes = 1u << 1,
+    .narrow = 1u << 1,
     .cpu = cast_cpu,
     .launch = cast_launch,
     .variant = {"cast"},

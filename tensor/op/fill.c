@@ -46,6 +46,7 @@ static const struct tensor_kernel copy = {
     .params_size = sizeof(struct copy_params),
     .args = 2,
     .writes = 1u << 1,
+    .narrow = 1u << 0 | 1u << 1,
     .cpu = copy_cpu,
     .launch = copy_launch,
     .variant = {"copy"},
@@ -64,8 +65,8 @@ void tensor_copy(struct tensor_graph *g, struct tensor *to, struct tensor *from)
 {
     if (!tensor_check(g,
                       to->count == from->count && to->type == from->type && to->type != TENSOR_U8,
-                      "copy", "equal counts of F32 or U32", to, from))
+                      "copy", "equal counts of one type, but U8", to, from))
         return;
-    const struct copy_params p = {.count = (uint32_t)to->count};
+    const struct copy_params p = {.count = (uint32_t)((tensor_size(to) + 3) / 4)};
     tensor_graph_pass(g, &copy, &p, (struct tensor *[]){from, to}, 0);
 }

@@ -204,6 +204,7 @@ static const struct tensor_kernel gemv = {
     .params_size = sizeof(struct gemv_params),
     .args = 8,
     .writes = 1u << 6 | 1u << 7,
+    .narrow = 1u << 3,
     .cpu = gemv_cpu,
     .launch = gemv_launch,
     .variant = {"gemv"},

@@ -2,6 +2,7 @@
 #include "tensor/cpu/matmul.h"
 #include "tensor/cpu/narrow.h"
 #include "tensor/op/matmul_way.h"
+#include "tensor/storage.h"
 
 static float factor_at(uint64_t x, size_t i, uint32_t flags)
 {
@@ -61,6 +62,7 @@ static const struct tensor_kernel matmul = {
     .params_size = sizeof(struct matmul_params),
     .args = 4,
     .writes = 1u << 3,
+    .narrow = 1u << 0 | 1u << 1 | 1u << 3,
     .cpu = matmul_cpu,
     .cpu_scratch = matmul_scratch,
     .launch = matmul_launch,
@@ -78,17 +80,22 @@ static void matmul_sum_cpu(const void *params)
     const uint32_t parts = tensor_matmul_parts(p->k, p->part);
     const size_t count = (size_t)p->m * p->n;
     const float *a = f32_at(p->a), *bias = f32_at(p->bias);
-    float *c = f32_at(p->c);
+    const bool narrow = p->flags & MATMUL_NARROW;
+    const uint32_t type = p->flags & MATMUL_BF16 ? NARROW_BF16 : NARROW_F16;
 #pragma omp parallel for schedule(static)
     for (size_t i = 0; i < count; i++) {
         float sum = a[i];
         for (uint32_t part = 1; part < parts; part++)
             sum += a[part * count + i];
         if (p->flags & MATMUL_ACCUMULATE)
-            sum += c[i];
+            sum += narrow ? tensor_from_narrow(u16_at(p->c)[i], type) : f32_at(p->c)[i];
         if (p->flags & MATMUL_BIAS)
             sum += bias[i % p->n];
-        c[i] = p->flags & MATMUL_RELU && sum < 0 ? 0 : sum;
+        sum = p->flags & MATMUL_RELU && sum < 0 ? 0 : sum;
+        if (narrow)
+            u16_at(p->c)[i] = tensor_to_narrow(sum, type);
+        else
+            f32_at(p->c)[i] = sum;
     }
 }
 
@@ -104,6 +111,7 @@ static const struct tensor_kernel matmul_sum = {
     .params_size = sizeof(struct matmul_params),
     .args = 4,
     .writes = 1u << 3,
+    .narrow = 1u << 3,
     .cpu = matmul_sum_cpu,
     .launch = matmul_sum_launch,
     .variant = {"matmul_sum"},
@@ -116,16 +124,30 @@ static void relu_grad_cpu(const void *params)
 {
     const struct relu_grad_params *p = params;
     const float *y = f32_at(p->y), *dy = f32_at(p->dy);
+    const uint16_t *narrow_y = u16_at(p->y), *narrow_dy = u16_at(p->dy);
     float *dx = f32_at(p->dx);
+    uint16_t *narrow_dx = u16_at(p->dx);
+    if (p->type == NARROW_NONE) {
+#pragma omp parallel for simd schedule(static)
+        for (uint32_t i = 0; i < p->count; i++)
+            dx[i] = y[i] > 0 ? dy[i] : 0;
+        return;
+    }
+    /* Above 0: neither its sign, nor nothing at all, nor beyond infinity. */
+    const uint16_t infinite = p->type == NARROW_BF16 ? 0x7f80 : 0x7c00;
 #pragma omp parallel for simd schedule(static)
     for (uint32_t i = 0; i < p->count; i++)
-        dx[i] = y[i] > 0 ? dy[i] : 0;
+        narrow_dx[i] = (uint16_t)(narrow_y[i] - 1) < infinite ? narrow_dy[i] : 0;
+    if (p->count % 2)
+        narrow_dx[p->count] = 0;
 }
 
 static void relu_grad_launch(const struct tensor_device_info *info, const void *params,
                              struct tensor_launch *launch)
 {
-    tensor_launch_items(launch, ((const struct relu_grad_params *)params)->count);
+    const struct relu_grad_params *p = params;
+    launch->constant[0] = p->type;
+    tensor_launch_items(launch, p->type == NARROW_NONE ? p->count : ((uint64_t)p->count + 1) / 2);
 }
 
 static const struct tensor_kernel relu_grad = {
@@ -133,6 +155,7 @@ static const struct tensor_kernel relu_grad = {
     .params_size = sizeof(struct relu_grad_params),
     .args = 3,
     .writes = 1u << 2,
+    .narrow = 1u << 0 | 1u << 1 | 1u << 2,
     .cpu = relu_grad_cpu,
     .launch = relu_grad_launch,
     .variant = {"relu_grad"},
@@ -146,6 +169,12 @@ void tensor_record_matmul(struct tensor_graph *g, struct tensor *a, struct tenso
     static const uint32_t factors[] = {[TENSOR_BF16] = MATMUL_BF16, [TENSOR_F16] = MATMUL_F16,
                                        [TENSOR_F32] = 0};
     struct matmul_params p = {.m = m, .n = n, .k = k, .flags = flags | factors[a->type]};
+    if (tensor_is_narrow(c->type)) {
+        p.flags |= MATMUL_NARROW;
+        if (!tensor_check(g, c->type == a->type && n % 4 == 0, "linear",
+                          "16 bits want a multiple of 4 columns", c, a))
+            return;
+    }
     const double flops = 2.0 * m * n * k;
     p.part = tensor_matmul_part_taken(tensor_graph_device_info(g), &p);
     const uint32_t parts = tensor_matmul_parts(k, p.part);
@@ -154,10 +183,11 @@ void tensor_record_matmul(struct tensor_graph *g, struct tensor *a, struct tenso
         return;
     }
     struct tensor *sums = tensor_graph_matrix(g, parts * m, n);
-    const uint32_t ends = MATMUL_ACCUMULATE | MATMUL_BIAS | MATMUL_RELU;
+    const uint32_t ends = MATMUL_ACCUMULATE | MATMUL_BIAS | MATMUL_RELU | MATMUL_NARROW;
+    const uint32_t end = p.flags & (ends | MATMUL_FACTORS);
     p.flags &= ~ends;
     tensor_graph_pass(g, &matmul, &p, (struct tensor *[]){a, b, NULL, sums}, flops);
-    p.flags = flags & ends;
+    p.flags = end;
     tensor_graph_pass(g, &matmul_sum, &p, (struct tensor *[]){sums, NULL, bias, c}, 0);
 }
 
@@ -172,7 +202,9 @@ static void record(struct tensor_graph *g, struct tensor *a, struct tensor *b, s
 static struct tensor *through_relu(struct tensor_graph *g, struct tensor *y, struct tensor *dy)
 {
     struct tensor *dx = tensor_graph_sole(dy) ? dy : tensor_graph_like(g, dy);
-    const struct relu_grad_params p = {.count = (uint32_t)y->count};
+    if (!tensor_check(g, dy->type == y->type, "linear", "what reads y in 16 bits is linear", y, dy))
+        return dx;
+    const struct relu_grad_params p = {.count = (uint32_t)y->count, .type = tensor_narrow_type(y)};
     tensor_graph_pass(g, &relu_grad, &p, (struct tensor *[]){y, dy, dx}, 0);
     return dx;
 }
@@ -200,8 +232,21 @@ static void linear_gradient(struct tensor_graph *g, const struct tensor_node *no
     }
 }
 
+/* The type of an output that only products read. */
+static enum tensor_type narrowed(const struct tensor_graph *g, uint32_t columns)
+{
+    switch (tensor_graph_device_info(g)->precision) {
+    case TENSOR_PRECISION_BF16:
+        return columns % 4 == 0 ? TENSOR_BF16 : TENSOR_F32;
+    case TENSOR_PRECISION_FP16:
+        return columns % 4 == 0 ? TENSOR_F16 : TENSOR_F32;
+    default:
+        return TENSOR_F32;
+    }
+}
+
 struct tensor *tensor_linear(struct tensor_graph *g, struct tensor *x, struct tensor *weight,
-                             struct tensor *bias, bool relu)
+                             struct tensor *bias, uint32_t ends)
 {
     const uint32_t rows = tensor_rows(x), inputs = tensor_columns(x), outputs = weight->shape[0];
     if (!tensor_check(g, weight->rank == 2 && weight->shape[1] == inputs, "linear",
@@ -209,7 +254,10 @@ struct tensor *tensor_linear(struct tensor_graph *g, struct tensor *x, struct te
         !tensor_check(g, !bias || bias->count == outputs, "linear", "weight (O, I), bias (O)",
                       weight, bias))
         return x;
-    struct tensor *y = tensor_graph_matrix(g, rows, outputs);
+    const bool relu = ends & TENSOR_RELU;
+    struct tensor *y = tensor_graph_new(
+        g, ends & TENSOR_NARROW ? narrowed(g, outputs) : TENSOR_F32, 2,
+        (uint32_t[]){rows, outputs});
     record(g, x, weight, bias, y, rows, outputs, inputs,
            MATMUL_TRANSPOSE_B | (bias ? MATMUL_BIAS : 0) | (relu ? MATMUL_RELU : 0));
     tensor_graph_node(g, &(struct tensor_node){linear_gradient, .output = y,

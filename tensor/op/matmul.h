@@ -11,6 +11,7 @@
 #define MATMUL_RELU        16u /* then max(0, …) */
 #define MATMUL_BF16        32u /* elements of a and b are bfloat16, two to a word */
 #define MATMUL_F16         64u /* … or half precision; neither: float32 */
+#define MATMUL_NARROW      128u /* so are those of c, rounded once; n is a multiple of 4 */
 
 /* Tiles of the variants: rows and columns of c that one invocation of matmul_direct and one
  * workgroup (of 256) of matmul_tiled take; the kernels are written for these. */
@@ -48,14 +49,17 @@ struct matmul_params {
 };
 
 /* matmul_sum takes the same: its a is the parts' products, in fp32, its b is not used. It adds them
- * in their order, and then does what flags say of c, bias and ReLU. */
+ * in their order, and then does what flags say of c, bias and ReLU. Products of parts are not
+ * MATMUL_NARROW, their sums may be. */
 
-/* dx = y > 0 ? dy : 0; dx may be dy. */
+/* dx = y > 0 ? dy : 0; dx may be dy. All three are of the type; the half word behind an odd count
+ * becomes 0. */
 struct relu_grad_params {
     f32_ptr y;
     f32_ptr dy;
     f32_ptr dx;
     u32 count;
+    u32 type; /* NARROW_NONE … */
 };
 
 #endif

@@ -40,6 +40,7 @@ layout(constant_id = 11) const uint BUFFERS = 2;
 layout(constant_id = 12) const uint WORKGROUP = 128; /* as constant 0 */
 layout(push_constant) uniform push { matmul_params p; };
 #include "tensor/op/four.glsl"
+#include "tensor/op/narrow.glsl"
 #include "tensor/op/matmul_end.glsl"
 
 layout(buffer_reference, std430, buffer_reference_align = 16) buffer uvec4_ptr { uvec4 at[]; };
@@ -188,9 +189,9 @@ float finish(const in uint row, const in uint column, const in float value, cons
 {
     return end_one(value, first + column);
 }
-const uint FINISHED_ELSEWHERE = 0u;
+const uint FINISHED_ELSEWHERE = MATMUL_NARROW;
 #else
-const uint FINISHED_ELSEWHERE = MATMUL_BIAS | MATMUL_RELU;
+const uint FINISHED_ELSEWHERE = MATMUL_BIAS | MATMUL_RELU | MATMUL_NARROW;
 #endif
 
 /* Sums go where they belong from where they are: whole fragments, to lines that begin at multiples

@@ -23,6 +23,7 @@ layout(constant_id = 4) const uint TILE_N = 128;
 layout(constant_id = 5) const uint TILE_K = 64;
 layout(push_constant) uniform push { matmul_params p; };
 #include "tensor/op/four.glsl"
+#include "tensor/op/narrow.glsl"
 #include "tensor/op/matmul_end.glsl"
 
 layout(buffer_reference, std430, buffer_reference_align = 4) buffer factor_ptr { FACTOR at[]; };
@@ -89,6 +90,23 @@ float finish(const in uint row, const in uint column, const in float value, cons
     return end_one(value, min(first + column, p.n - 1u));
 }
 
+/* A c of 16 bits is written one by one, since a matrix of such sums need not be among what the
+ * device has. The rounding is ours; the conversion then has nothing left to round. */
+float finish_narrow(const in uint row, const in uint column, const in float value,
+                    const in uvec2 first)
+{
+    const uint at_row = first.x + row, at_column = first.y + column;
+    if (at_row >= p.m || at_column >= p.n)
+        return value;
+    const uint at = at_row * p.n + at_column;
+    float sum = value;
+    if ((p.flags & MATMUL_ACCUMULATE) != 0u)
+        sum += float(factor_ptr(uvec2(p.c)).at[at]);
+    sum = end_one(sum, at_column);
+    factor_ptr(uvec2(p.c)).at[at] = FACTOR(round_narrow(vec4(sum), end_type()).x);
+    return sum;
+}
+
 void main()
 {
     const uvec2 tiles = uvec2((p.m + TILE_M - 1u) / TILE_M, (p.n + TILE_N - 1u) / TILE_N);
@@ -104,12 +122,17 @@ void main()
     lay_c = sliceTensorLayoutNV(lay_c, place.x, TILE_M, place.y, TILE_N);
 
     sum = MATRIX_C(0.0);
-    if ((p.flags & MATMUL_ACCUMULATE) != 0u)
+    const bool narrow = (p.flags & MATMUL_NARROW) != 0u;
+    if ((p.flags & MATMUL_ACCUMULATE) != 0u && !narrow)
         coopMatLoadTensorNV(sum, p.c.at, part_at(), lay_c);
     if (deep > begin)
         multiply_within(place.x, place.y, begin, deep);
     if (deep < end)
         multiply_clamped(place.x, place.y, deep, end);
+    if (narrow) {
+        coopMatPerElementNV(sum, sum, finish_narrow, place);
+        return;
+    }
     if ((p.flags & (MATMUL_BIAS | MATMUL_RELU)) != 0u)
         coopMatPerElementNV(sum, sum, finish, place.y);
     coopMatStoreTensorNV(sum, p.c.at, part_at(), lay_c);

@@ -1,7 +1,7 @@
 /* matmul_end.glsl - which part of k a workgroup sums, and what becomes of the sums: what all
  * variants share.
  *
- * Wants p, the matmul_params, and four.glsl.
+ * Wants p, the matmul_params, four.glsl and narrow.glsl.
  */
 
 /* Parts of k follow one another along the third dimension of the grid. */
@@ -35,18 +35,32 @@ float end_one(float sum, uint column)
     return (p.flags & MATMUL_RELU) != 0u ? max(sum, 0.0) : sum;
 }
 
+/* The type of c where it is of 16 bits. */
+uint end_type()
+{
+    return (p.flags & MATMUL_BF16) != 0u ? NARROW_BF16 : NARROW_F16;
+}
+
 /* Four neighbours of row `row` from `column`, a multiple of 4, on; those past the last column fall
  * away, and so does a row past the last. `wide`: end_wide(). */
 void end_four(vec4 sum, uint row, uint column, bool wide)
 {
     if (row >= p.m || column >= p.n)
         return;
+    const bool narrow = (p.flags & MATMUL_NARROW) != 0u; /* then all four exist */
     const uint at = part_at() + row * p.n + column, count = p.n - column;
-    if ((p.flags & MATMUL_ACCUMULATE) != 0u)
-        sum += load_four(p.c, at, count, wide);
+    if ((p.flags & MATMUL_ACCUMULATE) != 0u) {
+        if (narrow)
+            sum += load_narrow_four(u32_ptr(uvec2(p.c)), at, 4u, false, end_type());
+        else
+            sum += load_four(p.c, at, count, wide);
+    }
     if ((p.flags & MATMUL_BIAS) != 0u)
         sum += load_four(p.bias, column, count, wide);
     if ((p.flags & MATMUL_RELU) != 0u)
         sum = max(sum, vec4(0.0));
-    store_four(p.c, at, count, wide, sum);
+    if (narrow)
+        store_narrow_four(u32_ptr(uvec2(p.c)), at, 4u, sum, end_type());
+    else
+        store_four(p.c, at, count, wide, sum);
 }

@@ -4,6 +4,7 @@
 #extension GL_EXT_buffer_reference_uvec2 : require
 #include "tensor/op/matmul.h"
 #include "tensor/op/four.glsl"
+#include "tensor/op/narrow.glsl"
 
 layout(local_size_x_id = 0) in;
 layout(push_constant) uniform push { matmul_params p; };

@@ -1,6 +1,6 @@
 /* narrow.glsl - numbers of 16 bits, which travel two to a word: the lower half is the first.
  *
- * `type` is NARROW_BF16 or NARROW_F16, a constant of the pipeline.
+ * `type` is NARROW_BF16 or NARROW_F16; where much is read, a constant of the pipeline.
  */
 
 vec2 widen(uint word, uint type)

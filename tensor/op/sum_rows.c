@@ -1,5 +1,6 @@
 /* sum_rows.c - sums over the rows of a tall matrix: gradients of what is added to every row. */
 #include "tensor/contract.h"
+#include "tensor/cpu/narrow.h"
 #include "tensor/op/sum_rows.h"
 
 #define CHUNK                                                                                      \
@@ -8,11 +9,30 @@
 /* Columns whose sums are held at a time on the processor: rows are read in long stretches. */
 #define PIECE 512
 
+/* Adds `width` columns of a row, from element `at` on. */
+static inline void add_row(const struct sum_rows_params *p, size_t at, uint32_t width,
+                           float sum[PIECE])
+{
+    const uint16_t *narrow = u16_at(p->x) + at;
+    switch (p->type) {
+    case NARROW_BF16:
+        for (uint32_t c = 0; c < width; c++)
+            sum[c] += tensor_from_bf16(narrow[c]);
+        break;
+    case NARROW_F16:
+        for (uint32_t c = 0; c < width; c++)
+            sum[c] += tensor_from_f16(narrow[c]);
+        break;
+    default:
+        for (uint32_t c = 0; c < width; c++)
+            sum[c] += (f32_at(p->x) + at)[c];
+    }
+}
+
 static void sum_rows_cpu(const void *params)
 {
     const struct sum_rows_params *p = params;
     const uint32_t chunks = (p->rows + p->chunk - 1) / p->chunk;
-    const float *x = f32_at(p->x);
 #pragma omp parallel for collapse(2) schedule(static)
     for (uint32_t i = 0; i < chunks; i++)
         for (uint32_t first = 0; first < p->columns; first += PIECE) {
@@ -20,11 +40,8 @@ static void sum_rows_cpu(const void *params)
             const uint32_t end = (i + 1) * p->chunk < p->rows ? (i + 1) * p->chunk : p->rows;
             float *y = f32_at(p->y) + (size_t)i * p->columns + first;
             float sum[PIECE] = {0};
-            for (uint32_t r = i * p->chunk; r < end; r++) {
-                const float *row = x + (size_t)r * p->stride + first;
-                for (uint32_t c = 0; c < width; c++)
-                    sum[c] += row[c];
-            }
+            for (uint32_t r = i * p->chunk; r < end; r++)
+                add_row(p, (size_t)r * p->stride + first, width, sum);
             for (uint32_t c = 0; c < width; c++)
                 y[c] = sum[c] + (p->accumulate ? y[c] : 0);
         }
@@ -34,7 +51,10 @@ static void sum_rows_launch(const struct tensor_device_info *info, const void *p
                             struct tensor_launch *launch)
 {
     const struct sum_rows_params *p = params;
-    tensor_launch_items(launch, (uint64_t)((p->rows + p->chunk - 1) / p->chunk) * p->columns);
+    const uint32_t chunks = (p->rows + p->chunk - 1) / p->chunk;
+    launch->constant[0] = p->type;
+    tensor_launch_items(launch,
+                        (uint64_t)chunks * (p->type == NARROW_NONE ? p->columns : p->columns / 2));
 }
 
 static const struct tensor_kernel sum_rows = {
@@ -42,6 +62,7 @@ static const struct tensor_kernel sum_rows = {
     .params_size = sizeof(struct sum_rows_params),
     .args = 2,
     .writes = 1u << 1,
+    .narrow = 1u << 0,
     .cpu = sum_rows_cpu,
     .launch = sum_rows_launch,
     .variant = {"sum_rows"},
@@ -56,7 +77,12 @@ void tensor_record_sum_rows(struct tensor_graph *g, struct tensor *x, uint32_t r
                                 .columns = columns,
                                 .stride = stride,
                                 .chunk = rows,
-                                .accumulate = accumulate};
+                                .accumulate = accumulate,
+                                .type = tensor_narrow_type(x)};
+    if (p.type != NARROW_NONE &&
+        !tensor_check(g, (columns | stride) % 2 == 0, "sum_rows",
+                      "16 bits want an even number of columns", x, NULL))
+        return;
     if (rows > 2 * CHUNK) {
         const uint32_t chunks = (rows + CHUNK - 1) / CHUNK;
         struct tensor *partial = tensor_graph_matrix(g, chunks, columns);

@@ -8,13 +8,14 @@
  * covers i < ceil(rows / chunk). Row sums of tall matrices are taken in two such steps, in a fixed
  * order. */
 struct sum_rows_params {
-    f32_ptr x;
+    f32_ptr x; /* of the type */
     f32_ptr y; /* (chunks, columns) */
     u32 rows;
     u32 columns;
     u32 stride;
     u32 chunk;
     u32 accumulate;
+    u32 type; /* NARROW_NONE …; with 16 bits columns and stride are even */
 };
 
 #endif

@@ -74,12 +74,10 @@ static struct check_arg *updated(struct check_kernel_case *c, uint64_t count)
     return arg;
 }
 
-static void output_or_updated(struct check_kernel_case *c, uint64_t count, bool update)
+static struct check_arg *output_or_updated(struct check_kernel_case *c, uint64_t count,
+                                           bool update)
 {
-    if (update)
-        updated(c, count);
-    else
-        output(c, count);
+    return update ? updated(c, count) : output(c, count);
 }
 
 /* The last argument is the same tensor as argument number `which`. */
@@ -131,17 +129,22 @@ static bool build_matmul_sum(uint32_t i, struct check_kernel_case *c)
         uint32_t m, n, k;
     } sizes[] = {{1, 1, 65}, {3, 5, 200}, {70, 66, 129}, {16, 64, 2000}};
     static const uint32_t ends[] = {0, MATMUL_ACCUMULATE, MATMUL_BIAS | MATMUL_RELU,
-                                    MATMUL_ACCUMULATE | MATMUL_BIAS | MATMUL_RELU};
+                                    MATMUL_ACCUMULATE | MATMUL_BIAS | MATMUL_RELU,
+                                    MATMUL_NARROW | MATMUL_BF16 | MATMUL_BIAS,
+                                    MATMUL_NARROW | MATMUL_F16 | MATMUL_ACCUMULATE | MATMUL_RELU};
     if (i / COUNT(ends) >= COUNT(sizes))
         return false;
-    const uint32_t m = sizes[i / COUNT(ends)].m, n = sizes[i / COUNT(ends)].n;
+    const uint32_t m = sizes[i / COUNT(ends)].m, odd = sizes[i / COUNT(ends)].n;
+    const uint32_t n = ends[i % COUNT(ends)] & MATMUL_NARROW ? (odd + 3) / 4 * 4 : odd;
     const struct matmul_params p = {.m = m, .n = n, .k = sizes[i / COUNT(ends)].k,
                                     .flags = ends[i % COUNT(ends)], .part = 64};
+    const bool narrow = p.flags & MATMUL_NARROW;
     check_start(c, &p, sizeof p, "%u x %u of k = %u, flags %u", m, n, p.k, p.flags);
     input(c, (uint64_t)((p.k + 63) / 64) * m * n);
     input(c, 0);
     input(c, p.flags & MATMUL_BIAS ? n : 0);
-    output_or_updated(c, (uint64_t)m * n, p.flags & MATMUL_ACCUMULATE);
+    output_or_updated(c, (uint64_t)m * n, p.flags & MATMUL_ACCUMULATE)->type =
+        !narrow ? TENSOR_F32 : p.flags & MATMUL_BF16 ? TENSOR_BF16 : TENSOR_F16;
     return true;
 }
 
@@ -166,31 +169,41 @@ static bool build_matmul(uint32_t i, struct check_kernel_case *c)
                  {MATMUL_BF16 | MATMUL_BIAS | MATMUL_RELU | MATMUL_ACCUMULATE, TENSOR_BF16},
                  {MATMUL_F16, TENSOR_F16},
                  {MATMUL_F16 | MATMUL_ACCUMULATE, TENSOR_F16},
-                 {MATMUL_F16 | MATMUL_BIAS | MATMUL_RELU | MATMUL_ACCUMULATE, TENSOR_F16}};
+                 {MATMUL_F16 | MATMUL_BIAS | MATMUL_RELU | MATMUL_ACCUMULATE, TENSOR_F16},
+                 {MATMUL_BF16 | MATMUL_NARROW | MATMUL_BIAS | MATMUL_RELU | MATMUL_ACCUMULATE,
+                  TENSOR_BF16},
+                 {MATMUL_F16 | MATMUL_NARROW | MATMUL_BIAS, TENSOR_F16}};
     const uint32_t orders = 4, kind = i / orders % COUNT(kinds);
     const uint32_t size = i / orders / COUNT(kinds);
     if (size >= COUNT(sizes))
         return build_matmul_parts(i - orders * COUNT(kinds) * COUNT(sizes), c);
     const uint32_t flags = i % orders | kinds[kind].flags;
-    const uint32_t m = sizes[size].m, n = sizes[size].n, k = sizes[size].k;
+    const bool narrow = flags & MATMUL_NARROW;
+    const uint32_t m = sizes[size].m, k = sizes[size].k;
+    const uint32_t n = narrow ? (sizes[size].n + 3) / 4 * 4 : sizes[size].n;
     const struct matmul_params p = {.m = m, .n = n, .k = k, .flags = flags, .part = k};
     check_start(c, &p, sizeof p, "%u x %u x %u, flags %u", m, n, k, flags);
     input(c, (uint64_t)m * k)->type = kinds[kind].factor;
     input(c, (uint64_t)k * n)->type = kinds[kind].factor;
     input(c, flags & MATMUL_BIAS ? n : 0);
-    output_or_updated(c, (uint64_t)m * n, flags & MATMUL_ACCUMULATE);
+    output_or_updated(c, (uint64_t)m * n, flags & MATMUL_ACCUMULATE)->type =
+        narrow ? kinds[kind].factor : TENSOR_F32;
     return true;
 }
 
+/* The tensors' type for NARROW_NONE … */
+static const enum tensor_type types[] = {TENSOR_F32, TENSOR_BF16, TENSOR_F16};
+
 static bool build_relu_grad(uint32_t i, struct check_kernel_case *c)
 {
-    if (i / 2 >= COUNT(counts))
+    const uint32_t size = i / 2 / COUNT(types);
+    if (size >= COUNT(counts))
         return false;
-    const struct relu_grad_params p = {.count = counts[i / 2]};
-    check_start(c, &p, sizeof p, "%u%s", p.count, i % 2 ? ", in place" : "");
-    input(c, p.count);
-    input(c, p.count);
-    output(c, p.count);
+    const struct relu_grad_params p = {.count = counts[size], .type = i / 2 % COUNT(types)};
+    check_start(c, &p, sizeof p, "%u of type %u%s", p.count, p.type, i % 2 ? ", in place" : "");
+    input(c, p.count)->type = types[p.type];
+    input(c, p.count)->type = types[p.type];
+    output(c, p.count)->type = types[p.type];
     if (i % 2)
         in_place(c, 1);
     return true;
@@ -199,15 +212,18 @@ static bool build_relu_grad(uint32_t i, struct check_kernel_case *c)
 static bool build_sum_rows(uint32_t i, struct check_kernel_case *c)
 {
     static const uint32_t chunks[] = {1, 4, 64, 1000};
-    if (i / 8 >= COUNT(matrices))
+    const uint32_t matrix = i / 8 / COUNT(types), type = i / 8 % COUNT(types);
+    if (matrix >= COUNT(matrices))
         return false;
-    const uint32_t rows = matrices[i / 8].rows, columns = matrices[i / 8].columns;
+    const uint32_t each = type == NARROW_NONE ? 1 : 2, rows = matrices[matrix].rows;
+    const uint32_t columns = (matrices[matrix].columns + each - 1) / each * each;
     const uint32_t chunk = chunks[i / 2 % 4];
     const struct sum_rows_params p = {.rows = rows, .columns = columns, .accumulate = i % 2,
-                                      .stride = columns + i % 3, .chunk = chunk};
-    check_start(c, &p, sizeof p, "%u x %u, stride %u, chunk %u%s", rows, columns, p.stride, chunk,
-          p.accumulate ? ", accumulate" : "");
-    input(c, (uint64_t)rows * p.stride);
+                                      .stride = columns + i % 3 * each, .chunk = chunk,
+                                      .type = type};
+    check_start(c, &p, sizeof p, "%u x %u of type %u, stride %u, chunk %u%s", rows, columns, type,
+                p.stride, chunk, p.accumulate ? ", accumulate" : "");
+    input(c, (uint64_t)rows * p.stride)->type = types[type];
     output_or_updated(c, (uint64_t)((rows + chunk - 1) / chunk) * columns, p.accumulate);
     return true;
 }

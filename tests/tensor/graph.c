@@ -101,7 +101,7 @@ static struct tensor *loss_of(struct tensor_graph *g, const struct world *w, str
                               int i)
 {
     struct tensor *flat = tensor_reshape(g, y, 2, (uint32_t[]){1, ROWS * COLUMNS});
-    return tensor_linear(g, flat, w->readout[i], NULL, false);
+    return tensor_linear(g, flat, w->readout[i], NULL, 0);
 }
 
 /* Runs a graph once, from gradients of zero if `clear`. */
@@ -164,8 +164,8 @@ static uint64_t run_chain(struct world *w, bool keep, bool recompute, float drop
     for (int i = 0; i < DEPTH; i++) {
         tensor_graph_segment_begin(g);
         struct tensor *norm = tensor_layer_norm(g, x, w->gain, w->bias, 1e-5f);
-        struct tensor *wide = tensor_linear(g, norm, w->weight[i % 4], w->bias, true);
-        struct tensor *narrow = tensor_linear(g, wide, w->weight[(i + 1) % 4], NULL, false);
+        struct tensor *wide = tensor_linear(g, norm, w->weight[i % 4], w->bias, TENSOR_RELU);
+        struct tensor *narrow = tensor_linear(g, wide, w->weight[(i + 1) % 4], NULL, 0);
         struct tensor *y = tensor_residual(g, x, narrow, dropout);
         for (int j = 0; j < 4 && keep; j++)
             tensor_graph_keep(g, (struct tensor *[]){norm, wide, narrow, y}[j]);
@@ -256,19 +256,19 @@ static double *run_doors(struct world *w, bool recompute, double *flops)
     struct tensor_graph *g = create_graph(w, recompute);
     uint64_t count;
     tensor_graph_segment_begin(g);
-    struct tensor *a = tensor_linear(g, w->x, w->weight[0], w->bias, true);
-    struct tensor *b = tensor_linear(g, a, w->weight[1], NULL, true);
+    struct tensor *a = tensor_linear(g, w->x, w->weight[0], w->bias, TENSOR_RELU);
+    struct tensor *b = tensor_linear(g, a, w->weight[1], NULL, TENSOR_RELU);
     b = tensor_residual(g, w->x, b, 0.2f);
     tensor_graph_segment_end(g);
     struct tensor *between = tensor_add(g, a, b);
     tensor_graph_segment_begin(g);
     struct tensor *c = tensor_layer_norm(g, between, w->gain, w->bias, 1e-5f);
-    c = tensor_linear(g, tensor_add(g, c, a), w->weight[2], w->bias, true);
+    c = tensor_linear(g, tensor_add(g, c, a), w->weight[2], w->bias, TENSOR_RELU);
     struct tensor *flat = tensor_reshape(g, c, 2, (uint32_t[]){2 * ROWS, COLUMNS / 2});
     c = tensor_reshape(g, tensor_add(g, flat, flat), 2, (uint32_t[]){ROWS, COLUMNS});
     tensor_graph_segment_end(g);
     struct tensor *end = tensor_add(g, tensor_add(g, c, b),
-                                    tensor_linear(g, c, w->weight[3], NULL, false));
+                                    tensor_linear(g, c, w->weight[3], NULL, 0));
     tensor_graph_backward(g, tensor_sum(g, loss_of(g, w, end, 0), w->one));
     finish_and_run(g, w, true);
     *flops = tensor_graph_flops(g);
@@ -303,11 +303,11 @@ static void test_unread(void)
     struct world w;
     create_world(&w);
     struct tensor_graph *g = create_graph(&w, false);
-    struct tensor *unread = tensor_linear(g, w.x, w.weight[0], NULL, false);
-    tensor_linear(g, unread, w.weight[1], NULL, false);
-    struct tensor *kept = tensor_linear(g, w.x, w.weight[2], NULL, false);
+    struct tensor *unread = tensor_linear(g, w.x, w.weight[0], NULL, 0);
+    tensor_linear(g, unread, w.weight[1], NULL, 0);
+    struct tensor *kept = tensor_linear(g, w.x, w.weight[2], NULL, 0);
     tensor_graph_keep(g, kept);
-    tensor_copy(g, w.result, tensor_linear(g, w.x, w.weight[3], NULL, false));
+    tensor_copy(g, w.result, tensor_linear(g, w.x, w.weight[3], NULL, 0));
     const double one = 2.0 * ROWS * COLUMNS * COLUMNS;
     REQUIRE(tensor_graph_flops(g) == 4 * one);
     REQUIRE(tensor_graph_memory(g) > 0 && tensor_graph_flops(g) == 2 * one);
@@ -325,7 +325,7 @@ static void test_run_again(void)
     struct world w;
     create_world(&w);
     struct tensor_graph *g = create_graph(&w, false);
-    struct tensor *hidden = tensor_linear(g, w.x, w.weight[0], w.bias, true);
+    struct tensor *hidden = tensor_linear(g, w.x, w.weight[0], w.bias, TENSOR_RELU);
     struct tensor *y = tensor_residual(g, w.x, hidden, 0.4f);
     tensor_copy(g, w.result, y);
     tensor_graph_backward(g, tensor_sum(g, loss_of(g, &w, y, 0), w.one));
@@ -352,14 +352,14 @@ static void test_run_again(void)
 static void run_ways(struct world *w, unsigned parts, bool clear)
 {
     struct tensor_graph *g = create_graph(w, false);
-    struct tensor *a = tensor_linear(g, w->x, w->weight[0], w->bias, true);
-    struct tensor *b = tensor_linear(g, w->x, w->weight[1], NULL, false);
+    struct tensor *a = tensor_linear(g, w->x, w->weight[0], w->bias, TENSOR_RELU);
+    struct tensor *b = tensor_linear(g, w->x, w->weight[1], NULL, 0);
     struct tensor *sum = tensor_add(g, a, b);
     struct tensor *same = tensor_residual(g, sum, a, 0);
     struct tensor *way[3] = {
-        tensor_linear(g, tensor_add(g, same, same), w->weight[2], NULL, true),
+        tensor_linear(g, tensor_add(g, same, same), w->weight[2], NULL, TENSOR_RELU),
         tensor_layer_norm(g, tensor_add(g, a, sum), w->gain, w->bias, 1e-5f),
-        tensor_add(g, tensor_linear(g, b, w->weight[3], NULL, false), b)};
+        tensor_add(g, tensor_linear(g, b, w->weight[3], NULL, 0), b)};
     struct tensor *loss = NULL;
     for (int i = 0; i < 3; i++)
         if (parts >> i & 1) {
@@ -397,12 +397,12 @@ static void test_diamond(void)
     double *result[2];
     for (int joined = 0; joined < 2; joined++) {
         struct tensor_graph *g = create_graph(&w, false);
-        struct tensor *x = tensor_linear(g, w.x, w.weight[0], NULL, false);
+        struct tensor *x = tensor_linear(g, w.x, w.weight[0], NULL, 0);
         struct tensor *both = tensor_add(g, w.weight[1], w.weight[2]);
         struct tensor *y =
-            joined ? tensor_linear(g, x, both, NULL, false)
-                   : tensor_add(g, tensor_linear(g, x, w.weight[1], NULL, false),
-                                tensor_linear(g, x, w.weight[2], NULL, false));
+            joined ? tensor_linear(g, x, both, NULL, 0)
+                   : tensor_add(g, tensor_linear(g, x, w.weight[1], NULL, 0),
+                                tensor_linear(g, x, w.weight[2], NULL, 0));
         tensor_graph_backward(g, tensor_sum(g, loss_of(g, &w, y, 0), w.one));
         finish_and_run(g, &w, true);
         result[joined] = gradients_of(&w, &count);
@@ -440,9 +440,9 @@ static void test_casts(void)
     REQUIRE(tensor_graph_create(w.device, &params, &g) == 0);
     w.weight[0]->narrow = narrow; /* of zeros */
     struct tensor *x = tensor_add(g, w.x, w.x);
-    struct tensor *a = tensor_linear(g, x, w.weight[0], NULL, false);
+    struct tensor *a = tensor_linear(g, x, w.weight[0], NULL, 0);
     struct tensor *same = tensor_reshape(g, x, 2, (uint32_t[]){ROWS * COLUMNS / 8, 8});
-    struct tensor *b = tensor_linear(g, same, w.weight[1], NULL, false);
+    struct tensor *b = tensor_linear(g, same, w.weight[1], NULL, 0);
     tensor_copy(g, w.result, a);
     /* Casts of x, weight[1], the readout (the loss itself is not read); of the gradients of the
      * loss and of the sum; of x and weight[1] again: tensors of one arena count as written
@@ -450,7 +450,7 @@ static void test_casts(void)
     tensor_graph_backward(g, tensor_sum(g, loss_of(g, &w, tensor_add(g, a, b), 0), w.one));
     tensor_graph_keep(g, b);
     tensor_fill(g, x, 2);
-    struct tensor *c = tensor_linear(g, x, w.weight[1], NULL, false); /* x, as it is now */
+    struct tensor *c = tensor_linear(g, x, w.weight[1], NULL, 0); /* x, as it is now */
     tensor_graph_keep(g, c);
     finish_and_run(g, &w, true);
     float ca[ROWS * COLUMNS], cb[ROWS * COLUMNS];
@@ -467,6 +467,41 @@ static void test_casts(void)
     REQUIRE(count_casts(g) == 7);
     tensor_graph_destroy(&g);
     tensor_arena_destroy(&arena);
+    destroy_world(&w);
+}
+
+/* TENSOR_NARROW: where products alone read a tensor it is of 16 bits and cast by none of them, nor
+ * is its gradient; what does not take it says so. */
+static void test_narrow(void)
+{
+    struct world w;
+    create_world_in(&w, TENSOR_PRECISION_BF16);
+    for (int training = 0; training < 2; training++) {
+        const struct tensor_graph_params params = {.name = "narrow", .training = training,
+                                                   .timing = true};
+        struct tensor_graph *g = NULL;
+        REQUIRE(tensor_graph_create(w.device, &params, &g) == 0);
+        struct tensor *a = tensor_linear(g, w.x, w.weight[0], w.bias, TENSOR_RELU | TENSOR_NARROW);
+        struct tensor *b = tensor_linear(g, a, w.weight[1], NULL, TENSOR_NARROW);
+        struct tensor *c = tensor_add(g, tensor_linear(g, a, w.weight[2], NULL, 0),
+                                      tensor_linear(g, b, w.weight[3], NULL, 0));
+        REQUIRE(a->type == TENSOR_BF16 && b->type == TENSOR_BF16 && c->type == TENSOR_F32);
+        if (training)
+            tensor_graph_backward(g, tensor_sum(g, loss_of(g, &w, c, 0), w.one));
+        else
+            tensor_graph_keep(g, c);
+        finish_and_run(g, &w, training);
+        if (training)
+            REQUIRE(a->gradient->type == TENSOR_BF16 && b->gradient->type == TENSOR_BF16);
+        else
+            REQUIRE(count_casts(g) == 5); /* of x and the weights */
+        tensor_graph_destroy(&g);
+    }
+    struct tensor_graph *g = create_graph(&w, false);
+    REQUIRE(tensor_linear(g, w.x, w.gain, NULL, TENSOR_NARROW)->type == TENSOR_F32); /* 1 column */
+    tensor_add(g, w.x, tensor_linear(g, w.x, w.weight[0], NULL, TENSOR_NARROW));
+    REQUIRE(tensor_graph_finish(g) == -EINVAL && strstr(tensor_error(), "add does not take"));
+    tensor_graph_destroy(&g);
     destroy_world(&w);
 }
 
@@ -503,7 +538,7 @@ static void test_errors(void)
     struct tensor_graph *g = create_graph(&w, false);
     tensor_graph_push(g, "outer");
     tensor_graph_push(g, "inner");
-    struct tensor *y = tensor_linear(g, w.x, w.readout[0], NULL, false);
+    struct tensor *y = tensor_linear(g, w.x, w.readout[0], NULL, 0);
     tensor_graph_pop(g);
     tensor_graph_pop(g);
     y = tensor_add(g, y, tensor_layer_norm(g, y, w.gain, w.one, 1e-5f)); /* more errors */
@@ -552,6 +587,7 @@ int main(void)
     test_shared_gradients();
     test_diamond();
     test_casts();
+    test_narrow();
     test_layout();
     test_errors();
     printf("graph: %d failures\n", failures);

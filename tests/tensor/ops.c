@@ -147,13 +147,41 @@ static void evaluate_append_row(const struct check_op_case *c, void *const *in,
     memcpy(result + 14, in[1], 7 * sizeof *result);
 }
 
-/* ---- tensor_linear: rows, inputs, outputs, bias, relu ---- */
+/* ---- tensor_linear: rows, inputs, outputs, bias, relu; a second one that reads it ---- */
+
+/* Two layers, the first with TENSOR_NARROW. In all precisions they are the same function of these
+ * values, whose hidden activations are multiples of 1/8 of few bits, none of them 0, and with one
+ * output so are their gradients multiples of the loss's: there is nothing to round. */
+static bool build_two_linear(uint32_t i, struct check_op_case *c)
+{
+    enum { ROWS = 300, INPUTS = 5, HIDDEN = 12 };
+    static float x[ROWS * INPUTS], weight[HIDDEN * INPUTS], bias[HIDDEN], second[HIDDEN];
+    const uint32_t relu = i % 2, rows = i / 2 ? ROWS : 3, hidden = i / 2 ? HIDDEN : HIDDEN / 2;
+    if (i >= 4)
+        return false;
+    for (uint32_t j = 0; j < ROWS * INPUTS; j++)
+        x[j] = (float)(j * 7919 % 5) / 2 - 1;
+    for (uint32_t j = 0; j < HIDDEN * INPUTS; j++)
+        weight[j] = (float)(j * 6151 % 9) / 2 - 2;
+    for (uint32_t j = 0; j < HIDDEN; j++) {
+        bias[j] = (float)j / 4 - 1.125f;
+        second[j] = (j % 2 ? -1.0f : 1.0f) / (float)(1u << j % 3);
+    }
+    check_start_op(c, rows, "(%u, %u) to %u%s, in 16 bits, to 1", rows, INPUTS, hidden,
+                   relu ? ", relu" : "");
+    memcpy(c->number, (uint32_t[]){rows, INPUTS, hidden, 1, relu, 1}, 6 * sizeof *c->number);
+    parameter(c, SHAPE(rows, INPUTS))->values = x;
+    parameter(c, SHAPE(hidden, INPUTS))->values = weight;
+    parameter(c, SHAPE(hidden))->values = bias;
+    parameter(c, SHAPE(1, hidden))->values = second;
+    return true;
+}
 
 static bool build_linear(uint32_t i, struct check_op_case *c)
 {
     static const uint32_t sizes[][3] = {{1, 1, 1}, {5, 7, 3}, {70, 12, 9}, {300, 8, 68}};
     if (i / 4 >= COUNT(sizes))
-        return false;
+        return build_two_linear(i - 4 * COUNT(sizes), c);
     const uint32_t *s = sizes[i / 4], bias = i % 2, relu = i / 2 % 2;
     check_start_op(c, (uint64_t)s[0] * s[2], "(%u, %u) to %u%s%s", s[0], s[1], s[2],
                    bias ? ", bias" : "", relu ? ", relu" : "");
@@ -168,7 +196,9 @@ static bool build_linear(uint32_t i, struct check_op_case *c)
 static struct tensor *record_linear(struct tensor_graph *g, const struct check_op_case *c,
                                     struct tensor **in)
 {
-    return tensor_linear(g, in[0], in[1], c->number[3] ? in[2] : NULL, c->number[4]);
+    const uint32_t ends = (c->number[4] ? TENSOR_RELU : 0) | (c->number[5] ? TENSOR_NARROW : 0);
+    struct tensor *y = tensor_linear(g, in[0], in[1], c->number[3] ? in[2] : NULL, ends);
+    return c->number[5] ? tensor_linear(g, y, in[3], NULL, 0) : y;
 }
 
 static void evaluate_linear(const struct check_op_case *c, void *const *in, const uint32_t *random,
@@ -179,7 +209,14 @@ static void evaluate_linear(const struct check_op_case *c, void *const *in, cons
         .flags = MATMUL_TRANSPOSE_B | (c->number[3] ? MATMUL_BIAS : 0) |
                  (c->number[4] ? MATMUL_RELU : 0),
         .part = c->number[1]};
-    reference_matmul(&p, (void *const[]){in[0], in[1], c->number[3] ? in[2] : NULL, result});
+    const struct matmul_params second = {
+        .m = p.m, .k = p.n, .n = 1, .flags = MATMUL_TRANSPOSE_B, .part = p.n};
+    double *y = c->number[5] ? check_allocate((uint64_t)p.m * p.n * sizeof *y) : result;
+    reference_matmul(&p, (void *const[]){in[0], in[1], c->number[3] ? in[2] : NULL, y});
+    if (!c->number[5])
+        return;
+    reference_matmul(&second, (void *const[]){y, in[3], NULL, result});
+    free(y);
 }
 
 /* ---- tensor_embedding: rows, columns ---- */

@@ -155,7 +155,7 @@ static struct tensor *record(struct tensor_graph *g, const struct check_op *op,
     if (!gradients)
         return y;
     const uint32_t row[2] = {1, (uint32_t)c->count};
-    struct tensor *dot = tensor_linear(g, tensor_reshape(g, y, 2, row), weight, NULL, false);
+    struct tensor *dot = tensor_linear(g, tensor_reshape(g, y, 2, row), weight, NULL, 0);
     tensor_graph_backward(g, tensor_sum(g, dot, one));
     return y;
 }
