@@ -2,6 +2,7 @@
  * attention_grad.c. */
 #include "tensor/contract.h"
 #include "tensor/op/attention_cpu.h"
+#include "tensor/op/attention_patch.h"
 #include "tensor/op/attention_record.h"
 #include <math.h>
 #include <string.h>
@@ -133,6 +134,10 @@ static void attention_cpu(const void *params)
     const uint32_t least = p->flags & ATTENTION_FIRST ? *u32_at(p->place) : p->keys - p->queries;
     const uint32_t blocks = (p->queries + ATTENTION_TILE - 1) / ATTENTION_TILE;
     const size_t width = (size_t)p->heads * p->head_dim;
+    if (tensor_attention_in_patches(p)) {
+        tensor_attention_patches(p);
+        return;
+    }
 #pragma omp parallel for collapse(3) schedule(dynamic, 4)
     for (uint32_t n = 0; n < p->sequences; n++)
         for (uint32_t i = 0; i < blocks; i++)

@@ -3,6 +3,7 @@
  * atomics. */
 #include "tensor/op/attention_record.h"
 #include "tensor/op/attention_cpu.h"
+#include "tensor/op/attention_patch.h"
 #include "tensor/recording.h"
 #include <string.h>
 
@@ -228,7 +229,10 @@ static void grad_key_cpu(const void *params)
 
 static void grad_patch_cpu(const void *params)
 {
-    each_head(params, true, true);
+    if (tensor_attention_grad_in_patches(params))
+        tensor_attention_grad_patches(params);
+    else
+        each_head(params, true, true);
 }
 
 static bool grad_wide(const struct attention_grad_params *p)
