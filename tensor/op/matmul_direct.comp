@@ -49,17 +49,9 @@ mat4 load_block(f32_ptr x, bool across, uint line, uint lines, uint k)
                 load_along(x, line + 2u, lines, k), load_along(x, line + 3u, lines, k));
 }
 
-void store(mat4 sum, uint row, uint column, bool whole)
-{
-    const mat4 rows = transpose(sum);
-    end_four(rows[0], row, column, whole);
-    end_four(rows[1], row + 1u, column, whole);
-    end_four(rows[2], row + 2u, column, whole);
-    end_four(rows[3], row + 3u, column, whole);
-}
-
 /* An item is a tile of 2 x 2 blocks of 4 x 4, kept in registers. It is spelt out, not looped over:
- * SwiftShader keeps arrays in memory. */
+ * SwiftShader keeps arrays in memory. The end, where that costs little, is a loop: spelt out it
+ * takes SwiftShader six times as long to compile. */
 void main()
 {
     const uint id = linear_id(), tiles = (p.n + MATMUL_DIRECT_N - 1u) / MATMUL_DIRECT_N;
@@ -81,9 +73,9 @@ void main()
         sum11 += a1 * b1;
     }
 
+    const mat4 sum[4] = mat4[4](transpose(sum00), transpose(sum01), transpose(sum10),
+                                transpose(sum11));
     const bool whole = end_wide();
-    store(sum00, row, column, whole);
-    store(sum01, row, column + 4u, whole);
-    store(sum10, row + 4u, column, whole);
-    store(sum11, row + 4u, column + 4u, whole);
+    for (uint i = 0u; i < 16u; i++)
+        end_four(sum[i >> 2][i & 3u], row + 4u * (i >> 3) + (i & 3u), column + (i & 4u), whole);
 }

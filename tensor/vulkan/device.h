@@ -5,6 +5,7 @@
  *     matrix.c     what it has of matrix units (matrix.h)
  *     memory.c     blocks, and copies through the staging buffer
  *     pipeline.c   kernels as pipelines: one layout, 128 bytes of push constants, no descriptors
+ *     specialize.c their code with plain constants (specialize.h)
  *     cache.c      compiled pipelines on disk, and choices of kernels (choices.h)
  *     queue.c      submissions on one timeline, waiting, what to say when one does not finish
  *     program.c    steps recorded once into command buffers, with barriers, slices and timestamps

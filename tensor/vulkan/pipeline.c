@@ -9,6 +9,7 @@
 #include <time.h>
 #include "tensor/op/matmul.h"
 #include "tensor/vulkan/device.h"
+#include "tensor/vulkan/specialize.h"
 
 static const char *wrong_variant; /* hooks.h */
 
@@ -93,16 +94,7 @@ static double now(void)
 static int compile(struct vulkan_device *d, const struct vulkan_spirv *spirv,
                    struct vulkan_pipeline *p)
 {
-    enum { COUNT = 1 + TENSOR_CONSTANTS };
-    VkSpecializationMapEntry entries[COUNT];
-    for (uint32_t i = 0; i < COUNT; i++)
-        entries[i] = (VkSpecializationMapEntry){i, i * sizeof(uint32_t), sizeof(uint32_t)};
-    const VkSpecializationInfo constants = {COUNT, entries, sizeof(p->constant), p->constant};
-    const VkShaderModuleCreateInfo code = {
-        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
-        .codeSize = spirv->size,
-        .pCode = spirv->words,
-    };
+    VkShaderModuleCreateInfo code = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO};
     VkPipelineShaderStageRequiredSubgroupSizeCreateInfo size = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
     };
@@ -111,8 +103,7 @@ static int compile(struct vulkan_device *d, const struct vulkan_spirv *spirv,
         .flags = p->base ? VK_PIPELINE_CREATE_DISPATCH_BASE_BIT : 0,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
-                  .pName = "main",
-                  .pSpecializationInfo = &constants},
+                  .pName = "main"},
         .layout = d->layout,
     };
     ask_subgroups(d, p->constant[0], &info.stage, &size);
@@ -127,7 +118,13 @@ static int compile(struct vulkan_device *d, const struct vulkan_spirv *spirv,
         info.pNext = &feedback;
 
     const double began = now();
-    int err = VK(d->vk.vkCreateShaderModule(d->device, &code, NULL, &info.stage.module));
+    uint32_t *words = tensor_vulkan_specialize(spirv->words, spirv->size, p->constant,
+                                               1 + TENSOR_CONSTANTS, &code.codeSize);
+    if (!words)
+        return tensor_fail(ENOMEM, "vulkan: out of memory");
+    code.pCode = words;
+    const int err = VK(d->vk.vkCreateShaderModule(d->device, &code, NULL, &info.stage.module));
+    free(words);
     if (err)
         return err;
     const VkResult result =
