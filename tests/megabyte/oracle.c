@@ -186,62 +186,62 @@ static struct megabyte_config config_of(const struct tensor_safetensors *dump, u
     return c;
 }
 
-static void check_device(const char *name, const char *path, uint32_t micro_batch)
+/* All that is compared, on an open device and with its memory. */
+static void check_dump(struct oracle *o, const char *path, uint32_t micro_batch)
 {
-    struct oracle o = {.name = name};
-    const struct tensor_device_params params = {.name = name};
-    must(tensor_device_open(&(struct tensor_device_params){.name = "cpu"}, &o.cpu), "cpu");
-    must(tensor_device_open(&params, &o.device), name);
-    must(tensor_safetensors_open(AT_FDCWD, path, &o.dump), path);
-    const struct megabyte_config c = config_of(o.dump, micro_batch);
+    must(tensor_safetensors_open(AT_FDCWD, path, &o->dump), path);
+    const struct megabyte_config c = config_of(o->dump, micro_batch);
     if (c.model == MEGABYTE_PERCEIVER && micro_batch) { /* each predicts other bytes */
-        tensor_safetensors_close(&o.dump);
-        tensor_device_close(&o.device);
-        tensor_device_close(&o.cpu);
+        tensor_safetensors_close(&o->dump);
         return;
     }
-    must(megabyte_model_create(o.device, &c, true, &o.model), "model");
-    must(nn_parameters_commit(o.model->parameters), "memory");
+    must(megabyte_model_create(o->device, &c, true, &o->model), "model");
+    must(nn_parameters_commit(o->model->parameters), "memory");
     uint64_t count;
-    uint8_t *input = read_dump(o.cpu, o.dump, "input", &count);
+    uint8_t *input = read_dump(o->cpu, o->dump, "input", &count);
     uint32_t *lengths = full_lengths(&c);
-    load_weights(&o);
-    check_logits(&o, input, lengths);
-    check_gradients(&o, input, lengths);
+    load_weights(o);
+    check_logits(o, input, lengths);
+    check_gradients(o, input, lengths);
     /* The step above moved the moments: begin anew. */
-    megabyte_model_destroy(&o.model);
-    must(megabyte_model_create(o.device, &c, true, &o.model), "model");
-    must(nn_parameters_commit(o.model->parameters), "memory");
-    load_weights(&o);
-    check_training(&o, lengths);
-    printf("%s, %s, micro-batch %u: compared\n", path, tensor_device_info(o.device)->name,
+    megabyte_model_destroy(&o->model);
+    must(megabyte_model_create(o->device, &c, true, &o->model), "model");
+    must(nn_parameters_commit(o->model->parameters), "memory");
+    load_weights(o);
+    check_training(o, lengths);
+    printf("%s, %s, micro-batch %u: compared\n", path, tensor_device_info(o->device)->name,
            micro_batch);
-    megabyte_model_destroy(&o.model);
-    tensor_safetensors_close(&o.dump);
-    tensor_device_close(&o.device);
-    tensor_device_close(&o.cpu);
+    megabyte_model_destroy(&o->model);
+    tensor_safetensors_close(&o->dump);
     free(input);
     free(lengths);
 }
 
-static const char *dump_path;
+static char **dump_paths; /* ends with NULL */
 
+/* One device for all dumps: some drivers compile their kernels anew for each. */
 static void each_device(void *user, int index, const struct tensor_device_info *info)
 {
     char name[32] = "cpu";
     if (!strcmp(info->kind, "vulkan"))
         snprintf(name, sizeof name, "vulkan:%d", index);
-    check_device(name, dump_path, 0);
-    check_device(name, dump_path, 1); /* gradients accumulated over three micro-batches */
+    struct oracle o = {.name = name};
+    const struct tensor_device_params params = {.name = name};
+    must(tensor_device_open(&(struct tensor_device_params){.name = "cpu"}, &o.cpu), "cpu");
+    must(tensor_device_open(&params, &o.device), name);
+    for (char **path = dump_paths; *path; path++) {
+        check_dump(&o, *path, 0);
+        check_dump(&o, *path, 1); /* gradients accumulated over three micro-batches */
+    }
+    tensor_device_close(&o.device);
+    tensor_device_close(&o.cpu);
 }
 
 int main(int argc, char **argv)
 {
     if (argc < 2)
         return 2;
-    for (int i = 1; i < argc; i++) {
-        dump_path = argv[i];
-        tensor_device_list(each_device, NULL);
-    }
+    dump_paths = argv + 1;
+    tensor_device_list(each_device, NULL);
     return failures != 0;
 }
