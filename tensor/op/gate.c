@@ -16,7 +16,7 @@ static void gate_cpu(const void *params)
 static void gate_launch(const struct tensor_device_info *info, const void *params,
                         struct tensor_launch *launch)
 {
-    tensor_launch_items(launch, 1);
+    tensor_launch_groups(launch, 1);
 }
 
 static const struct tensor_kernel gate = {

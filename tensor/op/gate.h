@@ -4,8 +4,8 @@
 
 #include "tensor/op/share.h"
 
-/* y[0] = value[0] if the sum of x is finite and at most limit[0], else -1; one invocation adds all
- * of x. */
+/* y[0] = value[0] if the sum of x is finite and at most limit[0], else -1; one workgroup adds all
+ * of x, in an order of its own. */
 struct gate_params {
     f32_ptr value; /* (1) */
     f32_ptr x;     /* (count) */

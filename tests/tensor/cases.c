@@ -576,11 +576,11 @@ static bool build_adamw(uint32_t i, struct check_kernel_case *c)
 /* One value that is not finite, anywhere, or a limit that is just reached, or not a number. */
 static bool build_gate(uint32_t i, struct check_kernel_case *c)
 {
-    static const uint32_t sizes[] = {1, 2, 67};
+    static const uint32_t sizes[] = {1, 67, 300};
     static const float odd[] = {0.5f, -0.5f, __builtin_inff(), -__builtin_inff(),
                                 __builtin_nanf("")};
     static const float limits[] = {__builtin_inff(), 0.5f, 0.25f, -1.0f, __builtin_nanf("")};
-    static float x[67];
+    static float x[300];
     if (i / 25 >= COUNT(sizes))
         return false;
     const struct gate_params p = {.count = sizes[i / 25]};
@@ -588,7 +588,7 @@ static bool build_gate(uint32_t i, struct check_kernel_case *c)
     check_start(c, &p, sizeof p, "%u, one of them %g, at most %g", p.count, (double)value,
           (double)*limit);
     memset(x, 0, sizeof x);
-    x[i % p.count] = value;
+    x[i * 89 % p.count] = value;
     input(c, 1);
     input(c, p.count)->values = x;
     input(c, 1)->values = limit;
