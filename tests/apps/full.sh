@@ -5,8 +5,11 @@ set -u
 . "$(dirname "$0")/shell.sh"
 
 seq 1 20000 > data
-steps="--steps 12 --save-every 2 --keep 0"
+steps="--steps 12 --save-every 2 --keep 0 --log-every 1"
 "$mb_train" $cpu $tiny --quiet $steps --out whole data || fail "mb-train"
+cut -d , -f 1-3 whole/metrics.jsonl > lines
+[ "$(wc -l < lines)" = 12 ] && grep -q '"step":12,"bytes":[0-9]*,"bits_per_byte":[0-9]' lines ||
+    fail "metrics: $(cat lines)"
 
 # DIR: what is there verifies, and nothing half-written is there beside it
 check_rest() {
@@ -17,12 +20,13 @@ check_rest() {
     [ -z "$(ls -A "$1/checkpoints" | grep tmp)" ] || fail "left: $(ls -A "$1/checkpoints")"
 }
 
-# DIR: goes on to the end, to the same bits as a run that had room
+# DIR: goes on to the end, to the same bits, and the same lines, as a run that had room
 check_end() {
     "$mb_train" $cpu $tiny --quiet $steps --out "$1" data || fail "$1: room again"
     for f in model.safetensors optimizer.safetensors state.json; do
         cmp "$1/checkpoints/00000012/$f" "whole/checkpoints/00000012/$f" || fail "$1: $f"
     done
+    cut -d , -f 1-3 "$1/metrics.jsonl" | cmp - lines || fail "$1: $(cat "$1/metrics.jsonl")"
 }
 
 # A limit on the size of files, in blocks of 512 bytes, is met by everyone.
@@ -56,7 +60,14 @@ if mount -t tmpfs -o size=1m tmpfs disk 2> /dev/null; then
     check_rest disk/run
     expect 1 'No space left' "$mb_train" $cpu $tiny --quiet $steps --out disk/run data
     check_rest disk/run
+    # No room even for a line of the metrics, which has no block of the disk yet.
+    mv disk/run/metrics.jsonl metrics.jsonl
+    cat /dev/zero > disk/rest 2> /dev/null
+    "$mb_train" $cpu $tiny --quiet $steps --out disk/run data 2> err && fail "no room, status 0"
+    grep -q '^mb-train: .*metrics.jsonl: No space left.*wait until' err || fail "$(cat err)"
+    check_rest disk/run
     mount -o remount,size=8m disk || fail "remount"
+    mv metrics.jsonl disk/run/metrics.jsonl
     check_end disk/run
 fi
 exit 0
