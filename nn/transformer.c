@@ -68,7 +68,7 @@ static struct tensor *attend(struct tensor_graph *g, const struct nn_transformer
             .head_dim = c->width / c->heads, .columns = 2 * c->width, .positions = positions});
     return tensor_attention(g, qkv, &(struct tensor_attention_params){
         .positions = positions, .heads = c->heads, .patch = c->patch, .reach = c->reach,
-        .dropout = c->dropout});
+        .dropout = c->dropout, .narrow = !c->rope});
 }
 
 struct tensor *nn_transformer(struct tensor_graph *g, const struct nn_transformer *t,

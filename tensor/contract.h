@@ -129,6 +129,8 @@ uint32_t tensor_dropout_threshold(struct tensor_graph *g, float p);
  * t->narrow, or a cast that is recorded when it is first asked for and again only after a pass
  * wrote to t, or to another tensor of its arena. */
 struct tensor *tensor_graph_narrow(struct tensor_graph *g, struct tensor *t);
+/* The type that products take: F32, or that of the precision. */
+enum tensor_type tensor_graph_factor_type(const struct tensor_graph *g);
 /* The type of a tensor as kernels are told: NARROW_NONE, NARROW_BF16 … (share.h). */
 uint32_t tensor_narrow_type(const struct tensor *t);
 

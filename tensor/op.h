@@ -82,6 +82,8 @@ struct tensor_attention_params {
                            nothing of each other but what `reach` says; 0: the whole sequence */
     uint32_t reach;     /* r, 0 … P: how many positions of the patch before are seen */
     float dropout;      /* of probabilities, in [0, 1) */
+    bool narrow;        /* y is read by linear layers only, and qkv comes from one: y and d(qkv) are
+                           of 16 bits where the precision and the kernels have those */
 };
 
 /* Causal self-attention of H heads of h = C/H columns, scale 1/sqrt(h), within sequences of S rows:

@@ -190,12 +190,17 @@ void tensor_graph_node(struct tensor_graph *g, const struct tensor_node *node)
     n->output->needs_gradient = true;
 }
 
-struct tensor *tensor_graph_narrow(struct tensor_graph *g, struct tensor *t)
+enum tensor_type tensor_graph_factor_type(const struct tensor_graph *g)
 {
     static const enum tensor_type types[] = {[TENSOR_PRECISION_FP32] = TENSOR_F32,
                                              [TENSOR_PRECISION_BF16] = TENSOR_BF16,
                                              [TENSOR_PRECISION_FP16] = TENSOR_F16};
-    const enum tensor_type type = types[g->device->info.precision];
+    return types[g->device->info.precision];
+}
+
+struct tensor *tensor_graph_narrow(struct tensor_graph *g, struct tensor *t)
+{
+    const enum tensor_type type = tensor_graph_factor_type(g);
     if (type == TENSOR_F32 || t->type == type || g->error)
         return t;
     if (t->narrow && t->narrow->type == type)

@@ -197,6 +197,7 @@ static const struct tensor_kernel attention = {
     .params_size = sizeof(struct attention_params),
     .args = 6,
     .writes = 1u << 4 | 1u << 5,
+    .narrow = 1u << 4,
     .cpu = attention_cpu,
     .launch = attention_launch,
     .variant = {"attention_direct", "attention_long", "attention_tiled"},
@@ -265,6 +266,16 @@ static struct tensor *behind(struct tensor_graph *g, struct tensor *t, uint32_t 
     return tensor_graph_view(g, t, columns, 1, (uint32_t[]){(uint32_t)(t->count - columns)});
 }
 
+/* The type of y and of d(q) and d(kv). */
+static enum tensor_type result_type(const struct tensor_graph *g,
+                                    const struct tensor_attention_params *a,
+                                    const struct attention_params *p)
+{
+    return a->narrow && tensor_attention_in_patches(p) &&
+                   strcmp(tensor_graph_device_info(g)->kind, "cpu") == 0
+               ? tensor_graph_factor_type(g) : TENSOR_F32;
+}
+
 /* q and kv may be the same tensor: packed rows. first: NULL, or (1). */
 static struct tensor *record(struct tensor_graph *g, struct tensor *q, struct tensor *kv,
                              struct tensor *first, const struct tensor_attention_params *a,
@@ -272,7 +283,6 @@ static struct tensor *record(struct tensor_graph *g, struct tensor *q, struct te
 {
     const bool training = tensor_graph_training(g);
     const uint32_t columns = p->heads * p->head_dim, rows = p->sequences * p->queries;
-    struct tensor *y = tensor_graph_matrix(g, rows, columns);
     struct tensor *lse = training ? tensor_graph_matrix(g, rows, p->heads) : NULL;
     p->key_rows = p->keys;
     p->span = p->span < p->keys ? p->span : p->keys;
@@ -280,12 +290,17 @@ static struct tensor *record(struct tensor_graph *g, struct tensor *q, struct te
     p->threshold = tensor_dropout_threshold(g, a->dropout);
     p->drop_scale = 1 / (1 - a->dropout);
     p->flags = (training ? ATTENTION_LSE : 0) | (first ? ATTENTION_FIRST : 0);
+    const enum tensor_type type = result_type(g, a, p);
+    const uint32_t narrow =
+        type == TENSOR_BF16 ? ATTENTION_BF16 : type == TENSOR_F16 ? ATTENTION_F16 : 0;
+    p->flags |= narrow;
+    struct tensor *y = tensor_graph_new(g, type, 2, (uint32_t[]){rows, columns});
     struct attention_grad_params *grad = tensor_graph_memory_take(g, sizeof *grad);
     if (!grad)
         return y;
     *grad = (struct attention_grad_params){
         .sequences = p->sequences, .queries = p->queries, .keys = p->keys,
-        .flags = (first ? ATTENTION_FIRST : 0) | (q == kv ? ATTENTION_PACKED : 0),
+        .flags = (first ? ATTENTION_FIRST : 0) | (q == kv ? ATTENTION_PACKED : 0) | narrow,
         .heads = p->heads, .head_dim = p->head_dim, .span = p->span, .reach = p->reach,
         .stream = p->stream, .threshold = p->threshold, .scale = p->scale,
         .drop_scale = p->drop_scale};

@@ -20,6 +20,9 @@
 #define ATTENTION_LSE    2u /* lse is wanted */
 #define ATTENTION_FIRST  4u /* the position of the first query is given */
 #define ATTENTION_PACKED 8u /* q, k and v are columns of one row; else q lies alone */
+/* y and dy, dq and dkv are of 16 bits; on the cpu, within short patches (attention_patch.h). */
+#define ATTENTION_BF16   16u
+#define ATTENTION_F16    32u
 
 /* Rows that an invocation of the direct kernels takes, and a workgroup of the tiled ones, which has
  * so many invocations. */
@@ -82,7 +85,7 @@ struct attention_grad_params {
     u32 sequences;
     u32 queries;
     u32 keys;
-    u32 flags; /* ATTENTION_FIRST, ATTENTION_PACKED */
+    u32 flags; /* ATTENTION_FIRST, _PACKED, _BF16, _F16 */
     u32 heads;
     u32 head_dim;
     u32 span;

@@ -302,6 +302,7 @@ static const struct tensor_kernel grad_patch = {
     .params_size = sizeof(struct attention_grad_params),
     .args = 10,
     .writes = 1u << 8 | 1u << 9,
+    .narrow = 1u << 2 | 1u << 3 | 1u << 8 | 1u << 9,
     .cpu = grad_patch_cpu,
     .launch = grad_patch_launch,
     .variant = {"attention_grad_patch", "attention_grad_patch_long"},
@@ -323,8 +324,12 @@ void tensor_attention_gradient(struct tensor_graph *g, const struct tensor_node 
     struct tensor *y = node->output, *lse = node->saved[0];
     struct tensor *dy = tensor_graph_output_gradient(g, node);
     struct tensor *random = p->threshold ? tensor_graph_random(g) : NULL;
-    struct tensor *dq = tensor_graph_like(g, q);
-    struct tensor *dkv = kv ? tensor_graph_like(g, kv) : NULL, *whole = kv, *to = dkv;
+    struct tensor *dq = tensor_graph_new(g, y->type, q->rank, q->shape);
+    struct tensor *dkv = kv ? tensor_graph_new(g, y->type, kv->rank, kv->shape) : NULL;
+    struct tensor *whole = kv, *to = dkv;
+    if (!tensor_check(g, dy->type == y->type, "attention", "what reads y in 16 bits is linear", y,
+                      dy))
+        return;
     if (!kv) { /* packed */
         const uint32_t columns = tensor_columns(y), shape[1] = {(uint32_t)q->count - columns};
         whole = tensor_graph_view(g, q, columns, 1, shape);

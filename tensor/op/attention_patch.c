@@ -1,12 +1,14 @@
 /* attention_patch.c - attention within short patches, on the processor. */
 #include "tensor/op/attention_patch.h"
 #include "tensor/cpu/exp.h"
+#include "tensor/cpu/narrow.h"
 #include "tensor/random.h"
 #include <math.h>
 #include <stddef.h>
 
 #define LANES 16 /* columns that are taken together */
 #define MOST  ATTENTION_PATCH_MAX
+#define HEAD_MOST 256 /* columns of a head */
 #define KEYS  8 /* keys whose products with two queries are summed up together */
 
 typedef float wide __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
@@ -118,6 +120,56 @@ static inline __attribute__((always_inline)) void combine_all(const float *weigh
         combine(1, weight, step, (struct rows){rows.at + c, rows.step}, count, to + c);
 }
 
+/* The type of y, dy, dq and dkv. */
+static uint32_t type_of(uint32_t flags)
+{
+    return flags & ATTENTION_BF16 ? NARROW_BF16 : flags & ATTENTION_F16 ? NARROW_F16 : NARROW_NONE;
+}
+
+/* combine_all() to element `at` of an array of the type. */
+static inline void give(const float *weight, size_t step, struct rows rows, uint32_t count,
+                        uint32_t dim, uint64_t to, size_t at, uint32_t type)
+{
+    float line[HEAD_MOST];
+    if (type == NARROW_NONE) {
+        combine_all(weight, step, rows, count, dim, f32_at(to) + at);
+        return;
+    }
+    uint16_t *narrow = u16_at(to) + at;
+    combine_all(weight, step, rows, count, dim, line);
+    if (type == NARROW_BF16) {
+#pragma omp simd
+        for (uint32_t c = 0; c < dim; c++)
+            narrow[c] = tensor_to_bf16(line[c]);
+    } else {
+#pragma omp simd
+        for (uint32_t c = 0; c < dim; c++)
+            narrow[c] = tensor_to_f16(line[c]);
+    }
+}
+
+/* Rows of the type as floats: where they are, or in `room`. */
+static inline struct rows take(uint64_t from, size_t at, size_t step, uint32_t count, uint32_t dim,
+                               uint32_t type, float room[MOST * HEAD_MOST])
+{
+    if (type == NARROW_NONE)
+        return (struct rows){f32_at(from) + at, step};
+    for (uint32_t i = 0; i < count; i++) {
+        const uint16_t *narrow = u16_at(from) + at + i * step;
+        float *to = room + i * dim;
+        if (type == NARROW_BF16) {
+#pragma omp simd
+            for (uint32_t c = 0; c < dim; c++)
+                to[c] = tensor_from_bf16(narrow[c]);
+        } else {
+#pragma omp simd
+            for (uint32_t c = 0; c < dim; c++)
+                to[c] = tensor_from_f16(narrow[c]);
+        }
+    }
+    return (struct rows){room, dim};
+}
+
 /* What the probabilities of query number `row` are multiplied by, from key `first` on. */
 static void draw_mask(uint64_t random, uint32_t first, uint32_t row, uint32_t stream,
                       uint32_t threshold, float scale, float mask[MOST])
@@ -160,7 +212,8 @@ static void attend(const struct attention_params *p, uint32_t n, uint32_t first,
     const struct rows q = {f32_at(p->q) + row * p->stride_q + column, p->stride_q};
     const struct rows k = {f32_at(p->kv) + row * p->stride_k + column, p->stride_k};
     const struct rows v = {k.at + width, p->stride_k};
-    float *y = f32_at(p->y) + row * width + column, mask[MOST];
+    const uint32_t type = type_of(p->flags);
+    float mask[MOST];
     pairs s = {{0}};
     multiply(q, k, count, dim, s);
     for (uint32_t i = 0; i < count; i++) {
@@ -171,7 +224,7 @@ static void attend(const struct attention_params *p, uint32_t n, uint32_t first,
                       p->threshold, p->drop_scale, mask);
         for (uint32_t j = 0; j < MOST; j++)
             s[i][j] *= p->threshold ? whole * mask[j] : whole;
-        combine_all(s[i], 1, v, i + 1, dim, y + i * width);
+        give(s[i], 1, v, i + 1, dim, p->y, (row + i) * width + column, type);
         if (p->flags & ATTENTION_LSE)
             f32_at(p->lse)[(row + i) * p->heads + h] = largest + logf(sum);
     }
@@ -217,9 +270,9 @@ static void attend_grad(const struct attention_grad_params *p, uint32_t n, uint3
     const struct rows q = {f32_at(p->q) + row * stride_q + column, stride_q};
     const struct rows k = {f32_at(p->kv) + row * stride_k + column, stride_k};
     const struct rows v = {k.at + width, stride_k};
-    const struct rows dy = {f32_at(p->dy) + row * width + column, width};
-    float *dq = f32_at(p->dq) + row * stride_q + column;
-    float *dk = f32_at(p->dkv) + row * stride_k + column, *dv = dk + width, mask[MOST];
+    const uint32_t type = type_of(p->flags);
+    float mask[MOST], room[MOST * HEAD_MOST];
+    const struct rows dy = take(p->dy, row * width + column, width, count, dim, type, room);
     pairs dropped = {{0}}, ds = {{0}};
     for (uint32_t j = 0; j < MOST; j++)
         mask[j] = 1;
@@ -230,13 +283,14 @@ static void attend_grad(const struct attention_grad_params *p, uint32_t n, uint3
             draw_mask(p->random, first, (n * p->heads + h) * p->queries + first + i, p->stream,
                       p->threshold, p->drop_scale, mask);
         turn(p->scale, f32_at(p->lse)[(row + i) * p->heads + h], i, mask, dropped[i], ds[i]);
-        combine_all(ds[i], 1, k, i + 1, dim, dq + i * stride_q);
+        give(ds[i], 1, k, i + 1, dim, p->dq, (row + i) * stride_q + column, type);
     }
     for (uint32_t j = 0; j < count; j++) { /* queries from j on see key j */
         const struct rows from_q = {q.at + j * stride_q, stride_q};
-        const struct rows from_dy = {dy.at + j * width, width};
-        combine_all(&ds[j][j], MOST, from_q, count - j, dim, dk + j * stride_k);
-        combine_all(&dropped[j][j], MOST, from_dy, count - j, dim, dv + j * stride_k);
+        const struct rows from_dy = {dy.at + j * dy.step, dy.step};
+        const size_t dk = (row + j) * stride_k + column;
+        give(&ds[j][j], MOST, from_q, count - j, dim, p->dkv, dk, type);
+        give(&dropped[j][j], MOST, from_dy, count - j, dim, p->dkv, dk + width, type);
     }
 }
 

@@ -2,7 +2,8 @@
  *
  * A patch of at most ATTENTION_PATCH_MAX positions that sees nothing but itself is a handful of
  * rows: its pairs are dot products in registers, without tiles to turn, and patches follow one
- * another in memory, all heads of one before the next.
+ * another in memory, all heads of one before the next. What linear layers alone read can be written
+ * in 16 bits here.
  */
 #ifndef TENSOR_OP_ATTENTION_PATCH_H
 #define TENSOR_OP_ATTENTION_PATCH_H

@@ -232,19 +232,6 @@ static void linear_gradient(struct tensor_graph *g, const struct tensor_node *no
     }
 }
 
-/* The type of an output that only products read. */
-static enum tensor_type narrowed(const struct tensor_graph *g, uint32_t columns)
-{
-    switch (tensor_graph_device_info(g)->precision) {
-    case TENSOR_PRECISION_BF16:
-        return columns % 4 == 0 ? TENSOR_BF16 : TENSOR_F32;
-    case TENSOR_PRECISION_FP16:
-        return columns % 4 == 0 ? TENSOR_F16 : TENSOR_F32;
-    default:
-        return TENSOR_F32;
-    }
-}
-
 struct tensor *tensor_linear(struct tensor_graph *g, struct tensor *x, struct tensor *weight,
                              struct tensor *bias, uint32_t ends)
 {
@@ -255,9 +242,9 @@ struct tensor *tensor_linear(struct tensor_graph *g, struct tensor *x, struct te
                       weight, bias))
         return x;
     const bool relu = ends & TENSOR_RELU;
-    struct tensor *y = tensor_graph_new(
-        g, ends & TENSOR_NARROW ? narrowed(g, outputs) : TENSOR_F32, 2,
-        (uint32_t[]){rows, outputs});
+    const bool narrow = ends & TENSOR_NARROW && outputs % 4 == 0;
+    struct tensor *y = tensor_graph_new(g, narrow ? tensor_graph_factor_type(g) : TENSOR_F32, 2,
+                                        (uint32_t[]){rows, outputs});
     record(g, x, weight, bias, y, rows, outputs, inputs,
            MATMUL_TRANSPOSE_B | (bias ? MATMUL_BIAS : 0) | (relu ? MATMUL_RELU : 0));
     tensor_graph_node(g, &(struct tensor_node){linear_gradient, .output = y,

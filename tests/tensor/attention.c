@@ -107,13 +107,27 @@ static float drop_scale_number(uint32_t number)
     return number == 1 ? 4.0f / 3 : number == 2 ? 1 / 0.9f : 1;
 }
 
+/* The sizes that short patches on the cpu do by themselves, with dropout or without. */
+#define PATCHES      3
+#define FIRST_PATCHES (COUNT(heads) - 5)
+
+/* Makes the arguments in `which` be of 16 bits. */
+static void narrow_case(struct check_kernel_case *c, uint32_t *flags, bool half, uint32_t which)
+{
+    const size_t length = strlen(c->label);
+    snprintf(c->label + length, sizeof c->label - length, ", %s", half ? "fp16" : "bf16");
+    *flags |= half ? ATTENTION_F16 : ATTENTION_BF16;
+    c->cpu_only = true;
+    for (uint32_t k = 0; k < c->args; k++)
+        if (which >> k & 1)
+            c->arg[k].type = half ? TENSOR_F16 : TENSOR_BF16;
+}
+
 /* Rows that lie apart as in packed ones or alone, then a cache that goes around; with and without
  * dropout and log-sum-exp. */
-bool check_attention(uint32_t i, struct check_kernel_case *c)
+static bool attention_case(uint32_t i, struct check_kernel_case *c)
 {
     const uint32_t size = i / 4;
-    if (size >= COUNT(heads))
-        return false;
     const bool cached = i % 4 == 3;
     const uint32_t n = heads[size].sequences, keys = heads[size].keys, span = heads[size].span;
     const uint32_t queries = heads[size].queries ? heads[size].queries : keys;
@@ -143,6 +157,17 @@ bool check_attention(uint32_t i, struct check_kernel_case *c)
         first_position(c, heads[size].first, heads[size].first - 1);
     output(c, (uint64_t)n * queries * columns);
     output(c, p.flags & ATTENTION_LSE ? (uint64_t)n * queries * p.heads : 0);
+    return true;
+}
+
+bool check_attention(uint32_t i, struct check_kernel_case *c)
+{
+    if (i < 4 * COUNT(heads))
+        return attention_case(i, c);
+    i -= 4 * COUNT(heads);
+    if (i / 6 >= PATCHES || !attention_case(4 * (FIRST_PATCHES + i / 6) + i % 3, c))
+        return false;
+    narrow_case(c, &((struct attention_params *)c->params)->flags, i / 3 % 2, 1u << 4);
     return true;
 }
 
@@ -241,7 +266,7 @@ static void attend_beforehand(struct check_kernel_case *c)
 
 /* Of the cases those in short patches, and a few without a key before them. Not that of a single
  * key, whose gradient to q is 0 but for rounding. */
-bool check_attention_grad_patch(uint32_t i, struct check_kernel_case *c)
+static bool patch_case(uint32_t i, struct check_kernel_case *c)
 {
     uint32_t size = 0;
     for (uint32_t left = i / 3; size < COUNT(heads); size++) {
@@ -254,6 +279,24 @@ bool check_attention_grad_patch(uint32_t i, struct check_kernel_case *c)
     if (!heads[size].span)
         ((struct attention_grad_params *)c->params)->span = heads[size].keys;
     attend_beforehand(c);
+    return true;
+}
+
+bool check_attention_grad_patch(uint32_t i, struct check_kernel_case *c)
+{
+    static uint32_t whole; /* how many there are of 32 bits */
+    if (!whole || i < whole) {
+        if (patch_case(i, c))
+            return true;
+        whole = i;
+    }
+    i -= whole;
+    if (i / 6 >= PATCHES ||
+        !grad_case(3 * (FIRST_PATCHES + i / 6) + i % 3, c, OF_QUERY | OF_KEY))
+        return false;
+    attend_beforehand(c);
+    narrow_case(c, &((struct attention_grad_params *)c->params)->flags, i / 3 % 2,
+                1u << 3 | 1u << 8 | 1u << 9); /* y is not read */
     return true;
 }
 

@@ -37,6 +37,7 @@ struct check_kernel_case {
     char label[120];
     struct check_arg arg[TENSOR_PASS_ARGS];
     uint32_t args;
+    bool cpu_only; /* no Vulkan variant does it */
     _Alignas(8) unsigned char params[TENSOR_PARAMS_MAX];
 };
 
