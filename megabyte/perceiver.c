@@ -40,14 +40,15 @@ static struct tensor *look(struct tensor_graph *g, const struct megabyte_perceiv
     const float dropout = (float)c->dropout;
     tensor_graph_push(g, "attention");
     struct tensor *latents = tensor_slice(g, span, c->seq_len, begin, c->patch_size);
-    struct tensor *q = nn_linear(g, &m->query, nn_layer_norm(g, &m->latent_norm, latents), 0);
-    struct tensor *kv = nn_linear(g, &m->key_value, nn_layer_norm(g, &m->span_norm, span), 0);
+    struct tensor *norm = nn_layer_norm(g, &m->latent_norm, latents, true);
+    struct tensor *q = nn_linear(g, &m->query, norm, 0);
+    struct tensor *kv = nn_linear(g, &m->key_value, nn_layer_norm(g, &m->span_norm, span, true), 0);
     struct tensor *h = tensor_attention_cross(g, q, kv, begin, &(struct tensor_attention_params){
         .positions = c->seq_len, .heads = c->local.heads, .dropout = dropout});
     latents = tensor_residual(g, latents, nn_linear(g, &m->out, h, 0), dropout);
     tensor_graph_pop(g);
     tensor_graph_push(g, "feed_forward");
-    h = nn_linear(g, &m->up, nn_layer_norm(g, &m->feed_forward_norm, latents),
+    h = nn_linear(g, &m->up, nn_layer_norm(g, &m->feed_forward_norm, latents, true),
                   TENSOR_RELU | TENSOR_NARROW);
     h = tensor_residual(g, latents, nn_linear(g, &m->down, h, 0), dropout);
     tensor_graph_pop(g);

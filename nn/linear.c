@@ -40,7 +40,7 @@ struct nn_layer_norm nn_layer_norm_declare(struct nn_parameters *parameters, con
 }
 
 struct tensor *nn_layer_norm(struct tensor_graph *g, const struct nn_layer_norm *layer,
-                             struct tensor *x)
+                             struct tensor *x, bool narrow)
 {
-    return tensor_layer_norm(g, x, layer->gain->weight, layer->bias->weight, EPSILON);
+    return tensor_layer_norm(g, x, layer->gain->weight, layer->bias->weight, EPSILON, narrow);
 }

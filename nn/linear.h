@@ -34,8 +34,8 @@ struct tensor *nn_linear_step(struct tensor_graph *g, const struct nn_layer_norm
                               const struct nn_linear *layer, struct tensor *x, bool relu,
                               struct tensor *residual);
 
-/* x (R, C) → (R, C) */
+/* x (R, C) → (R, C); narrow: linear layers alone read it. */
 struct tensor *nn_layer_norm(struct tensor_graph *g, const struct nn_layer_norm *layer,
-                             struct tensor *x);
+                             struct tensor *x, bool narrow);
 
 #endif

@@ -52,7 +52,7 @@ static struct tensor *feed_forward(struct tensor_graph *g, const struct nn_block
                                    struct tensor *x, float dropout)
 {
     tensor_graph_push(g, "feed_forward");
-    struct tensor *h = nn_layer_norm(g, &b->feed_forward_norm, x);
+    struct tensor *h = nn_layer_norm(g, &b->feed_forward_norm, x, true);
     h = nn_linear(g, &b->up, h, TENSOR_RELU | TENSOR_NARROW);
     h = nn_linear(g, &b->down, h, 0);
     x = tensor_residual(g, x, h, dropout);
@@ -79,7 +79,7 @@ struct tensor *nn_transformer(struct tensor_graph *g, const struct nn_transforme
         const struct nn_block *b = &t->blocks[i];
         tensor_graph_segment_begin(g);
         tensor_graph_push(g, "attention");
-        struct tensor *h = nn_layer_norm(g, &b->attention_norm, x);
+        struct tensor *h = nn_layer_norm(g, &b->attention_norm, x, true);
         h = nn_linear(g, &b->qkv, h, 0);
         h = attend(g, c, h, positions);
         h = nn_linear(g, &b->out, h, 0);
@@ -88,7 +88,7 @@ struct tensor *nn_transformer(struct tensor_graph *g, const struct nn_transforme
         x = feed_forward(g, b, x, c->dropout);
         tensor_graph_segment_end(g);
     }
-    return nn_layer_norm(g, &t->norm, x);
+    return nn_layer_norm(g, &t->norm, x, false);
 }
 
 int nn_cache_init(struct nn_cache *cache, const struct nn_transformer *t,
@@ -149,7 +149,7 @@ struct tensor *nn_transformer_cached(struct tensor_graph *g, const struct nn_tra
             continue;
         }
         tensor_graph_push(g, "attention");
-        struct tensor *h = nn_layer_norm(g, &b->attention_norm, x);
+        struct tensor *h = nn_layer_norm(g, &b->attention_norm, x, true);
         h = nn_linear(g, &b->qkv, h, 0);
         h = attend_cached(g, &t->config, h, cache->layers[i], place);
         h = nn_linear(g, &b->out, h, 0);
@@ -157,5 +157,5 @@ struct tensor *nn_transformer_cached(struct tensor_graph *g, const struct nn_tra
         tensor_graph_pop(g);
         x = feed_forward(g, b, x, 0);
     }
-    return nn_layer_norm(g, &t->norm, x);
+    return nn_layer_norm(g, &t->norm, x, false);
 }

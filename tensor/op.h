@@ -71,9 +71,10 @@ struct tensor *tensor_add(struct tensor_graph *g, struct tensor *x, struct tenso
 struct tensor *tensor_residual(struct tensor_graph *g, struct tensor *x, struct tensor *z, float p);
 
 /* y = (x - mean) / sqrt(variance + epsilon) · gain + bias by row.
- * x (R, C), gain (C), bias (C) → (R, C) */
+ * x (R, C), gain (C), bias (C) → (R, C). `narrow` is TENSOR_NARROW: y and d(y) are of 16 bits where
+ * the precision has those and C is a multiple of 4, for a y that linear layers alone read. */
 struct tensor *tensor_layer_norm(struct tensor_graph *g, struct tensor *x, struct tensor *gain,
-                                 struct tensor *bias, float epsilon);
+                                 struct tensor *bias, float epsilon, bool narrow);
 
 struct tensor_attention_params {
     uint32_t positions; /* S, keys of one sequence; not used by tensor_attention_cached */

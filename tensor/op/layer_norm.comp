@@ -1,13 +1,21 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_buffer_reference : require
+#extension GL_EXT_buffer_reference_uvec2 : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #include "tensor/op/layer_norm.h"
+#include "tensor/op/narrow.glsl"
 #include "tensor/op/lanes.glsl"
 
 layout(local_size_x_id = 0) in;
+layout(constant_id = 1) const uint TYPE = NARROW_NONE; /* p.type */
 layout(push_constant) uniform push { layer_norm_params p; };
+
+float normalised(uint begin, uint c, float mean, float rstd)
+{
+    return (p.x.at[begin + c] - mean) * rstd * p.gain.at[c] + p.bias.at[c];
+}
 
 /* A subgroup takes a row. */
 void main()
@@ -29,8 +37,14 @@ void main()
     }
     const float rstd = 1.0 / sqrt(subgroupAdd(squares) / float(p.columns) + p.epsilon);
 
-    for (uint c = lane; c < p.columns; c += lanes)
-        p.y.at[begin + c] = (p.x.at[begin + c] - mean) * rstd * p.gain.at[c] + p.bias.at[c];
+    if (TYPE == NARROW_NONE)
+        for (uint c = lane; c < p.columns; c += lanes)
+            p.y.at[begin + c] = normalised(begin, c, mean, rstd);
+    else
+        for (uint c = 2u * lane; c < p.columns; c += 2u * lanes)
+            store_narrow_four(u32_ptr(uvec2(p.y)), begin + c, 2u,
+                              vec4(normalised(begin, c, mean, rstd),
+                                   normalised(begin, c + 1u, mean, rstd), 0.0, 0.0), TYPE);
     if (lane == 0u) {
         p.stat.at[2u * row] = mean;
         p.stat.at[2u * row + 1u] = rstd;

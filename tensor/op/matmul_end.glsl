@@ -1,8 +1,12 @@
 /* matmul_end.glsl - which part of k a workgroup sums, and what becomes of the sums: what all
  * variants share.
  *
- * Wants p, the matmul_params, four.glsl and narrow.glsl.
+ * Wants p, the matmul_params, four.glsl and narrow.glsl. END_NARROW may say when c can be of 16
+ * bits, so that what is not wanted is not compiled.
  */
+#ifndef END_NARROW
+#define END_NARROW true
+#endif
 
 /* Parts of k follow one another along the third dimension of the grid. */
 uint part_begin()
@@ -47,7 +51,7 @@ void end_four(vec4 sum, uint row, uint column, bool wide)
 {
     if (row >= p.m || column >= p.n)
         return;
-    const bool narrow = (p.flags & MATMUL_NARROW) != 0u; /* then all four exist */
+    const bool narrow = END_NARROW && (p.flags & MATMUL_NARROW) != 0u; /* then all four exist */
     const uint at = part_at() + row * p.n + column, count = p.n - column;
     if ((p.flags & MATMUL_ACCUMULATE) != 0u) {
         if (narrow)

@@ -14,6 +14,7 @@ layout(constant_id = 2) const uint ROWS = 16;     /* of c, that an invocation ta
 layout(constant_id = 3) const uint GROUPS = 4;    /* of four columns, likewise */
 layout(constant_id = 4) const uint FACTOR = 0;    /* MATMUL_BF16 or MATMUL_F16 of p.flags */
 layout(push_constant) uniform push { matmul_params p; };
+#define END_NARROW (FACTOR != 0u)
 #include "tensor/op/matmul_end.glsl"
 
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer u64_ptr { uint64_t at[]; };

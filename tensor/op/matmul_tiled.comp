@@ -13,6 +13,7 @@ layout(constant_id = 2) const uint WIDE = 0;      /* as in matmul_direct.comp */
 layout(constant_id = 3) const uint FACTOR = 0;    /* MATMUL_BF16 or MATMUL_F16 of p.flags */
 layout(push_constant) uniform push { matmul_params p; };
 #include "tensor/op/factor.glsl"
+#define END_NARROW (FACTOR != 0u)
 #include "tensor/op/matmul_end.glsl"
 
 const uint LINES = MATMUL_TILED_M, K = MATMUL_TILED_K; /* a tile is square */

@@ -342,37 +342,49 @@ static bool build_residual_grad(uint32_t i, struct check_kernel_case *c)
     return true;
 }
 
+/* Columns of a matrix whose lines of 16 bits are whole words. */
+static uint32_t columns_of(uint32_t matrix, uint32_t type)
+{
+    const uint32_t columns = matrices[matrix].columns;
+    return type == NARROW_NONE ? columns : (columns + 1) / 2 * 2;
+}
+
 static bool build_layer_norm(uint32_t i, struct check_kernel_case *c)
 {
-    if (i >= 2 * COUNT(matrices))
+    const uint32_t matrix = i / 2 / COUNT(types), type = i / 2 % COUNT(types);
+    if (matrix >= COUNT(matrices))
         return false;
-    const struct layer_norm_params p = {.rows = matrices[i / 2].rows, .epsilon = 1e-5f,
-                                        .columns = matrices[i / 2].columns};
+    const struct layer_norm_params p = {.rows = matrices[matrix].rows, .epsilon = 1e-5f,
+                                        .columns = columns_of(matrix, type), .type = type};
     /* Far from zero the variance must not be lost to rounding. */
-    check_start(c, &p, sizeof p, "%u x %u%s", p.rows, p.columns, i % 2 ? ", mean 30" : "");
+    check_start(c, &p, sizeof p, "%u x %u of type %u%s", p.rows, p.columns, type,
+                i % 2 ? ", mean 30" : "");
     input_between(c, (uint64_t)p.rows * p.columns, i % 2 ? 29 : -1, i % 2 ? 31 : 1);
     input(c, p.columns);
     input(c, p.columns);
-    output(c, (uint64_t)p.rows * p.columns);
+    output(c, (uint64_t)p.rows * p.columns)->type = types[type];
     output(c, 2ull * p.rows);
     return true;
 }
 
 static bool build_layer_norm_grad(uint32_t i, struct check_kernel_case *c)
 {
-    if (i / 3 >= COUNT(matrices))
-        return false;
-    const struct layer_norm_grad_params p = {.rows = matrices[i / 3].rows, .accumulate = i % 3 == 1,
-                                             .columns = matrices[i / 3].columns};
     static const char *const how[] = {"", ", accumulate", ", in place"};
-    check_start(c, &p, sizeof p, "%u x %u%s", p.rows, p.columns, how[i % 3]);
+    const uint32_t matrix = i / 3 / COUNT(types), type = i / 3 % COUNT(types);
+    if (matrix >= COUNT(matrices))
+        return false;
+    const bool in_dy = i % 3 == 2 && type == NARROW_NONE;
+    const struct layer_norm_grad_params p = {.rows = matrices[matrix].rows,
+                                             .accumulate = i % 3 == 1, .type = type,
+                                             .columns = columns_of(matrix, type)};
+    check_start(c, &p, sizeof p, "%u x %u of type %u%s", p.rows, p.columns, type, how[i % 3]);
     const uint64_t count = (uint64_t)p.rows * p.columns;
     input(c, count);
     input(c, p.columns);
     input_between(c, 2ull * p.rows, 0.5, 1.5); /* mean and 1 / deviation, whatever they are */
-    input(c, count);
+    input(c, count)->type = types[type];
     output_or_updated(c, count, p.accumulate);
-    if (i % 3 == 2)
+    if (in_dy)
         in_place(c, 3);
     return true;
 }
@@ -380,14 +392,16 @@ static bool build_layer_norm_grad(uint32_t i, struct check_kernel_case *c)
 static bool build_layer_norm_grad_gain(uint32_t i, struct check_kernel_case *c)
 {
     static const uint32_t chunks[] = {1, 3, 32, 500};
-    if (i / 4 >= COUNT(matrices))
+    const uint32_t matrix = i / 4 / COUNT(types), type = i / 4 % COUNT(types);
+    if (matrix >= COUNT(matrices))
         return false;
-    const struct layer_norm_grad_gain_params p = {
-        .rows = matrices[i / 4].rows, .columns = matrices[i / 4].columns, .chunk = chunks[i % 4]};
-    check_start(c, &p, sizeof p, "%u x %u, chunk %u", p.rows, p.columns, p.chunk);
+    const struct layer_norm_grad_gain_params p = {.rows = matrices[matrix].rows, .type = type,
+                                                  .columns = columns_of(matrix, type),
+                                                  .chunk = chunks[i % 4]};
+    check_start(c, &p, sizeof p, "%u x %u of type %u, chunk %u", p.rows, p.columns, type, p.chunk);
     input(c, (uint64_t)p.rows * p.columns);
     input_between(c, 2ull * p.rows, 0.5, 1.5);
-    input(c, (uint64_t)p.rows * p.columns);
+    input(c, (uint64_t)p.rows * p.columns)->type = types[type];
     output(c, 2ull * p.columns * ((p.rows + p.chunk - 1) / p.chunk));
     return true;
 }

@@ -163,7 +163,7 @@ static uint64_t run_chain(struct world *w, bool keep, bool recompute, float drop
     struct tensor *x = w->x;
     for (int i = 0; i < DEPTH; i++) {
         tensor_graph_segment_begin(g);
-        struct tensor *norm = tensor_layer_norm(g, x, w->gain, w->bias, 1e-5f);
+        struct tensor *norm = tensor_layer_norm(g, x, w->gain, w->bias, 1e-5f, false);
         struct tensor *wide = tensor_linear(g, norm, w->weight[i % 4], w->bias, TENSOR_RELU);
         struct tensor *narrow = tensor_linear(g, wide, w->weight[(i + 1) % 4], NULL, 0);
         struct tensor *y = tensor_residual(g, x, narrow, dropout);
@@ -262,7 +262,7 @@ static double *run_doors(struct world *w, bool recompute, double *flops)
     tensor_graph_segment_end(g);
     struct tensor *between = tensor_add(g, a, b);
     tensor_graph_segment_begin(g);
-    struct tensor *c = tensor_layer_norm(g, between, w->gain, w->bias, 1e-5f);
+    struct tensor *c = tensor_layer_norm(g, between, w->gain, w->bias, 1e-5f, false);
     c = tensor_linear(g, tensor_add(g, c, a), w->weight[2], w->bias, TENSOR_RELU);
     struct tensor *flat = tensor_reshape(g, c, 2, (uint32_t[]){2 * ROWS, COLUMNS / 2});
     c = tensor_reshape(g, tensor_add(g, flat, flat), 2, (uint32_t[]){ROWS, COLUMNS});
@@ -358,7 +358,7 @@ static void run_ways(struct world *w, unsigned parts, bool clear)
     struct tensor *same = tensor_residual(g, sum, a, 0);
     struct tensor *way[3] = {
         tensor_linear(g, tensor_add(g, same, same), w->weight[2], NULL, TENSOR_RELU),
-        tensor_layer_norm(g, tensor_add(g, a, sum), w->gain, w->bias, 1e-5f),
+        tensor_layer_norm(g, tensor_add(g, a, sum), w->gain, w->bias, 1e-5f, false),
         tensor_add(g, tensor_linear(g, b, w->weight[3], NULL, 0), b)};
     struct tensor *loss = NULL;
     for (int i = 0; i < 3; i++)
@@ -541,7 +541,7 @@ static void test_errors(void)
     struct tensor *y = tensor_linear(g, w.x, w.readout[0], NULL, 0);
     tensor_graph_pop(g);
     tensor_graph_pop(g);
-    y = tensor_add(g, y, tensor_layer_norm(g, y, w.gain, w.one, 1e-5f)); /* more errors */
+    y = tensor_add(g, y, tensor_layer_norm(g, y, w.gain, w.one, 1e-5f, false)); /* more errors */
     tensor_graph_backward(g, tensor_sum(g, y, w.gain));
     REQUIRE(tensor_graph_memory(g) == 0);
     REQUIRE(tensor_graph_finish(g) == -EINVAL);

@@ -368,7 +368,7 @@ static bool build_layer_norm(uint32_t i, struct check_op_case *c)
 static struct tensor *record_layer_norm(struct tensor_graph *g, const struct check_op_case *c,
                                         struct tensor **in)
 {
-    return tensor_layer_norm(g, in[0], in[1], in[2], 1e-2f);
+    return tensor_layer_norm(g, in[0], in[1], in[2], 1e-2f, false);
 }
 
 static void evaluate_layer_norm(const struct check_op_case *c, void *const *in,
