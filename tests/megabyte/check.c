@@ -100,8 +100,8 @@ static void show(void *user, const char *line)
     printf("     %s\n", line);
 }
 
-static void run_on(const char *name, enum tensor_precision precision,
-                   void (*test)(struct tensor_device *))
+struct tensor_device *check_open(const char *name, enum tensor_precision precision,
+                                 bool *validation)
 {
     const bool vulkan = strcmp(name, "cpu") != 0;
     struct tensor_device_params params = {
@@ -113,13 +113,28 @@ static void run_on(const char *name, enum tensor_precision precision,
         status = open_device(&params, &device);
     }
     check_must(status, name);
+    if (validation)
+        *validation = params.validation;
+    return device;
+}
+
+void check_close(struct tensor_device **device)
+{
+    const uint64_t messages = tensor_device_validation_messages(*device);
+    CHECK(messages == 0, "%u messages of the validation layer", (unsigned)messages);
+    tensor_device_close(device);
+}
+
+static void run_on(const char *name, enum tensor_precision precision,
+                   void (*test)(struct tensor_device *))
+{
+    bool validation;
+    struct tensor_device *device = check_open(name, precision, &validation);
     snprintf(place, sizeof place, "%s %.200s", name, tensor_device_info(device)->name);
     test(device);
-    const uint64_t messages = tensor_device_validation_messages(device);
-    CHECK(messages == 0, "%u messages of the validation layer", (unsigned)messages);
-    printf("%s%s\n", place, params.validation ? ", with validation" : "");
+    check_close(&device);
+    printf("%s%s\n", place, validation ? ", with validation" : "");
     fflush(stdout);
-    tensor_device_close(&device);
     strcpy(place, "host");
 }
 

@@ -41,6 +41,11 @@ void check_each_device(void (*test)(struct tensor_device *device));
 /* … and in every precision of each, fp32 first. */
 void check_each_precision(void (*test)(struct tensor_device *device));
 struct tensor_device *check_open_cpu(void);
+/* Opens a device, a Vulkan one with validation where the layer is there (*validation; may be NULL).
+ * Closing it fails where the layer had anything to say. */
+struct tensor_device *check_open(const char *name, enum tensor_precision precision,
+                                 bool *validation);
+void check_close(struct tensor_device **device);
 
 /* Settings of small models: odd widths, P = 1, K = 1, T = 1. False behind the last. The weights are
  * larger than one would train with, so that nothing gets lost in rounding. */

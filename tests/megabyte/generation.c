@@ -270,10 +270,7 @@ void check_generation(struct tensor_device *device)
         check_long(device);
     check_not_finite(device);
     snprintf(name, sizeof name, cpu ? "cpu" : "vulkan:%s", info->name);
-    struct tensor_device *bf16;
-    const struct tensor_device_params params = {.name = name,
-                                                .precision = TENSOR_PRECISION_BF16};
-    check_must(tensor_device_open(&params, &bf16), name);
+    struct tensor_device *bf16 = check_open(name, TENSOR_PRECISION_BF16, NULL);
     check_models(bf16, cpu ? 0 : 1, cpu ? 1 : 6, cpu ? 1 : 5);
-    tensor_device_close(&bf16);
+    check_close(&bf16);
 }

@@ -7,6 +7,7 @@
 #include "megabyte/evaluator.h"
 #include "megabyte/trainer.h"
 #include "tensor/safetensors.h"
+#include "tests/megabyte/check.h"
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
@@ -149,7 +150,7 @@ static void check_begins(const struct oracle *o, const struct megabyte_trainer *
     free(begins);
 }
 
-static void check_training(const struct oracle *o, const uint32_t *lengths)
+static void check_steps(const struct oracle *o, const uint32_t *lengths)
 {
     uint64_t count;
     uint8_t *inputs = read_dump(o->cpu, o->dump, "inputs", &count);
@@ -208,7 +209,7 @@ static void check_dump(struct oracle *o, const char *path, uint32_t micro_batch)
     must(megabyte_model_create(o->device, &c, true, &o->model), "model");
     must(nn_parameters_commit(o->model->parameters), "memory");
     load_weights(o);
-    check_training(o, lengths);
+    check_steps(o, lengths);
     printf("%s, %s, micro-batch %u: compared\n", path, tensor_device_info(o->device)->name,
            micro_batch);
     megabyte_model_destroy(&o->model);
@@ -226,15 +227,14 @@ static void each_device(void *user, int index, const struct tensor_device_info *
     if (!strcmp(info->kind, "vulkan"))
         snprintf(name, sizeof name, "vulkan:%d", index);
     struct oracle o = {.name = name};
-    const struct tensor_device_params params = {.name = name};
-    must(tensor_device_open(&(struct tensor_device_params){.name = "cpu"}, &o.cpu), "cpu");
-    must(tensor_device_open(&params, &o.device), name);
+    o.cpu = check_open_cpu();
+    o.device = check_open(name, TENSOR_PRECISION_FP32, NULL);
     for (char **path = dump_paths; *path; path++) {
         check_dump(&o, *path, 0);
         check_dump(&o, *path, 1); /* gradients accumulated over three micro-batches */
     }
-    tensor_device_close(&o.device);
-    tensor_device_close(&o.cpu);
+    check_close(&o.device);
+    check_close(&o.cpu);
 }
 
 int main(int argc, char **argv)
@@ -243,5 +243,5 @@ int main(int argc, char **argv)
         return 2;
     dump_paths = argv + 1;
     tensor_device_list(each_device, NULL);
-    return failures != 0;
+    return failures || check_failures;
 }
