@@ -9,26 +9,28 @@
 
 #define DRAWS 6000
 
-/* ROWS choices at a time, as generation makes them. */
+/* So many choices at a time, as generation makes them. */
 #define ROWS 1000
 static struct {
+    uint32_t rows;
     struct tensor_device *device;
     struct tensor_arena *arena;
     struct tensor *logits, *settings, *symbols;
     struct tensor_graph *graph;
 } chooser;
 
-static void open_chooser(void)
+static void open_chooser(uint32_t rows)
 {
+    chooser.rows = rows;
     chooser.device = check_open_cpu();
     check_must(tensor_arena_create(chooser.device, TENSOR_HOST, "choices", &chooser.arena),
                "arena");
     chooser.logits = tensor_arena_take(chooser.arena, "logits", TENSOR_F32, 2,
-                                       (uint32_t[]){ROWS, SYMBOLS});
+                                       (uint32_t[]){rows, SYMBOLS});
     chooser.settings = tensor_arena_take(chooser.arena, "settings", TENSOR_U32, 2,
-                                         (uint32_t[]){ROWS, TENSOR_SAMPLE_SETTINGS});
+                                         (uint32_t[]){rows, TENSOR_SAMPLE_SETTINGS});
     chooser.symbols = tensor_arena_take(chooser.arena, "symbols", TENSOR_U32, 2,
-                                        (uint32_t[]){ROWS, 1});
+                                        (uint32_t[]){rows, 1});
     check_must(tensor_arena_commit(chooser.arena), "memory");
     check_must(tensor_graph_create(chooser.device, &(struct tensor_graph_params){.name = "choose"},
                                    &chooser.graph), "graph");
@@ -47,7 +49,7 @@ static void close_chooser(void)
 static const uint32_t *choose(const struct nn_sampling *s, const float *logits, uint32_t streams,
                               uint64_t first)
 {
-    for (uint32_t i = 0; i < ROWS; i++) {
+    for (uint32_t i = 0; i < chooser.rows; i++) {
         memcpy((float *)tensor_host(chooser.logits) + (size_t)i * SYMBOLS, logits,
                SYMBOLS * sizeof *logits);
         nn_sampling_row(s, i % streams, first + i / streams, 0,
@@ -196,10 +198,12 @@ static void check_schedule(void)
 
 void check_sampling(void)
 {
-    open_chooser();
+    open_chooser(ROWS);
     check_choices();
-    check_greedy();
     check_draws();
+    close_chooser();
+    open_chooser(1);
+    check_greedy();
     close_chooser();
     check_schedule();
 }
