@@ -263,7 +263,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         os.environ["XDG_CACHE_HOME"] = scratch + "/cache"
-        os.environ.setdefault("OMP_NUM_THREADS", "2")
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
         os.environ["OMP_WAIT_POLICY"] = "passive"
         make_data()
         devices = [Device(name, programs, i == 0) for i, name in enumerate(names)]

@@ -112,7 +112,8 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         os.environ["XDG_CACHE_HOME"] = scratch + "/cache"
-        os.environ.setdefault("OMP_NUM_THREADS", "2")
+        os.environ.setdefault("OMP_NUM_THREADS", "2" if kind == "cpu" else "1")
+        os.environ["GOMP_SPINCOUNT"] = "0"
         os.environ["OMP_WAIT_POLICY"] = "passive"
         os.mkdir("data")
         for i in range(8):

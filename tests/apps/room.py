@@ -65,7 +65,7 @@ def main():
     train, evaluate, generate = [os.path.realpath(path) for path in sys.argv[1:4]]
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
-        os.environ.setdefault("OMP_NUM_THREADS", "2")
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
         os.environ["OMP_WAIT_POLICY"] = "passive"
         os.environ["MALLOC_PERTURB_"] = "0"
         with open("data.txt", "w") as f:

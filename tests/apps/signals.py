@@ -162,7 +162,7 @@ def main():
     program, faulty = [os.path.realpath(path) for path in sys.argv[1:3]]
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
-        os.environ.setdefault("OMP_NUM_THREADS", "2")
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
         os.environ["OMP_WAIT_POLICY"] = "passive"
         os.environ["VK_DRIVER_FILES"] = "/nonexistent"
         with open("data.txt", "w") as f:

@@ -4,6 +4,7 @@
 set -u
 . "$(dirname "$0")/shell.sh"
 
+unset MESA_SHADER_CACHE_DIR # where others leave compiled kernels (tools/check)
 head -c 4000 "$mb_train" > data.bin
 "$mb_train" --list-devices | grep -o '^vulkan:[0-9]*' > devices || skipped "no Vulkan device"
 told=0

@@ -138,7 +138,7 @@ def main():
     mb_train, mb_bench = (os.path.realpath(path) for path in sys.argv[1:])
     tried = 0
     with tempfile.TemporaryDirectory() as scratch:
-        os.environ["OMP_WAIT_POLICY"] = "passive"
+        os.environ["OMP_NUM_THREADS"] = "1"
         run([mb_train, "--tune", "--dry-run"], 2)
         for device in devices("vulkan", mb_train):
             os.mkdir("%s/%d" % (scratch, tried))
