@@ -1,16 +1,33 @@
-/* decoder.c - MEGABYTE one patch at a time, with a cache on each level. */
+/* decoder.c - models one unit at a time, with their caches (decoder.h). */
 #include "megabyte/decoder.h"
 #include "megabyte/error.h"
 #include <errno.h>
 #include <stdlib.h>
 
-#define CHUNK 64 /* patches that prefill reads at a time, at most */
+#define CHUNK 64 /* units that prefill reads at a time, at most */
 
 /* Tensors of the shared arena and where the host finds them, once it is committed. */
 struct shared {
-    struct tensor *prefill_place, *prefill_symbols, *place, *local_places, *previous, *settings,
-        *given, *symbols;
+    struct tensor *prefill_place, *prefill_local_place, *prefill_symbols, *place, *local_places,
+        *previous, *settings, *given, *symbols, *columns;
 };
+
+static enum megabyte_kind kind_of(const struct megabyte_decoder *d)
+{
+    return (enum megabyte_kind)d->model->config.model;
+}
+
+/* Whether units are single bytes. */
+static bool by_bytes(const struct megabyte_config *c)
+{
+    return c->model == MEGABYTE_PERCEIVER ||
+           (c->model == MEGABYTE_LOCAL && c->patch_size == c->seq_len);
+}
+
+static bool has_global(const struct megabyte_decoder *d)
+{
+    return kind_of(d) == MEGABYTE_WHOLE || kind_of(d) == MEGABYTE_GLOBAL;
+}
 
 static struct tensor *take(struct tensor_arena *arena, const char *name, uint32_t rows,
                            uint32_t columns)
@@ -22,6 +39,7 @@ static void take_shared(struct megabyte_decoder *d, struct shared *s)
 {
     const uint32_t n = d->sequences, p = d->patch_size;
     s->prefill_place = take(d->shared, "prefill place", 1, 2);
+    s->prefill_local_place = take(d->shared, "prefill local place", 1, 2);
     s->prefill_symbols = take(d->shared, "prefill symbols", d->chunk, p);
     s->place = take(d->shared, "place", n, 2);
     s->local_places = take(d->shared, "local places", p, 2 * n);
@@ -29,13 +47,56 @@ static void take_shared(struct megabyte_decoder *d, struct shared *s)
     s->settings = take(d->shared, "sampling", n, TENSOR_SAMPLE_SETTINGS);
     s->given = take(d->shared, "given", n, p);
     s->symbols = take(d->shared, "symbols", n, p);
+    s->columns = take(d->shared, "columns", p, 1);
+}
+
+/* Positions of the local cache: of whole windows where units are bytes, of the latents of a
+ * PerceiverAR as many as the rows of a chunk see, of a patch and what it reaches. */
+static uint32_t local_capacity(const struct megabyte_decoder *d, uint32_t window)
+{
+    const struct megabyte_config *c = &d->model->config;
+    if (kind_of(d) == MEGABYTE_PERCEIVER)
+        return c->patch_size + d->chunk;
+    return by_bytes(c) ? window : c->patch_size + c->cross_patch;
+}
+
+/* The convolutions go on behind the rows of a chunk, and behind patches that are replayed. */
+static void take_conv_caches(struct megabyte_decoder *d)
+{
+    const struct megabyte_patch_embedder *e = &d->model->embedder;
+    for (uint32_t i = 0; i < e->convs; i++) {
+        const uint32_t rows = (d->chunk + d->replay) * d->patch_size;
+        const uint32_t columns = e->conv[i].weight->shape[0];
+        const uint32_t shape[3] = {d->sequences, rows + e->conv[i].weight->shape[1] / columns - 1,
+                                   columns};
+        d->conv_cache[i] = tensor_arena_take(d->caches, "convolution", TENSOR_F32, 3, shape);
+    }
+}
+
+static int take_caches(struct megabyte_decoder *d)
+{
+    const struct megabyte_model *m = d->model;
+    const uint32_t n = d->sequences, window = (d->patches + d->chunk - 1) / d->chunk * d->chunk;
+    const struct nn_transformer *local = kind_of(d) == MEGABYTE_PERCEIVER
+        ? &m->perceiver.transformer : &m->local.transformer;
+    int status = 0;
+    if (has_global(d)) {
+        take_conv_caches(d);
+        status = nn_cache_init(&d->global_cache, &m->global, d->caches, n, window);
+    }
+    if (kind_of(d) == MEGABYTE_PERCEIVER) /* chunks that are `turned` begin anywhere */
+        d->look_cache = tensor_arena_take(d->caches, "look", TENSOR_F32, 3,
+                                          (uint32_t[]){n, window + (d->turn ? d->chunk : 0),
+                                                       2 * m->config.local.dim});
+    if (status == 0 && kind_of(d) != MEGABYTE_GLOBAL)
+        status = nn_cache_init(&d->local_cache, local, d->caches, n, local_capacity(d, window));
+    return status;
 }
 
 /* Places them; there is no memory yet. */
 static int take_tensors(struct megabyte_decoder *d, struct shared *s)
 {
     const uint32_t n = d->sequences, p = d->patch_size;
-    const uint32_t capacity = (d->patches + d->chunk - 1) / d->chunk * d->chunk;
     int status = tensor_arena_create(d->model->device, TENSOR_HOST, "staging", &d->shared);
     if (status == 0)
         status = tensor_arena_create(d->model->device, TENSOR_DEVICE, "cache", &d->caches);
@@ -46,16 +107,13 @@ static int take_tensors(struct megabyte_decoder *d, struct shared *s)
     d->place_here = take(d->caches, "place", n, 2);
     d->settings_here = take(d->caches, "sampling", n, TENSOR_SAMPLE_SETTINGS);
     d->patch = take(d->caches, "patch", n, p);
-    status = nn_cache_init(&d->global_cache, &d->model->global, d->caches, n, capacity);
-    if (status == 0)
-        status = nn_cache_init(&d->local_cache, &d->model->local.transformer, d->caches, n,
-                               p + d->model->config.cross_patch);
-    return status;
+    return take_caches(d);
 }
 
 static void find_shared(struct megabyte_decoder *d, const struct shared *s)
 {
     d->prefill_place = tensor_host(s->prefill_place);
+    d->prefill_local_place = tensor_host(s->prefill_local_place);
     d->prefill_symbols = tensor_host(s->prefill_symbols);
     d->place = tensor_host(s->place);
     d->local_place = tensor_host(s->local_places);
@@ -63,17 +121,28 @@ static void find_shared(struct megabyte_decoder *d, const struct shared *s)
     d->settings = tensor_host(s->settings);
     d->given = tensor_host(s->given);
     d->symbols = tensor_host(s->symbols);
+    for (uint32_t i = 0; i < d->patch_size; i++)
+        ((uint32_t *)tensor_host(s->columns))[i] = i;
 }
 
-/* Where the positions of each sequence's patch stand in the local cache. What sees nothing of the
- * patch before begins anew with every patch. */
+/* Where byte `unit` of a model by bytes stands in the local cache: patches, in which latents see
+ * each other, begin at multiples of P. */
+static uint32_t byte_place(const struct megabyte_decoder *d, uint32_t unit, bool turned)
+{
+    return turned ? unit - d->turned_from + d->turn : unit;
+}
+
+/* Where the positions of each sequence's unit stand in the local cache. Of patches, what sees
+ * nothing of the one before begins anew with every one. */
 static void fill_local_places(struct megabyte_decoder *d)
 {
     const uint32_t n = d->sequences, size = d->patch_size;
+    const bool bytes = by_bytes(&d->model->config), reaches = d->model->config.cross_patch;
     for (uint32_t i = 0; i < size * n; i++) {
-        const uint32_t patch = d->model->config.cross_patch ? d->place[2 * (i % n) + 1] : 0;
+        const uint32_t unit = d->place[2 * (i % n) + 1];
         d->local_place[2 * i] = i % n;
-        d->local_place[2 * i + 1] = patch * size + i / n;
+        d->local_place[2 * i + 1] = bytes ? byte_place(d, unit, d->turn && unit >= d->turn)
+                                          : (reaches ? unit * size : 0) + i / n;
     }
 }
 
@@ -81,15 +150,34 @@ static void fill_local_places(struct megabyte_decoder *d)
 static struct tensor *record_global(struct tensor_graph *g, const struct megabyte_decoder *d,
                                     struct tensor *symbols, struct tensor *place)
 {
-    const struct megabyte_patch_embedder *e = &d->model->embedder;
     tensor_graph_push(g, "embed");
-    struct tensor *h = tensor_embedding_patches(g, symbols, e->embedding->weight,
-                                                e->position->weight, e->pad->weight, place);
-    const uint32_t patches = tensor_rows(h) / d->patch_size;
-    h = tensor_reshape(g, h, 2, (uint32_t[]){patches, d->model->config.global.dim});
+    struct tensor *h = megabyte_patch_embedder_cached(g, &d->model->embedder, d->conv_cache,
+                                                      symbols, place);
     tensor_graph_pop(g);
     tensor_graph_push(g, "global");
     h = nn_transformer_cached(g, &d->model->global, &d->global_cache, place, h);
+    tensor_graph_pop(g);
+    return h;
+}
+
+/* The model over bytes at `place`, of which `symbols` are the ones before → (N·n, E) */
+static struct tensor *record_bytes(struct tensor_graph *g, const struct megabyte_decoder *d,
+                                   struct tensor *symbols, struct tensor *place,
+                                   struct tensor *local_place)
+{
+    const struct megabyte_model *m = d->model;
+    const bool perceiver = kind_of(d) == MEGABYTE_PERCEIVER;
+    const struct nn_parameter *table = perceiver ? m->perceiver.embedding : m->local.embedding;
+    const struct nn_parameter *position = perceiver ? m->perceiver.position : m->local.position;
+    const struct nn_parameter *pad = perceiver ? m->perceiver.pad : m->local.pad;
+    tensor_graph_push(g, perceiver ? "perceiver" : "local");
+    struct tensor *h = tensor_embedding_patches(g, symbols, table->weight, position->weight,
+                                                pad->weight, place, true);
+    if (perceiver)
+        h = megabyte_perceiver_look_cached(g, &m->perceiver, m->config.local.heads, d->look_cache,
+                                           place, h);
+    h = nn_transformer_cached(g, perceiver ? &m->perceiver.transformer : &m->local.transformer,
+                              &d->local_cache, local_place, h);
     tensor_graph_pop(g);
     return h;
 }
@@ -100,7 +188,10 @@ static int record_prefill(struct megabyte_decoder *d, const struct shared *s, bo
     const int status = tensor_graph_create(d->model->device, &params, &d->prefill);
     if (status < 0)
         return status;
-    record_global(d->prefill, d, s->prefill_symbols, s->prefill_place);
+    if (by_bytes(&d->model->config))
+        record_bytes(d->prefill, d, s->prefill_symbols, s->prefill_place, s->prefill_local_place);
+    else
+        record_global(d->prefill, d, s->prefill_symbols, s->prefill_place);
     return 0;
 }
 
@@ -116,9 +207,9 @@ static struct tensor *record_projection(struct tensor_graph *g, const struct meg
     return tensor_add_rows(g, h, l->position->weight);
 }
 
-/* Equations 4 to 6 for position p, and the choice of its byte. */
-static void record_byte(struct tensor_graph *g, struct megabyte_decoder *d,
-                        struct tensor *projected, uint32_t p)
+/* Equations 4 and 5 for position p; `projected` may be the same for all sequences. */
+static struct tensor *record_local(struct tensor_graph *g, struct megabyte_decoder *d,
+                                   struct tensor *projected, uint32_t p)
 {
     const struct megabyte_local *l = &d->model->local;
     tensor_graph_push(g, "local");
@@ -127,6 +218,13 @@ static void record_byte(struct tensor_graph *g, struct megabyte_decoder *d,
     h = nn_transformer_cached(g, &l->transformer, &d->local_cache,
                               tensor_row(g, d->local_places, p), h);
     tensor_graph_pop(g);
+    return h;
+}
+
+/* Equation 6 for position p, and the choice of its byte. */
+static void record_choice(struct tensor_graph *g, struct megabyte_decoder *d, struct tensor *h,
+                          uint32_t p)
+{
     tensor_graph_push(g, "head");
     d->logits[p] = tensor_gemv(g, h, &(struct tensor_gemv){.weight = d->model->head->weight});
     tensor_graph_keep(g, d->logits[p]);
@@ -134,6 +232,29 @@ static void record_byte(struct tensor_graph *g, struct megabyte_decoder *d,
     tensor_graph_push(g, "sample");
     tensor_sample(g, d->logits[p], d->settings_here, d->patch, p);
     tensor_graph_pop(g);
+}
+
+/* The P positions of a patch. */
+static void record_patch(struct tensor_graph *g, struct megabyte_decoder *d, const struct shared *s)
+{
+    const uint32_t size = d->patch_size;
+    struct tensor *h = has_global(d) ? record_global(g, d, s->previous, d->place_here) : NULL;
+    if (kind_of(d) == MEGABYTE_GLOBAL) { /* slices are rows in memory already */
+        const uint32_t shape[2] = {d->sequences * size, tensor_columns(h) / size};
+        h = tensor_reshape(g, h, 2, shape);
+        for (uint32_t p = 0; p < size; p++)
+            record_choice(g, d, tensor_slice(g, h, size, tensor_row(g, s->columns, p), 1), p);
+        return;
+    }
+    if (h) {
+        tensor_graph_push(g, "project");
+        h = record_projection(g, d, h);
+        tensor_graph_pop(g);
+    } else {
+        h = d->model->local.position->weight;
+    }
+    for (uint32_t p = 0; p < size; p++)
+        record_choice(g, d, record_local(g, d, h, p), p);
 }
 
 static int record_advance(struct megabyte_decoder *d, const struct shared *s, bool timing)
@@ -149,22 +270,21 @@ static int record_advance(struct megabyte_decoder *d, const struct shared *s, bo
     tensor_copy(g, d->settings_here, s->settings);
     tensor_copy(g, d->patch, s->given);
     tensor_graph_pop(g);
-    struct tensor *h = record_global(g, d, s->previous, d->place_here);
-    tensor_graph_push(g, "project");
-    struct tensor *projected = record_projection(g, d, h);
-    tensor_graph_pop(g);
-    for (uint32_t p = 0; p < d->patch_size; p++)
-        record_byte(g, d, projected, p);
+    if (by_bytes(&d->model->config))
+        record_choice(g, d, record_bytes(g, d, s->previous, d->place_here,
+                                         tensor_row(g, d->local_places, 0)), 0);
+    else
+        record_patch(g, d, s);
     tensor_graph_push(g, "output");
     tensor_copy(g, s->symbols, d->patch);
     tensor_graph_pop(g);
     return 0;
 }
 
-static int record_cached(struct megabyte_decoder *d, struct shared *s, bool timing)
+static int record(struct megabyte_decoder *d, struct shared *s, bool timing)
 {
     int status = take_tensors(d, s);
-    if (status == 0 && d->patches > 1)
+    if (status == 0 && d->patches > 1 && (has_global(d) || by_bytes(&d->model->config)))
         status = record_prefill(d, s, timing);
     if (status == 0)
         status = record_advance(d, s, timing);
@@ -181,26 +301,27 @@ static int told(int status)
 static int prepare(const struct megabyte_model *model, uint32_t sequences, bool timing,
                    struct shared *shared, struct megabyte_decoder **decoder)
 {
+    const struct megabyte_config *c = &model->config;
     struct megabyte_decoder *d = calloc(1, sizeof *d);
-    const bool window = megabyte_window_wanted(&model->config);
-    const bool bytes = model->config.model == MEGABYTE_PERCEIVER ||
-                       model->config.patch_size == model->config.seq_len;
     if (!d)
         return megabyte_fail(ENOMEM, "no host memory for generation");
     d->model = model;
     d->sequences = sequences;
-    d->patch_size = window && bytes ? 1 : model->config.patch_size;
-    d->patches = model->config.seq_len / d->patch_size;
+    d->patch_size = by_bytes(c) ? 1 : c->patch_size;
+    d->patches = c->seq_len / d->patch_size;
     d->chunk = d->patches < CHUNK ? d->patches : CHUNK;
-    d->replay = !window && model->config.cross_patch ? model->config.local.layers : 0;
+    if (c->cross_patch && !by_bytes(c) && c->model != MEGABYTE_GLOBAL)
+        d->replay = c->local.layers;
+    if (c->model == MEGABYTE_PERCEIVER && c->seq_len % c->patch_size) {
+        d->turn = c->seq_len / c->patch_size * c->patch_size;
+        d->turned_from = c->seq_len - c->patch_size;
+    }
     d->logits = calloc(d->patch_size, sizeof *d->logits);
     int status;
     if (!d->logits)
         status = megabyte_fail(ENOMEM, "no host memory for generation");
-    else if (window)
-        status = megabyte_window_create(d, timing);
     else
-        status = told(record_cached(d, shared, timing));
+        status = told(record(d, shared, timing));
     if (status < 0)
         megabyte_decoder_destroy(&d);
     *decoder = d;
@@ -218,9 +339,8 @@ int megabyte_decoder_plan(const struct megabyte_model *model, uint32_t sequences
     const uint64_t advance = tensor_graph_memory(d->advance);
     const uint64_t prefill = d->prefill ? tensor_graph_memory(d->prefill) : 0;
     const bool planned = advance && (prefill || !d->prefill);
-    plan->device = advance + prefill + tensor_arena_size(d->shared) +
-                   (d->caches ? tensor_arena_size(d->caches) : 0);
-    plan->host = d->window ? (uint64_t)sequences * model->config.seq_len : 0;
+    plan->device = advance + prefill + tensor_arena_size(d->shared) + tensor_arena_size(d->caches);
+    plan->host = 0;
     plan->scratch = tensor_graph_scratch(d->advance);
     megabyte_decoder_destroy(&d);
     return planned ? 0 : megabyte_fail(ENOMEM, "%s", tensor_error());
@@ -235,7 +355,7 @@ int megabyte_decoder_create(const struct megabyte_model *model, uint32_t sequenc
     if (status < 0)
         return status;
     status = tensor_arena_commit(d->shared);
-    if (status == 0 && d->caches)
+    if (status == 0)
         status = tensor_arena_commit(d->caches);
     if (status == 0 && d->prefill)
         status = tensor_graph_finish(d->prefill);
@@ -245,8 +365,7 @@ int megabyte_decoder_create(const struct megabyte_model *model, uint32_t sequenc
         megabyte_decoder_destroy(&d);
         return told(status);
     }
-    if (!d->window)
-        find_shared(d, &shared);
+    find_shared(d, &shared);
     *decoder = d;
     return 0;
 }
@@ -258,7 +377,6 @@ void megabyte_decoder_destroy(struct megabyte_decoder **decoder)
         return;
     tensor_graph_destroy(&d->prefill);
     tensor_graph_destroy(&d->advance);
-    megabyte_window_destroy(&d->window);
     nn_cache_finish(&d->global_cache);
     nn_cache_finish(&d->local_cache);
     tensor_arena_destroy(&d->shared);
@@ -274,21 +392,19 @@ static int run(struct megabyte_decoder *d, struct tensor_graph *graph)
     return status < 0 ? status : tensor_device_wait(d->model->device);
 }
 
-int megabyte_decoder_prefill(struct megabyte_decoder *d)
+int megabyte_decoder_prefill(struct megabyte_decoder *d, bool turned)
 {
-    int status = 0;
-    if (d->window)
-        megabyte_window_prefill(d);
-    else
-        status = run(d, d->prefill);
+    if (!d->prefill)
+        return 0;
+    d->prefill_local_place[0] = d->prefill_place[0];
+    d->prefill_local_place[1] = byte_place(d, d->prefill_place[1], turned);
+    const int status = run(d, d->prefill);
     return status < 0 ? megabyte_fail(-status, "%s", tensor_error()) : 0;
 }
 
 int megabyte_decoder_advance(struct megabyte_decoder *d)
 {
-    int status;
-    if (!d->window)
-        fill_local_places(d);
-    status = d->window ? megabyte_window_advance(d) : run(d, d->advance);
+    fill_local_places(d);
+    const int status = run(d, d->advance);
     return status < 0 ? megabyte_fail(-status, "%s", tensor_error()) : 0;
 }

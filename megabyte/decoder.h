@@ -1,23 +1,31 @@
 /* decoder.h - what generation records of a model (private to the library): all of it that depends
- * on what kind of model that is. There are two:
+ * on what kind of model that is.
  *
- *     decoder.c         MEGABYTE with a cache on each level, cross_patch and rope too: what is
- *                       described here
- *     decoder_window.c  the other variations and the baselines, without caches: for each byte the
- *                       whole model runs over the window of each sequence, so that what is
- *                       generated is by construction what is scored. Its cost a byte grows with T.
- *                       What it keeps of what was read is the window's bytes
+ * Letters: N sequences that advance together, P bytes of a unit, K units of the window. A unit is
  *
- * Letters: N sequences that advance together, P bytes of a patch, K patches of the window.
+ *     a patch           of MEGABYTE, of its global and its local half alone
+ *     a single byte     of a byte-level Transformer (a local model whose patch is the window) and
+ *                       of a PerceiverAR; P below is then 1
  *
- *     prefill   whole patches of a prompt, C at a time of one sequence, into the global cache
- *     advance   one patch of every sequence: the global model's step for it, then P times the local
- *               model's step and the choice of a byte, without the host in between
+ *     prefill   whole units of a prompt, C at a time of one sequence, into the caches
+ *     advance   one unit of every sequence. Of a patch: the global model's step for it, then P
+ *               times the local model's step and the choice of a byte, without the host in between
  *
  * Both are recorded once. What changes from run to run lies in memory that host and device share,
  * which the caller fills in before a run (generator.c); so a run depends on that and on the caches,
- * and on nothing else. Patch k of a window sees the global cache's rows 0 … k - 1; advancing adds
- * row k. A patch may be advanced through again, with other bytes, before the next one is.
+ * and on nothing else. Unit k of a window sees what the caches have of units 0 … k - 1; advancing
+ * adds what is known of unit k. A unit may be advanced through again, with other bytes, before the
+ * next one is.
+ *
+ * The caches: keys and values of each layer (nn_cache), of the global model all of the window, of
+ * the local one a patch and what cross_patch reaches of the one before; of the convolutions the
+ * rows that the next ones see; of a PerceiverAR's look keys and values of all of the span, of its
+ * blocks those of its P latents.
+ *
+ * A PerceiverAR's latents stand still while P bytes are predicted, and then all are other ones, at
+ * places of which nothing was computed before: so its caches are exact. Only where P does not
+ * divide T the last P latents of a window, from T - P on, begin among places that were latents
+ * before: in front of byte `turn` they are computed again, among themselves (prefill, `turned`).
  */
 #ifndef MEGABYTE_DECODER_H
 #define MEGABYTE_DECODER_H
@@ -30,31 +38,34 @@ struct megabyte_decoder {
     uint32_t replay; /* how many patches before the one at hand must have been advanced through,
                         with given bytes, where the window goes that far back: each local layer
                         sees into the patch before. 0 without cross_patch */
+    uint32_t turn;   /* of a PerceiverAR: in front of this unit, those from turned_from on are
+                        prefilled `turned`; 0: never */
+    uint32_t turned_from;
 
     /* Read by prefill. */
-    uint32_t *prefill_place;   /* (2): the sequence, the first of C patches */
-    uint32_t *prefill_symbols; /* (C, P): of each the patch before; not read for patch 0 */
+    uint32_t *prefill_place;   /* (2): the sequence, the first of C units */
+    uint32_t *prefill_symbols; /* (C, P): of each the unit before; not read for unit 0 */
 
     /* Read by advance. */
-    uint32_t *place;    /* (N, 2): n, and the number of its patch */
-    uint32_t *previous; /* (N, P): the patch before it; not read for patch 0 */
-    uint32_t *settings; /* (N, TENSOR_SAMPLE_SETTINGS): how many bytes of the patch are given … */
+    uint32_t *place;    /* (N, 2): n, and the number of its unit */
+    uint32_t *previous; /* (N, P): the unit before it; not read for unit 0 */
+    uint32_t *settings; /* (N, TENSOR_SAMPLE_SETTINGS): how many bytes of the unit are given … */
     uint32_t *given;    /* (N, P): … and these */
     /* Written by it. */
-    uint32_t *symbols;      /* (N, P): the patch; TENSOR_SAMPLE_NONE where logits are not finite */
+    uint32_t *symbols;      /* (N, P): the unit; TENSOR_SAMPLE_NONE where logits are not finite */
     struct tensor **logits; /* (P) of (N, 256), by which byte p was chosen */
 
-    struct tensor_graph *prefill, *advance; /* prefill is NULL for K = 1, where there is nothing to
-                                               read, and in decoder_window.c, which runs `advance`
-                                               once for each byte */
-    struct megabyte_window *window; /* of decoder_window.c; else NULL */
+    struct tensor_graph *prefill, *advance; /* prefill is NULL where there is nothing to read: for
+                                               K = 1, and without a global model */
 
     struct tensor_arena *shared, *caches;
-    struct nn_cache global_cache, local_cache;
-    uint32_t *local_place;                               /* (P, N, 2): as the local cache has it */
+    struct nn_cache global_cache, local_cache; /* local: also of units that are bytes */
+    struct tensor *conv_cache[3], *look_cache; /* or NULL */
+    /* Where the steps of each position stand in the local cache: (P, N, 2), and of prefill (2). */
+    uint32_t *local_place, *prefill_local_place;
     struct tensor *local_places;                         /* … on the device */
     struct tensor *place_here, *settings_here, *patch;   /* on the device: what of the above is read
-                                                            often; the patch at hand (N, P) */
+                                                            often; the unit at hand (N, P) */
 };
 
 /* Takes memory and records. The model's parameters are committed and outlive it. `timing`: measure
@@ -66,20 +77,9 @@ void megabyte_decoder_destroy(struct megabyte_decoder **decoder);
 int megabyte_decoder_plan(const struct megabyte_model *model, uint32_t sequences,
                           struct megabyte_generator_plan *plan);
 
-/* Does what is said above, and waits. Errors: those of tensor_graph_run. */
-int megabyte_decoder_prefill(struct megabyte_decoder *decoder);
+/* Does what is said above, and waits; prefill does nothing where there is nothing to read.
+ * `turned`: the units are of the last latents. Errors: those of tensor_graph_run. */
+int megabyte_decoder_prefill(struct megabyte_decoder *decoder, bool turned);
 int megabyte_decoder_advance(struct megabyte_decoder *decoder);
-
-/* ---- decoder_window.c ---- */
-
-/* Whether this kind of model has no cached recording. Its patches, for generation, are then those
- * of the model, or single bytes where a patch is the whole window or there are none. */
-bool megabyte_window_wanted(const struct megabyte_config *config);
-/* Fills in and records a decoder of which model, sequences, patch_size, patches and chunk are set;
- * memory of the device is for the caller to take. Errors: -ENOMEM. */
-int megabyte_window_create(struct megabyte_decoder *decoder, bool timing);
-void megabyte_window_destroy(struct megabyte_window **window);
-void megabyte_window_prefill(struct megabyte_decoder *decoder);
-int megabyte_window_advance(struct megabyte_decoder *decoder);
 
 #endif

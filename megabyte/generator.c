@@ -10,7 +10,8 @@
 struct sequence {
     uint8_t *window; /* (T) bytes so far */
     uint32_t length; /* how many */
-    uint32_t cached; /* patches that the global cache has seen */
+    uint32_t cached; /* units that the caches have seen */
+    bool turned;     /* whether they are past decoder->turn */
     uint32_t fresh;  /* bytes at the end of the window that are new since the last advance */
     uint64_t drawn;  /* bytes that were chosen since the start */
     uint32_t stream;
@@ -110,22 +111,34 @@ static void fill_in_idle(struct megabyte_decoder *d, const struct sequence *s, u
     fill_in(d, s, n, patch < last ? patch : last, d->patch_size);
 }
 
-/* Lets the global model read the patches before the one at hand, and the local model as many of
- * them as it must have seen. Rows of a chunk behind that patch are written too, and are written
- * again before anything looks at them. */
+/* Fills the caches from a unit on up to one. Rows of a chunk behind that are written too, and are
+ * written again before anything looks at them. */
+static int prefill(struct megabyte_decoder *d, const struct sequence *s, uint32_t n, uint32_t from,
+                   uint32_t to, bool turned)
+{
+    int status = 0;
+    for (; from < to && status == 0; from = to - from > d->chunk ? from + d->chunk : to) {
+        d->prefill_place[0] = n;
+        d->prefill_place[1] = from;
+        copy_previous(d, s, from, d->chunk, d->prefill_symbols);
+        status = megabyte_decoder_prefill(d, turned);
+    }
+    return status;
+}
+
+/* Lets the model read the units before the one at hand, and the local model as many patches of them
+ * as it must have seen. */
 static int read_patches(struct megabyte_generator *t, uint32_t n)
 {
     struct megabyte_decoder *d = t->decoder;
     struct sequence *s = &t->sequences[n];
     const uint32_t patch = s->length / d->patch_size;
     const bool fresh = s->cached < patch;
-    int status = 0;
-    while (s->cached < patch && status == 0) {
-        d->prefill_place[0] = n;
-        d->prefill_place[1] = s->cached;
-        copy_previous(d, s, s->cached, d->chunk, d->prefill_symbols);
-        status = megabyte_decoder_prefill(d);
-        s->cached = patch - s->cached > d->chunk ? s->cached + d->chunk : patch;
+    int status = prefill(d, s, n, s->cached, patch, false);
+    s->cached = patch;
+    if (status == 0 && d->turn && patch >= d->turn && !s->turned) {
+        status = prefill(d, s, n, d->turned_from, patch, true);
+        s->turned = true;
     }
     if (!fresh || !d->replay)
         return status;
@@ -147,6 +160,7 @@ static void make_room(const struct megabyte_decoder *d, struct sequence *s)
     memmove(s->window, s->window + whole - kept, kept);
     s->length = kept;
     s->cached = 0;
+    s->turned = false;
 }
 
 int megabyte_generator_start(struct megabyte_generator *t, uint32_t n, const uint8_t *prompt,

@@ -3,9 +3,11 @@
  *
  * Sequences advance together, a patch at a time: the global model runs once a patch and the local
  * model once a byte, and the device chooses the bytes (nn/sampling.h), so that the host waits once
- * a patch. Each sequence has its own prompt, of any length, and its own stream of random numbers;
- * what it becomes does not depend, to the last bit, on which others there are. Whole patches of a
- * prompt are read by the global model many at a time; the rest is replayed in the local one.
+ * a patch. A model without patches (a byte-level Transformer, a PerceiverAR) advances a byte at a
+ * time, and what is said of patches below holds of single bytes. Each sequence has its own prompt,
+ * of any length, and its own stream of random numbers; what it becomes does not depend, to the last
+ * bit, on which others there are. Whole patches of a prompt are read by the global model many at a
+ * time; the rest is replayed in the local one.
  *
  * When the window of T bytes is full, the later half of its patches is read again as the start of a
  * new window.
@@ -70,8 +72,8 @@ const uint8_t *megabyte_generator_bytes(const struct megabyte_generator *generat
 int megabyte_generator_logits(struct megabyte_generator *generator, uint32_t n, uint32_t p,
                               float *logits);
 
-/* For timings: graph 0 reads prompts (NULL where the window is a single patch), graph 1
- * advances. */
+/* For timings: graph 0 reads prompts (NULL where there is nothing to read: the window is a single
+ * patch, or there is no global model), graph 1 advances. */
 struct tensor_graph *megabyte_generator_graph(struct megabyte_generator *generator, unsigned which);
 
 #endif

@@ -39,6 +39,37 @@ static struct tensor *convolve(struct tensor_graph *g, const struct megabyte_pat
     return h;
 }
 
+/* The same of the next rows of sequences, whose patches are of P = `unit`. Where there is one patch
+ * of each, these are few rows, of which each is computed by itself. */
+static struct tensor *convolve_cached(struct tensor_graph *g,
+                                      const struct megabyte_patch_embedder *e,
+                                      struct tensor *const *cache, struct tensor *place,
+                                      uint32_t unit, struct tensor *h)
+{
+    const bool few = tensor_rows(h) == unit * place->count / 2;
+    for (uint32_t i = 0; i < e->convs; i++) {
+        struct tensor *taken = tensor_unfold_cached(g, h, cache[i], place, unit, taps[i]);
+        h = few ? nn_linear_step(g, NULL, &e->conv[i], taken, true, h)
+                : tensor_add(g, h, nn_linear(g, &e->conv[i], taken, true));
+    }
+    return h;
+}
+
+struct tensor *megabyte_patch_embedder_cached(struct tensor_graph *g,
+                                              const struct megabyte_patch_embedder *e,
+                                              struct tensor *const *cache, struct tensor *symbols,
+                                              struct tensor *place)
+{
+    const uint32_t patch = e->pad->shape[0], width = e->pad->shape[1]; /* P, D_G */
+    struct tensor *h = tensor_embedding_patches(g, symbols, e->embedding->weight,
+                                                e->position->weight, e->pad->weight, place, false);
+    if (e->convs) {
+        h = convolve_cached(g, e, cache, place, patch, h);
+        h = tensor_pad_patches(g, h, e->pad->weight, place);
+    }
+    return tensor_reshape(g, h, 2, (uint32_t[]){tensor_rows(h) / patch, patch * width});
+}
+
 struct tensor *megabyte_patch_embedder(struct tensor_graph *g,
                                        const struct megabyte_patch_embedder *e,
                                        const struct megabyte_config *c, struct tensor *bytes)

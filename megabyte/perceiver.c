@@ -27,8 +27,8 @@ int megabyte_perceiver_declare(struct megabyte_perceiver *m, struct nn_parameter
     m->up = nn_linear_declare(p, "perceiver.feed_forward.up", width, 4 * width, true, inner);
     m->down = nn_linear_declare(p, "perceiver.feed_forward.down", 4 * width, width, true, last);
     return nn_transformer_init(&m->transformer, p, "perceiver", &(struct nn_transformer_config){
-        .width = width, .layers = c->local.layers, .heads = c->local.heads, .deviation = inner,
-        .dropout = (float)c->dropout});
+        .width = width, .layers = c->local.layers, .heads = c->local.heads,
+        .patch = c->patch_size, .deviation = inner, .dropout = (float)c->dropout});
 }
 
 /* The look: span (B·T, E) → latents (B·P, E), those at positions begin[0] … Each sees all places of
@@ -51,6 +51,37 @@ static struct tensor *look(struct tensor_graph *g, const struct megabyte_perceiv
     h = nn_linear(g, &m->up, nn_layer_norm(g, &m->feed_forward_norm, latents, true),
                   TENSOR_RELU | TENSOR_NARROW);
     h = tensor_residual(g, latents, nn_linear(g, &m->down, h, 0), dropout);
+    tensor_graph_pop(g);
+    return h;
+}
+
+struct tensor *megabyte_perceiver_look_cached(struct tensor_graph *g,
+                                              const struct megabyte_perceiver *m, uint32_t heads,
+                                              struct tensor *cache, struct tensor *place,
+                                              struct tensor *span)
+{
+    const struct tensor_attention_params attention = {.heads = heads};
+    const bool one = tensor_rows(span) == place->count / 2; /* few rows, each by itself */
+    tensor_graph_push(g, "attention");
+    struct tensor *q =
+        one ? nn_linear_step(g, &m->latent_norm, &m->query, span, false, NULL)
+            : nn_linear(g, &m->query, nn_layer_norm(g, &m->latent_norm, span, true), false);
+    struct tensor *kv =
+        one ? nn_linear_step(g, &m->span_norm, &m->key_value, span, false, NULL)
+            : nn_linear(g, &m->key_value, nn_layer_norm(g, &m->span_norm, span, true), false);
+    struct tensor *h =
+        tensor_attention_cached(g, tensor_beside(g, q, kv), cache, place, &attention);
+    struct tensor *latents = one ? nn_linear_step(g, NULL, &m->out, h, false, span)
+                                 : tensor_add(g, span, nn_linear(g, &m->out, h, false));
+    tensor_graph_pop(g);
+    tensor_graph_push(g, "feed_forward");
+    if (one) {
+        h = nn_linear_step(g, &m->feed_forward_norm, &m->up, latents, true, NULL);
+        h = nn_linear_step(g, NULL, &m->down, h, false, latents);
+    } else {
+        h = nn_linear(g, &m->up, nn_layer_norm(g, &m->feed_forward_norm, latents, true), true);
+        h = tensor_add(g, latents, nn_linear(g, &m->down, h, false));
+    }
     tensor_graph_pop(g);
     return h;
 }

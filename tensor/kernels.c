@@ -12,6 +12,7 @@
     K(attention_grad_patch)                                                                        \
     K(attention_grad_query)                                                                        \
     K(attention_step)                                                                              \
+    K(beside)                                                                                      \
     K(cast)                                                                                        \
     K(copy)                                                                                        \
     K(cross_entropy)                                                                               \
@@ -29,6 +30,7 @@
     K(loss_scale)                                                                                  \
     K(matmul)                                                                                      \
     K(matmul_sum)                                                                                  \
+    K(pad_patches)                                                                                 \
     K(relu_grad)                                                                                   \
     K(residual)                                                                                    \
     K(residual_grad)                                                                               \
@@ -44,6 +46,7 @@
     K(take_row)                                                                                    \
     K(unfold)                                                                                      \
     K(unfold_grad)                                                                                 \
+    K(unfold_step)                                                                                 \
     /* one a line, sorted */
 
 #define DECLARE(name) extern const struct tensor_kernel *const tensor_kernel_##name;

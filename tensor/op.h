@@ -149,19 +149,40 @@ struct tensor_gemv {
 struct tensor *tensor_gemv(struct tensor_graph *g, struct tensor *x,
                            const struct tensor_gemv *layer);
 
+/* tensor_unfold for sequences that grow: x (N·n, C) holds n new rows of each of N sequences, which
+ * join the cache (M, L, C), and see there the rows before them. place (N, 2) U32, read at run time,
+ * says of each which of the M it is, and that its first new row stands at (place[n, 1] - 1)·unit;
+ * what stands below 0 is a row of zeros. → (N·n, taps·C)
+ * Position t lies in row t mod L, L >= n + taps - 1. Rows may be written again, as long as the
+ * taps - 1 before them are in the cache. */
+struct tensor *tensor_unfold_cached(struct tensor_graph *g, struct tensor *x, struct tensor *cache,
+                                    struct tensor *place, uint32_t unit, uint32_t taps);
+
+/* Rows of both beside each other.   a (R, A), b (R, B) → (R, A + B) */
+struct tensor *tensor_beside(struct tensor_graph *g, struct tensor *a, struct tensor *b);
+
 /* What a model over patches of P bytes gets for S patches of each of N sequences, of which place
  * (N, 2) U32, read at run time, says which they are: of patch k = place[n, 1] + s, symbols hold the
  * patch before,
  *     y[(n·S + s)·P + j] = table[symbols[(n·S + s)·P + j]] + position[(k - 1)·P + j],
  * and pad[j] for k = 0. symbols (N·S·P) U32, below 256; table (256, C); position (K·P, C), where
- * k > K counts as K; pad (P, C) → (N·S·P, C) */
+ * k > K counts as K; pad (P, C) → (N·S·P, C)
+ * With `own` it is the position of the patch itself, also of the first:
+ *     y[(n·S + s)·P + j] = table[symbols[(n·S + s)·P + j]] + position[k·P + j],
+ * pad[j] + position[j] for k = 0, and k >= K counts as K - 1. */
 struct tensor *tensor_embedding_patches(struct tensor_graph *g, struct tensor *symbols,
                                         struct tensor *table, struct tensor *position,
-                                        struct tensor *pad, struct tensor *place);
+                                        struct tensor *pad, struct tensor *place, bool own);
+
+/* The same rows, but pad[j] for patches k = 0: what came between, convolutions, does not concern
+ * the pad.   x (N·S·P, C), pad (P, C), place (N, 2) U32 as above → (N·S·P, C) */
+struct tensor *tensor_pad_patches(struct tensor_graph *g, struct tensor *x, struct tensor *pad,
+                                  struct tensor *place);
 
 /* What a model within a patch gets at its position p, having seen the symbol before it:
  *     y[n] = x[n·P + p] + table[symbols[n, p - 1]],  for p = 0 x[n·P] + table[0]
- * x (N·P, C), symbols (N, P) U32, below 256; table (256, C), for p = 0 (1, C) → (N, C) */
+ * x (N·P, C), or (P, C) where it is the same for all n; symbols (N, P) U32, below 256; table (256,
+ * C), for p = 0 (1, C) → (N, C) */
 struct tensor *tensor_embedding_next(struct tensor_graph *g, struct tensor *x,
                                      struct tensor *symbols, struct tensor *table, uint32_t p);
 

@@ -12,9 +12,9 @@ void main()
     if (n >= p.sequences)
         return;
 
-    const uint at = n * p.patch_size + p.p;
+    const uint at = n * p.step + p.p;
     uint symbol = 0u;
     if (p.p > 0u)
-        symbol = p.symbols.at[at - 1u] & 255u;
+        symbol = p.symbols.at[n * p.patch_size + p.p - 1u] & 255u;
     p.y.at[id] = p.x.at[at * p.columns + column] + p.table.at[symbol * p.columns + column];
 }

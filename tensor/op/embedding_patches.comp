@@ -13,13 +13,14 @@ void main()
         return;
     const uint j = row % p.patch_size, group = row / p.patch_size;
     const uint s = group % p.each, n = group / p.each;
-    const uint k = min(p.place.at[2u * n + 1u] + s, p.patches);
+    const uint k = min(p.place.at[2u * n + 1u] + s, p.patches - p.own);
 
     float y;
     if (k > 0u)
-        y = p.table.at[(p.symbols.at[row] & 255u) * p.columns + column] +
-            p.position.at[((k - 1u) * p.patch_size + j) * p.columns + column];
+        y = p.table.at[(p.symbols.at[row] & 255u) * p.columns + column];
     else
         y = p.pad.at[j * p.columns + column];
+    if (k + p.own > 0u)
+        y += p.position.at[((k + p.own - 1u) * p.patch_size + j) * p.columns + column];
     p.y.at[id] = y;
 }

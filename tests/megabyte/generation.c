@@ -1,5 +1,5 @@
-/* generation.c - generation with caches against whole windows without any, check (g); sequences
- * together against each by itself. */
+/* generation.c - generation with caches against whole windows without any, check (g), of every kind
+ * of model; sequences together against each by itself. */
 #include "megabyte/generator.h"
 #include "tests/megabyte/check.h"
 #include <errno.h>
@@ -19,6 +19,25 @@ static uint32_t unit_of(const struct megabyte_config *c)
 {
     const bool whole = c->model == MEGABYTE_LOCAL && c->patch_size == c->seq_len;
     return whole || c->model == MEGABYTE_PERCEIVER ? 1 : c->patch_size;
+}
+
+/* A model whose biases are no zeros, so that it matters where they are added. */
+static struct megabyte_model *model_of(struct tensor_device *device,
+                                       const struct megabyte_config *c, uint64_t seed)
+{
+    struct megabyte_model *model = check_model(device, c, false, seed);
+    for (uint32_t i = 0; i < nn_parameters_count(model->parameters); i++) {
+        const struct nn_parameter *p = nn_parameters_at(model->parameters, i);
+        const uint64_t count = p->weight->count;
+        if (p->first != NN_ZEROS)
+            continue;
+        float *values = check_allocate(count * sizeof *values);
+        for (uint64_t j = 0; j < count; j++)
+            values[j] = (float)check_random_number(i + 1, (uint32_t)j) * 0x1p-33f;
+        check_must(tensor_write(p->weight, 0, values, count * sizeof *values), "write");
+        free(values);
+    }
+    return model;
 }
 
 /* A window as the generator should have it: a full one keeps the later half of its patches. */
@@ -96,7 +115,7 @@ static void check_config(struct tensor_device *device, const struct megabyte_con
                          uint32_t step)
 {
     const uint32_t T = c->seq_len, P = unit_of(c), K = T / P;
-    struct megabyte_model *model = check_model(device, c, false, 21);
+    struct megabyte_model *model = model_of(device, c, 21);
     struct run r = {.one = check_evaluator(model, 1), .window = {.config = c}};
     const bool bf16 = tensor_device_info(device)->precision != TENSOR_PRECISION_FP32;
     r.tolerance = bf16 ? TOLERANCE_BF16 : TOLERANCE;
@@ -106,6 +125,7 @@ static void check_config(struct tensor_device *device, const struct megabyte_con
     r.logits = check_allocate((size_t)T * SYMBOLS * sizeof *r.logits);
     for (uint32_t prompt = 0; prompt <= 3 * P && prompt < T; prompt += step)
         follow(&r, prompt, 1 + prompt % 2);
+    follow(&r, T - T / 4, 2);
     follow(&r, T - 1, 2);
     follow(&r, T, K - K / 2 + 2); /* slides at once, and again */
     megabyte_generator_destroy(&r.generator);
@@ -160,7 +180,7 @@ static void check_together(struct tensor_device *device, const struct megabyte_c
         {(P + 1) % T, 4, 2, {.temperature = 0, .top_p = 1}},
         {T - 1, 5, 1, plain}};
     static struct member got[TOGETHER], want[TOGETHER];
-    struct megabyte_model *model = check_model(device, c, false, 22);
+    struct megabyte_model *model = model_of(device, c, 22);
     struct megabyte_generator *all, *alone;
     const struct megabyte_generator_params params = {.sequences = TOGETHER};
     check_must(megabyte_generator_create(model, &params, &all), "generator");
@@ -236,27 +256,58 @@ static void check_models(struct tensor_device *device, unsigned first, unsigned 
     }
 }
 
-/* Every `each`th of the variations and baselines. */
-static void check_variations(struct tensor_device *device, unsigned each, uint32_t step)
+/* The variations and baselines. */
+static void check_variations(struct tensor_device *device, uint32_t step)
 {
     struct megabyte_config c;
-    for (unsigned i = 0; check_variation(i, &c); i += each) {
+    for (unsigned i = 0; check_variation(i, &c); i++) {
         check_config(device, &c, step);
         check_together(device, &c);
     }
 }
 
-/* More patches than are read at a time. */
+/* One of each kind: convolutions with all else, the local model reaching back, a byte-level
+ * Transformer, the global model, a PerceiverAR. */
+static void check_few_variations(struct tensor_device *device, uint32_t step)
+{
+    static const unsigned some[] = {4, 7, 8, 10, 11};
+    struct megabyte_config c;
+    for (size_t i = 0; i < sizeof some / sizeof *some && check_variation(some[i], &c); i++) {
+        check_config(device, &c, step);
+        if (i % 2 == 0) /* compiling kernels takes software devices long */
+            check_together(device, &c);
+    }
+}
+
+/* Windows of more units than are read at a time; patches that are replayed reach back behind the
+ * last of such readings; the last latents of a PerceiverAR begin within one. */
 static void check_long(struct tensor_device *device)
 {
+    static const struct {
+        uint32_t model, seq_len, patch_size, cross_patch, conv, rope, tied, layers;
+    } kinds[] = {{MEGABYTE_WHOLE, 150, 2, 0, 0, 0, 1, 2},  {MEGABYTE_WHOLE, 150, 2, 2, 0, 1, 1, 2},
+                 {MEGABYTE_WHOLE, 136, 2, 1, 1, 1, 0, 5},  {MEGABYTE_WHOLE, 70, 1, 1, 1, 0, 1, 2},
+                 {MEGABYTE_LOCAL, 150, 2, 2, 0, 0, 0, 3},
+                 {MEGABYTE_LOCAL, 150, 150, 0, 0, 0, 1, 2},
+                 {MEGABYTE_LOCAL, 90, 90, 7, 0, 0, 0, 1},  {MEGABYTE_GLOBAL, 150, 2, 0, 1, 1, 0, 2},
+                 {MEGABYTE_PERCEIVER, 150, 40, 0, 0, 0, 1, 2},
+                 {MEGABYTE_PERCEIVER, 160, 80, 0, 0, 0, 0, 1},
+                 {MEGABYTE_PERCEIVER, 149, 83, 0, 0, 0, 1, 1}};
     struct megabyte_config c;
-    check_shape(0, &c);
-    c.seq_len = 150;
-    c.patch_size = 2;
-    check_config(device, &c, 3);
-    c.cross_patch = 2;
-    c.rope = 1;
-    check_config(device, &c, 3);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        check_shape(0, &c);
+        c.model = kinds[i].model;
+        c.seq_len = kinds[i].seq_len;
+        c.patch_size = kinds[i].patch_size;
+        c.cross_patch = kinds[i].cross_patch;
+        c.conv = kinds[i].conv;
+        c.rope = kinds[i].rope;
+        c.tied = kinds[i].tied;
+        c.local.layers = kinds[i].layers;
+        check_config(device, &c, 3);
+        if (i % 2)
+            check_together(device, &c);
+    }
 }
 
 void check_generation(struct tensor_device *device)
@@ -265,12 +316,17 @@ void check_generation(struct tensor_device *device)
     const bool cpu = !strcmp(info->kind, "cpu"); /* others take their time over so many */
     char name[300];
     check_models(device, 0, cpu ? 1 : 2, cpu ? 1 : 3);
-    check_variations(device, cpu ? 1 : 4, cpu ? 2 : 5);
-    if (cpu)
+    if (cpu) {
+        check_variations(device, 2);
         check_long(device);
+    } else {
+        check_few_variations(device, 5);
+    }
     check_not_finite(device);
     snprintf(name, sizeof name, cpu ? "cpu" : "vulkan:%s", info->name);
     struct tensor_device *bf16 = check_open(name, TENSOR_PRECISION_BF16, NULL);
     check_models(bf16, cpu ? 0 : 1, cpu ? 1 : 6, cpu ? 1 : 5);
+    if (cpu)
+        check_few_variations(bf16, 5);
     check_close(&bf16);
 }

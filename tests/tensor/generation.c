@@ -2,9 +2,11 @@
 #include "tests/tensor/generation.h"
 #include "tensor/op/attention.h"
 #include "tensor/op/attention_step.h"
+#include "tensor/op/beside.h"
 #include "tensor/op/embedding_step.h"
 #include "tensor/op/gemv.h"
 #include "tensor/op/sample.h"
+#include "tensor/op/unfold_step.h"
 #include "tensor/random.h"
 #include "tests/tensor/reference.h"
 #include <math.h>
@@ -243,12 +245,13 @@ static const uint32_t lookups[][6] = {/* sequences, each, patch, columns, patche
 
 bool check_embedding_patches(uint32_t i, struct check_kernel_case *c)
 {
-    if (i >= COUNT(lookups))
+    if (i >= 2 * COUNT(lookups))
         return false;
-    const uint32_t *s = lookups[i], rows = s[0] * s[1] * s[2];
+    const uint32_t *s = lookups[i / 2], rows = s[0] * s[1] * s[2];
     const struct embedding_patches_params p = {.rows = rows, .columns = s[3], .each = s[1],
-                                               .patch_size = s[2], .patches = s[4]};
-    check_start(c, &p, sizeof p, "%u x %u patches of %u x %u at %u", s[0], s[1], s[2], s[3], s[5]);
+                                               .patch_size = s[2], .patches = s[4], .own = i % 2};
+    check_start(c, &p, sizeof p, "%u x %u patches of %u x %u at %u%s", s[0], s[1], s[2], s[3],
+                s[5], p.own ? ", own positions" : "");
     NUMBERS(1, rows)->high = 2 * SYMBOLS;
     INPUT(SYMBOLS, s[3]);
     INPUT(s[4] * s[2], s[3]);
@@ -267,21 +270,26 @@ void reference_embedding_patches(const void *params, void *const *arg)
     for (size_t row = 0; row < p->rows; row++)
         for (size_t c = 0; c < p->columns; c++) {
             const size_t j = row % p->patch_size, s = row / p->patch_size % p->each;
-            size_t k = place[2 * (row / p->patch_size / p->each) + 1] + s;
-            k = k < p->patches ? k : p->patches;
-            y[row * p->columns + c] =
-                k ? table[symbols[row] % SYMBOLS * p->columns + c] +
-                        position[((k - 1) * p->patch_size + j) * p->columns + c]
-                  : pad[j * p->columns + c];
+            size_t k = place[2 * (row / p->patch_size / p->each) + 1] + s, last = p->patches;
+            if (p->own)
+                last--;
+            k = k < last ? k : last;
+            double *to = &y[row * p->columns + c];
+            *to = k ? table[symbols[row] % SYMBOLS * p->columns + c] : pad[j * p->columns + c];
+            if (p->own)
+                *to += position[(k * p->patch_size + j) * p->columns + c];
+            else if (k)
+                *to += position[((k - 1) * p->patch_size + j) * p->columns + c];
         }
 }
 
 bool check_op_embedding_patches(uint32_t i, struct check_op_case *c)
 {
-    if (i >= COUNT(lookups))
+    if (i >= 2 * COUNT(lookups))
         return false;
-    const uint32_t *s = lookups[i], rows = s[0] * s[1] * s[2];
-    start_op(c, s, rows * s[3], "patches");
+    const uint32_t *s = lookups[i / 2], rows = s[0] * s[1] * s[2];
+    start_op(c, s, rows * s[3], i % 2 ? "patches' own" : "patches");
+    c->number[6] = i % 2;
     NUMBERS(1, rows)->high = 255;
     INPUT(SYMBOLS, s[3]);
     INPUT(s[4] * s[2], s[3]);
@@ -293,7 +301,7 @@ bool check_op_embedding_patches(uint32_t i, struct check_op_case *c)
 struct tensor *record_embedding_patches(struct tensor_graph *g, const struct check_op_case *c,
                                         struct tensor **in)
 {
-    return tensor_embedding_patches(g, in[0], in[1], in[2], in[3], in[4]);
+    return tensor_embedding_patches(g, in[0], in[1], in[2], in[3], in[4], c->number[6]);
 }
 
 void evaluate_embedding_patches(const struct check_op_case *c, void *const *in,
@@ -302,19 +310,77 @@ void evaluate_embedding_patches(const struct check_op_case *c, void *const *in,
     const uint32_t *s = c->number;
     const struct embedding_patches_params p = {
         .rows = s[0] * s[1] * s[2], .columns = s[3], .each = s[1], .patch_size = s[2],
-        .patches = s[4]};
+        .patches = s[4], .own = s[6]};
     reference_embedding_patches(&p, (void *const[]){in[0], in[1], in[2], in[3], in[4], result});
+}
+
+bool check_pad_patches(uint32_t i, struct check_kernel_case *c)
+{
+    if (i >= COUNT(lookups))
+        return false;
+    const uint32_t *s = lookups[i], rows = s[0] * s[1] * s[2];
+    const struct pad_patches_params p = {.rows = rows, .columns = s[3], .each = s[1],
+                                         .patch_size = s[2]};
+    check_start(c, &p, sizeof p, "%u x %u patches of %u x %u at %u", s[0], s[1], s[2], s[3], s[5]);
+    INPUT(rows, s[3]);
+    INPUT(s[2], s[3]);
+    put_places(c->arg, &c->args, s[0], s[5]);
+    put_output(c, rows, s[3]);
+    return true;
+}
+
+void reference_pad_patches(const void *params, void *const *arg)
+{
+    const struct pad_patches_params *p = params;
+    const double *x = arg[0], *pad = arg[1];
+    const uint32_t *place = arg[2];
+    double *y = arg[3];
+    for (size_t row = 0; row < p->rows; row++)
+        for (size_t c = 0; c < p->columns; c++) {
+            const size_t j = row % p->patch_size, s = row / p->patch_size % p->each;
+            const size_t n = row / p->patch_size / p->each;
+            y[row * p->columns + c] = place[2 * n + 1] + s == 0 ? pad[j * p->columns + c]
+                                                                : x[row * p->columns + c];
+        }
+}
+
+bool check_op_pad_patches(uint32_t i, struct check_op_case *c)
+{
+    if (i >= COUNT(lookups))
+        return false;
+    const uint32_t *s = lookups[i], rows = s[0] * s[1] * s[2];
+    start_op(c, s, rows * s[3], "pad");
+    INPUT(rows, s[3]);
+    INPUT(s[2], s[3]);
+    put_places(c->arg, &c->args, s[0], s[5]);
+    return true;
+}
+
+struct tensor *record_pad_patches(struct tensor_graph *g, const struct check_op_case *c,
+                                  struct tensor **in)
+{
+    return tensor_pad_patches(g, in[0], in[1], in[2]);
+}
+
+void evaluate_pad_patches(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                          double *result)
+{
+    const uint32_t *s = c->number;
+    const struct pad_patches_params p = {.rows = s[0] * s[1] * s[2], .columns = s[3],
+                                         .each = s[1], .patch_size = s[2]};
+    reference_pad_patches(&p, (void *const[]){in[0], in[1], in[2], result});
 }
 
 bool check_embedding_next(uint32_t i, struct check_kernel_case *c)
 {
-    if (i >= 2 * COUNT(lookups))
+    if (i >= 4 * COUNT(lookups))
         return false;
-    const uint32_t *s = lookups[i / 2];
+    const uint32_t *s = lookups[i / 4], step = i % 4 < 2 ? s[2] : 0;
     const struct embedding_next_params p = {.sequences = s[0], .columns = s[3], .patch_size = s[2],
-                                            .p = i % 2 ? s[2] - 1 : 0};
-    check_start(c, &p, sizeof p, "%u x %u of %u, column %u", s[0], s[3], s[2], p.p);
-    INPUT(s[0] * s[2], s[3]);
+                                            .step = step, .p = i % 2 ? s[2] - 1 : 0};
+    check_start(c, &p, sizeof p, "%u x %u of %u, column %u%s", s[0], s[3], s[2], p.p,
+                step ? "" : ", the same for all");
+    INPUT(step ? s[0] * s[2] : s[2], s[3]);
     NUMBERS(p.p ? s[0] : 0, s[2])->high = 2 * SYMBOLS;
     INPUT(p.p ? SYMBOLS : 1, s[3]);
     put_output(c, s[0], s[3]);
@@ -328,20 +394,21 @@ void reference_embedding_next(const void *params, void *const *arg)
     const double *x = arg[0], *table = arg[2];
     for (size_t n = 0; n < p->sequences; n++)
         for (size_t c = 0; c < p->columns; c++) {
-            const size_t at = n * p->patch_size + p->p;
+            const size_t at = n * p->patch_size + p->p, row = n * p->step + p->p;
             const size_t symbol = p->p ? symbols[at - 1] % SYMBOLS : 0;
             ((double *)arg[3])[n * p->columns + c] =
-                x[at * p->columns + c] + table[symbol * p->columns + c];
+                x[row * p->columns + c] + table[symbol * p->columns + c];
         }
 }
 
 bool check_op_embedding_next(uint32_t i, struct check_op_case *c)
 {
-    if (i >= COUNT(lookups))
+    if (i >= 2 * COUNT(lookups))
         return false;
-    const uint32_t *s = lookups[i];
-    start_op(c, s, s[0] * s[3], "next");
-    INPUT(s[0] * s[2], s[3]);
+    const uint32_t *s = lookups[i / 2];
+    start_op(c, s, s[0] * s[3], i % 2 ? "next, the same for all" : "next");
+    c->number[6] = i % 2 && s[0] > 1 ? 0 : s[2];
+    INPUT(c->number[6] ? s[0] * s[2] : s[2], s[3]);
     NUMBERS(s[0], s[2])->high = 255;
     INPUT(s[2] > 1 ? SYMBOLS : 1, s[3]);
     return true;
@@ -358,8 +425,148 @@ void evaluate_embedding_next(const struct check_op_case *c, void *const *in,
 {
     const uint32_t *s = c->number;
     const struct embedding_next_params p = {.sequences = s[0], .columns = s[3], .patch_size = s[2],
-                                            .p = s[2] - 1};
+                                            .step = s[6], .p = s[2] - 1};
     reference_embedding_next(&p, (void *const[]){in[0], in[1], in[2], result});
+}
+
+/* ---- rows of sequences that grow ---- */
+
+static const uint32_t unfoldings[][6] = {/* sequences, fresh, columns, taps, unit, patch */
+                                         {1, 1, 1, 1, 1, 0},  {1, 1, 3, 3, 1, 1},
+                                         {3, 4, 5, 3, 4, 3},  {2, 6, 7, 5, 2, 2},
+                                         {2, 4, 33, 7, 4, 1}, {3, 2, 4, 7, 1, 90}};
+
+static uint32_t unfolding_capacity(const uint32_t *s)
+{
+    return s[1] + s[3] - 1 + s[2] % 2; /* without and with a row to spare */
+}
+
+bool check_unfold_step(uint32_t i, struct check_kernel_case *c)
+{
+    if (i >= COUNT(unfoldings))
+        return false;
+    const uint32_t *s = unfoldings[i], rows = s[0] * s[1];
+    const struct unfold_step_params p = {.sequences = s[0], .fresh = s[1], .columns = s[2],
+                                         .taps = s[3], .unit = s[4],
+                                         .capacity = unfolding_capacity(s)};
+    check_start(c, &p, sizeof p, "%u x %u rows of %u, %u taps, patches of %u at %u", s[0], s[1],
+                s[2], s[3], s[4], s[5]);
+    INPUT(rows, s[2]);
+    put_places(c->arg, &c->args, s[0], s[5]);
+    INPUT(s[0] * p.capacity, s[2])->output = true;
+    put_output(c, rows, s[3] * s[2]);
+    return true;
+}
+
+/* Writes the rows to the cache first, and then finds all of them there. */
+void reference_unfold_step(const void *params, void *const *arg)
+{
+    const struct unfold_step_params *p = params;
+    const uint32_t *place = arg[1];
+    for (size_t r = 0; r < p->sequences * p->fresh; r++) {
+        const uint32_t *at = place + r / p->fresh * 2;
+        const long t = (long)at[1] * p->unit - p->unit + (long)(r % p->fresh);
+        double *cache = (double *)arg[2] + (size_t)at[0] * p->capacity * p->columns;
+        for (size_t c = 0; t >= 0 && c < p->columns; c++)
+            cache[(size_t)t % p->capacity * p->columns + c] =
+                ((const double *)arg[0])[r * p->columns + c];
+    }
+    for (size_t r = 0; r < p->sequences * p->fresh; r++)
+        for (size_t j = 0; j < p->taps; j++) {
+            const uint32_t *at = place + r / p->fresh * 2;
+            const long t = (long)at[1] * p->unit - p->unit + (long)(r % p->fresh + j + 1) -
+                           (long)p->taps;
+            const double *row = (double *)arg[2] +
+                ((size_t)at[0] * p->capacity + (size_t)(t < 0 ? 0 : t) % p->capacity) * p->columns;
+            for (size_t c = 0; c < p->columns; c++)
+                ((double *)arg[3])[(r * p->taps + j) * p->columns + c] = t < 0 ? 0 : row[c];
+        }
+}
+
+bool check_op_unfold_cached(uint32_t i, struct check_op_case *c)
+{
+    if (i >= COUNT(unfoldings))
+        return false;
+    const uint32_t *s = unfoldings[i];
+    start_op(c, s, s[0] * s[1] * s[2] * s[3], "unfold");
+    INPUT(s[0] * s[1], s[2]);
+    struct check_arg *cache = INPUT(s[0] * unfolding_capacity(s), s[2]);
+    cache->rank = 3;
+    cache->shape[0] = s[0];
+    cache->shape[1] = unfolding_capacity(s);
+    cache->shape[2] = s[2];
+    put_places(c->arg, &c->args, s[0], s[5]);
+    return true;
+}
+
+struct tensor *record_unfold_cached(struct tensor_graph *g, const struct check_op_case *c,
+                                    struct tensor **in)
+{
+    return tensor_unfold_cached(g, in[0], in[1], in[2], c->number[4], c->number[3]);
+}
+
+void evaluate_unfold_cached(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                            double *result)
+{
+    const uint32_t *s = c->number;
+    const struct unfold_step_params p = {.sequences = s[0], .fresh = s[1], .columns = s[2],
+                                         .taps = s[3], .unit = s[4],
+                                         .capacity = unfolding_capacity(s)};
+    reference_unfold_step(&p, (void *const[]){in[0], in[2], in[1], result});
+}
+
+static const uint32_t besides[][6] = {/* rows, left, right */
+                                      {1, 1, 1}, {3, 5, 2}, {7, 16, 32}};
+
+bool check_beside(uint32_t i, struct check_kernel_case *c)
+{
+    if (i >= COUNT(besides))
+        return false;
+    const uint32_t *s = besides[i];
+    const struct beside_params p = {.rows = s[0], .left = s[1], .right = s[2]};
+    check_start(c, &p, sizeof p, "%u rows of %u and %u", s[0], s[1], s[2]);
+    INPUT(s[0], s[1]);
+    INPUT(s[0], s[2]);
+    put_output(c, s[0], s[1] + s[2]);
+    return true;
+}
+
+void reference_beside(const void *params, void *const *arg)
+{
+    const struct beside_params *p = params;
+    const double *a = arg[0], *b = arg[1];
+    double *y = arg[2];
+    for (size_t r = 0; r < p->rows; r++) {
+        for (size_t c = 0; c < p->left; c++)
+            *y++ = a[r * p->left + c];
+        for (size_t c = 0; c < p->right; c++)
+            *y++ = b[r * p->right + c];
+    }
+}
+
+bool check_op_beside(uint32_t i, struct check_op_case *c)
+{
+    if (i >= COUNT(besides))
+        return false;
+    const uint32_t *s = besides[i];
+    start_op(c, s, s[0] * (s[1] + s[2]), "beside");
+    INPUT(s[0], s[1]);
+    INPUT(s[0], s[2]);
+    return true;
+}
+
+struct tensor *record_beside(struct tensor_graph *g, const struct check_op_case *c,
+                             struct tensor **in)
+{
+    return tensor_beside(g, in[0], in[1]);
+}
+
+void evaluate_beside(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                     double *result)
+{
+    const struct beside_params p = {.rows = c->number[0], .left = c->number[1],
+                                    .right = c->number[2]};
+    reference_beside(&p, (void *const[]){in[0], in[1], result});
 }
 
 /* ---- sampling ---- */
