@@ -50,7 +50,7 @@ static struct tensor *convolve_cached(struct tensor_graph *g,
     for (uint32_t i = 0; i < e->convs; i++) {
         struct tensor *taken = tensor_unfold_cached(g, h, cache[i], place, unit, taps[i]);
         h = few ? nn_linear_step(g, NULL, &e->conv[i], taken, true, h)
-                : tensor_add(g, h, nn_linear(g, &e->conv[i], taken, true));
+                : tensor_add(g, h, nn_linear(g, &e->conv[i], taken, TENSOR_RELU));
     }
     return h;
 }

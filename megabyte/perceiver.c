@@ -65,22 +65,23 @@ struct tensor *megabyte_perceiver_look_cached(struct tensor_graph *g,
     tensor_graph_push(g, "attention");
     struct tensor *q =
         one ? nn_linear_step(g, &m->latent_norm, &m->query, span, false, NULL)
-            : nn_linear(g, &m->query, nn_layer_norm(g, &m->latent_norm, span, true), false);
+            : nn_linear(g, &m->query, nn_layer_norm(g, &m->latent_norm, span, true), 0);
     struct tensor *kv =
         one ? nn_linear_step(g, &m->span_norm, &m->key_value, span, false, NULL)
-            : nn_linear(g, &m->key_value, nn_layer_norm(g, &m->span_norm, span, true), false);
+            : nn_linear(g, &m->key_value, nn_layer_norm(g, &m->span_norm, span, true), 0);
     struct tensor *h =
         tensor_attention_cached(g, tensor_beside(g, q, kv), cache, place, &attention);
     struct tensor *latents = one ? nn_linear_step(g, NULL, &m->out, h, false, span)
-                                 : tensor_add(g, span, nn_linear(g, &m->out, h, false));
+                                 : tensor_add(g, span, nn_linear(g, &m->out, h, 0));
     tensor_graph_pop(g);
     tensor_graph_push(g, "feed_forward");
     if (one) {
         h = nn_linear_step(g, &m->feed_forward_norm, &m->up, latents, true, NULL);
         h = nn_linear_step(g, NULL, &m->down, h, false, latents);
     } else {
-        h = nn_linear(g, &m->up, nn_layer_norm(g, &m->feed_forward_norm, latents, true), true);
-        h = tensor_add(g, latents, nn_linear(g, &m->down, h, false));
+        h = nn_layer_norm(g, &m->feed_forward_norm, latents, true);
+        h = nn_linear(g, &m->up, h, TENSOR_RELU);
+        h = tensor_add(g, latents, nn_linear(g, &m->down, h, 0));
     }
     tensor_graph_pop(g);
     return h;
