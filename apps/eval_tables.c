@@ -229,6 +229,19 @@ static void range(const struct panel *p, double *low, double *high)
     *high += margin;
 }
 
+/* Numbers of up to five positions, each under its own. */
+static void mark_positions(FILE *f, const struct panel *p)
+{
+    const uint32_t last = p->count - 1, marks = last < 4 ? last : 4;
+
+    for (uint32_t i = 0; i <= marks; i++) {
+        const uint32_t at = marks ? (uint32_t)((uint64_t)last * i / marks) : 0;
+
+        fprintf(f, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%" PRIu32 "</text>\n",
+                p->x + WIDTH * (double)at / fmax(1, last), TOP + HEIGHT + 18, at);
+    }
+}
+
 static void draw(FILE *f, const struct panel *p)
 {
     double low, high;
@@ -243,9 +256,8 @@ static void draw(FILE *f, const struct panel *p)
                 p->x + WIDTH, y);
         fprintf(f, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.3f</text>\n", p->x - 6, y + 4,
                 low + (high - low) * i / 4);
-        fprintf(f, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.0f</text>\n",
-                p->x + WIDTH * i / 4.0, TOP + HEIGHT + 18, (p->count - 1) * i / 4.0);
     }
+    mark_positions(f, p);
     fputs("<polyline fill=\"none\" stroke=\"#1f5fa8\" stroke-width=\"1.5\" points=\"", f);
     for (uint32_t i = 0; i < p->count; i += p->bin) {
         const struct sum sum = binned(p, i);
