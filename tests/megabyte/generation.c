@@ -163,7 +163,8 @@ static void collect(struct megabyte_generator *g, uint32_t n, uint32_t P, uint32
 
 static void begin(struct megabyte_generator *g, uint32_t n, const struct member *m)
 {
-    uint8_t prompt[64];
+    uint8_t prompt[256];
+    CHECK(m->prompt <= sizeof prompt, "a prompt of %u bytes is too long", m->prompt);
     check_random_bytes(m->stream, prompt, m->prompt);
     check_must(megabyte_generator_start(g, n, prompt, m->prompt, &m->sampling, m->stream),
                "start");
