@@ -56,7 +56,8 @@ def check(program, most):
         os.path.basename(program(1)[0]), fits, most, size / (1 << 20), taken / (1 << 20)))
     if "SANITIZED" not in os.environ:  # shadow memory is in no plan
         assert abs(taken / size - 1) < 0.1, (taken, size)
-        assert advice(program(fits + fits // 20 + 1), memory)[0] >= fits
+        again = advice(program(fits + fits // 20 + 1), memory)[0]
+        assert again >= fits - fits // 50 - 1, (again, fits)  # a process may take more pages
     status, text, _ = call(program(1), 1 << 20)
     assert status == 1 and text.count("\n") == 1 and "weights" in text, (status, text)
 
