@@ -74,6 +74,33 @@ static inline float tensor_from_narrow(uint16_t x, uint32_t type)
     return type == NARROW_BF16 ? tensor_from_bf16(x) : tensor_from_f16(x);
 }
 
+/* Rows of `count`, by the thread that calls. */
+static inline void tensor_narrow_row(const float *from, uint16_t *to, uint32_t count, uint32_t type)
+{
+    if (type == NARROW_BF16) {
+#pragma omp simd
+        for (uint32_t i = 0; i < count; i++)
+            to[i] = tensor_to_bf16(from[i]);
+    } else {
+#pragma omp simd
+        for (uint32_t i = 0; i < count; i++)
+            to[i] = tensor_to_f16(from[i]);
+    }
+}
+
+static inline void tensor_widen_row(const uint16_t *from, float *to, uint32_t count, uint32_t type)
+{
+    if (type == NARROW_BF16) {
+#pragma omp simd
+        for (uint32_t i = 0; i < count; i++)
+            to[i] = tensor_from_bf16(from[i]);
+    } else {
+#pragma omp simd
+        for (uint32_t i = 0; i < count; i++)
+            to[i] = tensor_from_f16(from[i]);
+    }
+}
+
 /* Arrays of `count`, by all threads. (op/cast.c) */
 void tensor_cpu_narrow(const float *from, uint16_t *to, uint64_t count, uint32_t type);
 void tensor_cpu_widen(const uint16_t *from, float *to, uint64_t count, uint32_t type);

@@ -135,17 +135,8 @@ static inline void give(const float *weight, size_t step, struct rows rows, uint
         combine_all(weight, step, rows, count, dim, f32_at(to) + at);
         return;
     }
-    uint16_t *narrow = u16_at(to) + at;
     combine_all(weight, step, rows, count, dim, line);
-    if (type == NARROW_BF16) {
-#pragma omp simd
-        for (uint32_t c = 0; c < dim; c++)
-            narrow[c] = tensor_to_bf16(line[c]);
-    } else {
-#pragma omp simd
-        for (uint32_t c = 0; c < dim; c++)
-            narrow[c] = tensor_to_f16(line[c]);
-    }
+    tensor_narrow_row(line, u16_at(to) + at, dim, type);
 }
 
 /* Rows of the type as floats: where they are, or in `room`. */
@@ -154,19 +145,8 @@ static inline struct rows take(uint64_t from, size_t at, size_t step, uint32_t c
 {
     if (type == NARROW_NONE)
         return (struct rows){f32_at(from) + at, step};
-    for (uint32_t i = 0; i < count; i++) {
-        const uint16_t *narrow = u16_at(from) + at + i * step;
-        float *to = room + i * dim;
-        if (type == NARROW_BF16) {
-#pragma omp simd
-            for (uint32_t c = 0; c < dim; c++)
-                to[c] = tensor_from_bf16(narrow[c]);
-        } else {
-#pragma omp simd
-            for (uint32_t c = 0; c < dim; c++)
-                to[c] = tensor_from_f16(narrow[c]);
-        }
-    }
+    for (uint32_t i = 0; i < count; i++)
+        tensor_widen_row(u16_at(from) + at + i * step, room + i * dim, dim, type);
     return (struct rows){room, dim};
 }
 
