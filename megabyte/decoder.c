@@ -341,7 +341,10 @@ int megabyte_decoder_plan(const struct megabyte_model *model, uint32_t sequences
     const bool planned = advance && (prefill || !d->prefill);
     plan->device = advance + prefill + tensor_arena_size(d->shared) + tensor_arena_size(d->caches);
     plan->host = 0;
+    /* One graph runs at a time. */
     plan->scratch = tensor_graph_scratch(d->advance);
+    if (d->prefill && tensor_graph_scratch(d->prefill) > plan->scratch)
+        plan->scratch = tensor_graph_scratch(d->prefill);
     megabyte_decoder_destroy(&d);
     return planned ? 0 : megabyte_fail(ENOMEM, "%s", tensor_error());
 }
