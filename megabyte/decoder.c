@@ -216,7 +216,7 @@ static struct tensor *record_local(struct tensor_graph *g, struct megabyte_decod
     struct tensor *h = tensor_embedding_next(
         g, projected, d->patch, p ? l->embedding->weight : l->pad->weight, p);
     h = nn_transformer_cached(g, &l->transformer, &d->local_cache,
-                              tensor_row(g, d->local_places, p), h);
+                              tensor_part(g, d->local_places, p, 1), h);
     tensor_graph_pop(g);
     return h;
 }
@@ -243,7 +243,7 @@ static void record_patch(struct tensor_graph *g, struct megabyte_decoder *d, con
         const uint32_t shape[2] = {d->sequences * size, tensor_columns(h) / size};
         h = tensor_reshape(g, h, 2, shape);
         for (uint32_t p = 0; p < size; p++)
-            record_choice(g, d, tensor_slice(g, h, size, tensor_row(g, s->columns, p), 1), p);
+            record_choice(g, d, tensor_slice(g, h, size, tensor_part(g, s->columns, p, 1), 1), p);
         return;
     }
     if (h) {
@@ -272,7 +272,7 @@ static int record_advance(struct megabyte_decoder *d, const struct shared *s, bo
     tensor_graph_pop(g);
     if (by_bytes(&d->model->config))
         record_choice(g, d, record_bytes(g, d, s->previous, d->place_here,
-                                         tensor_row(g, d->local_places, 0)), 0);
+                                         tensor_part(g, d->local_places, 0, 1)), 0);
     else
         record_patch(g, d, s);
     tensor_graph_push(g, "output");

@@ -14,8 +14,14 @@
 struct tensor *tensor_reshape(struct tensor_graph *g, struct tensor *x, uint32_t rank,
                               const uint32_t *shape);
 
-/* Row r of x (R, C) → (1, C), where it lies; no work, and no gradient. */
-struct tensor *tensor_row(struct tensor_graph *g, struct tensor *x, uint32_t row);
+/* Rows first … first + count - 1 of x (R, C) → (count, C), where they lie; no work.
+ * d(x) is d(y) in those rows, added to what other parts give, and 0 in rows of no part. */
+struct tensor *tensor_part(struct tensor_graph *g, struct tensor *x, uint32_t first,
+                           uint32_t count);
+
+/* Rows of n parts one below another: part[i] (R_i, C) → (sum of R_i, C). d(part) are its rows of
+ * d(y), where they lie. Not within a segment (tensor_graph_segment_begin). */
+struct tensor *tensor_join(struct tensor_graph *g, struct tensor *const *part, uint32_t n);
 
 /* What becomes of a linear layer's sums, bits. */
 enum tensor_end {
@@ -78,6 +84,8 @@ struct tensor *tensor_layer_norm(struct tensor_graph *g, struct tensor *x, struc
 
 struct tensor_attention_params {
     uint32_t positions; /* S, keys of one sequence; not used by tensor_attention_cached */
+    uint32_t ahead;     /* tensor_attention alone: of the first so many rows only k and v are
+                           used, and y has no row; above 0 there is one sequence only */
     uint32_t heads;     /* H; h = C / H columns each, at most 256 */
     uint32_t patch;     /* P: patches of P positions follow one another in a sequence, and see
                            nothing of each other but what `reach` says; 0: the whole sequence */
@@ -91,8 +99,8 @@ struct tensor_attention_params {
  *     y_i = sum over seen j of dropout(softmax_j(q_i·k_j / sqrt(h))) v_j
  * Position i sees itself and those before it; with patches, as far back as its own patch goes and
  * r positions more (the first patch of a sequence has none before it).
- * qkv (N·S, 3·C): columns of q, then k, then v, head after head → (N·S, C). Probabilities are not
- * stored: the gradient computes them again from each row's log-sum-exp. */
+ * qkv (N·S, 3·C): columns of q, then k, then v, head after head → (N·S, C), or (S - ahead, C).
+ * Probabilities are not stored: the gradient computes them again from each row's log-sum-exp. */
 struct tensor *tensor_attention(struct tensor_graph *g, struct tensor *qkv,
                                 const struct tensor_attention_params *params);
 
@@ -120,9 +128,10 @@ struct tensor_rope_params {
     uint32_t head_dim;  /* h, even */
     uint32_t columns;   /* the first `columns` of a row are turned, head after head; the others are
                            copied: 2·C of q, k and v, C of k and v or of q alone */
-    uint32_t positions; /* S: row i of a sequence of S rows stands at position i, or … */
-    struct tensor *place; /* … where it is not NULL at place[n, 1] + i for sequence n; (N, 2) U32,
-                             read at run time (tensor_attention_cached) */
+    uint32_t positions; /* S: row i of a sequence of S rows stands at position first + i, and … */
+    uint32_t first;
+    struct tensor *place; /* … where this is not NULL, place[n, 1] behind that in sequence n; (N, 2)
+                             U32, read at run time (tensor_attention_cached) */
 };
 
 /* Rotary position embedding (Su et al. 2021): in each head the pair of columns (c, c + h/2) at

@@ -276,7 +276,8 @@ static enum tensor_type result_type(const struct tensor_graph *g,
                ? tensor_graph_factor_type(g) : TENSOR_F32;
 }
 
-/* q and kv may be the same tensor: packed rows. first: NULL, or (1). */
+/* q and kv may be the same tensor: packed rows, of which the last have queries. first: NULL, or
+ * (1). */
 static struct tensor *record(struct tensor_graph *g, struct tensor *q, struct tensor *kv,
                              struct tensor *first, const struct tensor_attention_params *a,
                              struct attention_params *p)
@@ -305,7 +306,8 @@ static struct tensor *record(struct tensor_graph *g, struct tensor *q, struct te
         .stream = p->stream, .threshold = p->threshold, .scale = p->scale,
         .drop_scale = p->drop_scale};
     tensor_graph_pass(g, &attention, p,
-                      (struct tensor *[]){q, q == kv ? behind(g, kv, columns) : kv,
+                      (struct tensor *[]){q == kv ? tensor_attention_queries(g, q, grad) : q,
+                                          q == kv ? behind(g, kv, columns) : kv,
                                           p->threshold ? tensor_graph_random(g) : NULL, first, y,
                                           lse},
                       4 * tensor_attention_products(grad));
@@ -321,11 +323,15 @@ struct tensor *tensor_attention(struct tensor_graph *g, struct tensor *qkv,
 {
     const uint32_t rows = tensor_rows(qkv), columns = tensor_columns(qkv) / 3;
     if (!tensor_check(g, a->positions && rows % a->positions == 0 && tensor_columns(qkv) % 3 == 0,
-                      "attention", "qkv (N·S, 3·C)", qkv, NULL) || !check_params(g, columns, a))
+                      "attention", "qkv (N·S, 3·C)", qkv, NULL) ||
+        !tensor_check(g, !a->ahead || (a->ahead < rows && rows == a->positions), "attention",
+                      "one sequence of more rows than there are ahead", qkv, NULL) ||
+        !check_params(g, columns, a))
         return qkv;
     struct attention_params p = params_of(a, columns);
     p.sequences = rows / a->positions;
-    p.queries = p.keys = a->positions;
+    p.keys = a->positions;
+    p.queries = a->positions - a->ahead;
     p.stride_q = p.stride_k = 3 * columns;
     return record(g, qkv, qkv, NULL, a, &p);
 }

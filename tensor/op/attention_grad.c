@@ -317,6 +317,25 @@ double tensor_attention_products(const struct attention_grad_params *p)
     return seen * p->sequences * p->heads * p->head_dim;
 }
 
+struct tensor *tensor_attention_queries(struct tensor_graph *g, struct tensor *qkv,
+                                        const struct attention_grad_params *p)
+{
+    const uint32_t ahead = p->keys - p->queries, columns = tensor_columns(qkv);
+    if (!ahead)
+        return qkv;
+    return tensor_graph_view(g, qkv, (uint64_t)ahead * columns, 2,
+                             (uint32_t[]){p->queries, columns});
+}
+
+/* Sets the rows of d(qkv) that have no query to 0: no kernel writes to their columns of q. */
+static void clear_ahead(struct tensor_graph *g, struct tensor *dqkv,
+                        const struct attention_grad_params *p)
+{
+    const uint32_t shape[2] = {p->keys - p->queries, tensor_columns(dqkv)};
+    if (shape[0])
+        tensor_fill(g, tensor_graph_view(g, dqkv, 0, 2, shape), 0);
+}
+
 void tensor_attention_gradient(struct tensor_graph *g, const struct tensor_node *node)
 {
     const struct attention_grad_params *p = node->params;
@@ -326,7 +345,7 @@ void tensor_attention_gradient(struct tensor_graph *g, const struct tensor_node 
     struct tensor *random = p->threshold ? tensor_graph_random(g) : NULL;
     struct tensor *dq = tensor_graph_new(g, y->type, q->rank, q->shape);
     struct tensor *dkv = kv ? tensor_graph_new(g, y->type, kv->rank, kv->shape) : NULL;
-    struct tensor *whole = kv, *to = dkv;
+    struct tensor *whole = kv, *to = dkv, *from = q, *to_q = dq;
     if (!tensor_check(g, dy->type == y->type, "attention", "what reads y in 16 bits is linear", y,
                       dy))
         return;
@@ -334,20 +353,24 @@ void tensor_attention_gradient(struct tensor_graph *g, const struct tensor_node 
         const uint32_t columns = tensor_columns(y), shape[1] = {(uint32_t)q->count - columns};
         whole = tensor_graph_view(g, q, columns, 1, shape);
         to = tensor_graph_view(g, dq, columns, 1, shape);
+        from = tensor_attention_queries(g, q, p);
+        to_q = tensor_attention_queries(g, dq, p);
+        clear_ahead(g, dq, p);
     }
     const double products = tensor_attention_products(p);
     if (p->span <= ATTENTION_PATCH_MAX || strcmp(g->device->info.kind, "cpu") == 0) {
         tensor_graph_pass(g, &grad_patch, p,
-                          (struct tensor *[]){q, whole, y, dy, lse, random, first, NULL, dq, to},
+                          (struct tensor *[]){from, whole, y, dy, lse, random, first, NULL, to_q,
+                                            to},
                           10 * products);
     } else {
         struct tensor *delta = tensor_graph_like(g, lse);
         tensor_graph_pass(g, &grad_query, p,
-                          (struct tensor *[]){q, whole, y, dy, lse, random, first, delta, dq},
+                          (struct tensor *[]){from, whole, y, dy, lse, random, first, delta, to_q},
                           6 * products);
         tensor_graph_pass(g, &grad_key, p,
-                          (struct tensor *[]){q, whole, NULL, dy, lse, random, first, delta, NULL,
-                                            to},
+                          (struct tensor *[]){from, whole, NULL, dy, lse, random, first, delta,
+                                            NULL, to},
                           8 * products);
     }
     if (tensor_graph_wants(g, q))

@@ -22,6 +22,10 @@ uint32_t tensor_attention_direct(const struct tensor_device_info *info);
  * the kernels' parameters without addresses. */
 tensor_gradient_rule tensor_attention_gradient;
 
+/* The rows of packed q, k and v, or of their gradient, from the first that has a query on. */
+struct tensor *tensor_attention_queries(struct tensor_graph *g, struct tensor *qkv,
+                                        const struct attention_grad_params *params);
+
 /* Multiply-adds of q·k over all pairs, heads and sequences. */
 double tensor_attention_products(const struct attention_grad_params *p);
 

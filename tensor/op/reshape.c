@@ -20,9 +20,3 @@ struct tensor *tensor_reshape(struct tensor_graph *g, struct tensor *x, uint32_t
     tensor_graph_node(g, &(struct tensor_node){reshape_gradient, .output = y, .input = {x}});
     return y;
 }
-
-struct tensor *tensor_row(struct tensor_graph *g, struct tensor *x, uint32_t row)
-{
-    const uint32_t shape[2] = {1, tensor_columns(x)};
-    return tensor_graph_view(g, x, (uint64_t)row * shape[1], 2, shape);
-}

@@ -71,8 +71,8 @@ static void rope_cpu(const void *params)
 #pragma omp parallel for schedule(static)
     for (uint32_t r = 0; r < p->rows; r++) {
         const uint32_t n = r / p->positions;
-        const uint32_t first = p->flags & ROPE_PLACE ? u32_at(p->place)[2 * (size_t)n + 1] : 0;
-        turn_row(p, r, first + r % p->positions, rate);
+        const uint32_t place = p->flags & ROPE_PLACE ? u32_at(p->place)[2 * (size_t)n + 1] : 0;
+        turn_row(p, r, place + p->first + r % p->positions, rate);
     }
 }
 
@@ -134,7 +134,7 @@ struct tensor *tensor_rope(struct tensor_graph *g, struct tensor *x,
     }
     *p = (struct rope_params){
         .rows = tensor_rows(x), .columns = columns, .turned = params->columns / params->head_dim,
-        .pairs = pairs, .positions = params->positions,
+        .pairs = pairs, .positions = params->positions, .first = params->first,
         .flags = params->place ? ROPE_PLACE : 0};
     store_fraction(0.5L / acosl(-1.0L), p->unit);
     for (uint32_t i = 0; i < ROPE_POWERS; i++)

@@ -48,7 +48,7 @@ void main()
     const uint id = linear_id(), r = id / p.pairs, c = id % p.pairs;
     if (r >= p.rows)
         return;
-    uint t = r % p.positions;
+    uint t = p.first + r % p.positions;
     if ((p.flags & ROPE_PLACE) != 0u)
         t += p.place.at[2u * (r / p.positions) + 1u];
     vec2 angle = turn(t, c);

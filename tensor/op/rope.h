@@ -4,7 +4,7 @@
 
 #include "tensor/op/share.h"
 
-/* Row r, of sequence n = r / positions, stands at position t = r mod positions, plus
+/* Row r, of sequence n = r / positions, stands at position t = first + r mod positions, plus
  * place[2 n + 1] where places are given (ROPE_PLACE).
  * In each of the first `turned` heads of a row the pair (c, c + pairs) is turned by t · w^c, w =
  * 10000^(-1/pairs); with ROPE_BACK by its negative. What is behind those heads is copied, or left
@@ -26,6 +26,7 @@ struct rope_params {
     u32 turned; /* heads */
     u32 pairs;  /* of a head's columns */
     u32 positions;
+    u32 first;
     u32 flags;
     u32 unit[2];
     u32 power[2 * ROPE_POWERS];

@@ -316,7 +316,7 @@ bool check_rope(uint32_t i, struct check_kernel_case *c)
     struct rope_params p = {
         .rows = sizes[size].rows, .columns = 2 * half * sizes[size].heads,
         .turned = sizes[size].turned, .pairs = half, .positions = sizes[size].positions,
-        .flags = flags[kind]};
+        .first = size % 2 ? 70000 * size : 0, .flags = flags[kind]};
     for (uint32_t j = 0; j < ROPE_POWERS + 1; j++) {
         const uint64_t fraction =
             j ? (uint64_t)ldexpl(powl(10000, -(long double)(1u << (j - 1)) / half), 64)
@@ -325,8 +325,8 @@ bool check_rope(uint32_t i, struct check_kernel_case *c)
         word[0] = (uint32_t)fraction;
         word[1] = (uint32_t)(fraction >> 32);
     }
-    check_start(c, &p, sizeof p, "%u rows, %u of %u heads of %u, %u positions%s", p.rows, p.turned,
-          sizes[size].heads, 2 * half, p.positions, how[kind]);
+    check_start(c, &p, sizeof p, "%u rows, %u of %u heads of %u, %u positions from %u%s", p.rows,
+                p.turned, sizes[size].heads, 2 * half, p.positions, p.first, how[kind]);
     input(c, (uint64_t)p.rows * p.columns);
     input_u32(c, p.flags & ROPE_PLACE ? 2 * (p.rows / p.positions) : 0, place, place + 3000);
     output(c, (uint64_t)p.rows * p.columns);
@@ -387,17 +387,25 @@ static const uint32_t attentions[][8] = {
     {1, 70, 1, 8, 0, 0, 66}, {2, 9, 2, 4, 0, 0, 3, 4},  {1, 14, 1, 6, 4, 3, 6, 4},
     {1, 40, 1, 8, 0, 0, 5, 1}};
 
+/* Sequences of which not all positions have queries. */
+static const uint32_t aheads[][7] = {
+    {1, 9, 2, 4, 0, 0, 5}, {1, 12, 1, 6, 4, 3, 8}, {1, 16, 2, 8, 8, 8, 8}, {1, 7, 2, 4, 1, 1, 6},
+    {1, 60, 2, 8, 20, 17, 40}, {1, 80, 1, 16, 32, 32, 48}};
+
 bool check_op_attention(uint32_t i, struct check_op_case *c)
 {
-    if (i / 2 >= COUNT(attentions))
+    const bool all = i / 2 < COUNT(attentions);
+    if (i / 2 >= COUNT(attentions) + COUNT(aheads))
         return false;
-    const uint32_t *s = attentions[i / 2], rows = s[0] * s[1], columns = s[2] * s[3];
-    check_start_op(c, (uint64_t)rows * columns,
-             "%u x %u x %u heads of %u, patch %u, reach %u, dropout %g", s[0], s[1], s[2],
-             s[3], s[4], s[5], i % 2 ? 0.2 : 0.0);
-    memcpy(c->number, s, sizeof attentions[0]);
+    const uint32_t *s = all ? attentions[i / 2] : aheads[i / 2 - COUNT(attentions)];
+    const uint32_t queries = all ? s[1] : s[6], columns = s[2] * s[3];
+    check_start_op(c, (uint64_t)s[0] * queries * columns,
+                   "%u x %u of %u x %u heads of %u, patch %u, reach %u, dropout %g", s[0], queries,
+                   s[1], s[2], s[3], s[4], s[5], i % 2 ? 0.2 : 0.0);
+    memcpy(c->number, s, sizeof aheads[0]);
+    c->number[6] = queries;
     c->real = i % 2 ? 0.2f : 0;
-    struct check_arg *qkv = parameter(c, SHAPE(rows, 3 * columns));
+    struct check_arg *qkv = parameter(c, SHAPE(s[0] * s[1], 3 * columns));
     qkv->low = -2;
     qkv->high = 2;
     return true;
@@ -413,7 +421,8 @@ static struct tensor_attention_params attention_of(const struct check_op_case *c
 struct tensor *record_attention(struct tensor_graph *g, const struct check_op_case *c,
                                 struct tensor **in)
 {
-    const struct tensor_attention_params a = attention_of(c);
+    struct tensor_attention_params a = attention_of(c);
+    a.ahead = c->number[1] - c->number[6];
     return tensor_attention(g, in[0], &a);
 }
 
@@ -435,10 +444,9 @@ void evaluate_attention(const struct check_op_case *c, void *const *in,
                         const uint32_t *random, double *result)
 {
     struct attention_params p = kernel_of(c);
-    p.queries = p.keys;
     p.stride_q = p.stride_k = 3 * p.heads * p.head_dim;
-    double *qkv = in[0];
-    reference_attention(&p, (void *const[]){qkv, qkv + p.heads * p.head_dim, (void *)random, NULL,
+    double *qkv = in[0], *q = qkv + (size_t)(p.keys - p.queries) * p.stride_q;
+    reference_attention(&p, (void *const[]){q, qkv + p.heads * p.head_dim, (void *)random, NULL,
                                             result, NULL});
 }
 
@@ -523,18 +531,19 @@ void evaluate_attention_cached(const struct check_op_case *c, void *const *in,
     reference_attention(&p, (void *const[]){in[0], in[1], NULL, in[2], result, NULL});
 }
 
-/* ---- tensor_rope: rows, columns, turned columns, head_dim, positions, whether at places ---- */
+/* ---- tensor_rope: rows, columns, turned columns, head_dim, positions, whether at places, the
+ * first ---- */
 
 bool check_op_rope(uint32_t i, struct check_op_case *c)
 {
-    static const uint32_t sizes[][6] = {{1, 2, 2, 2, 1, 0}, {6, 24, 16, 4, 3, 0},
-                                        {4, 36, 12, 6, 2, 1}, {5, 64, 64, 32, 5, 1},
-                                        {6, 8, 8, 4, 3, 1}};
+    static const uint32_t sizes[][7] = {{1, 2, 2, 2, 1, 0, 0}, {6, 24, 16, 4, 3, 0, 0},
+                                        {4, 36, 12, 6, 2, 1, 0}, {5, 64, 64, 32, 5, 1, 0},
+                                        {6, 8, 8, 4, 3, 1, 9}, {4, 12, 8, 4, 4, 0, 1000}};
     if (i >= COUNT(sizes))
         return false;
     const uint32_t *s = sizes[i];
-    check_start_op(c, (uint64_t)s[0] * s[1], "%u x %u of %u, heads of %u, %u positions%s", s[0],
-                   s[2], s[1], s[3], s[4], s[5] ? ", at places" : "");
+    check_start_op(c, (uint64_t)s[0] * s[1], "%u x %u of %u, heads of %u, %u positions from %u%s",
+                   s[0], s[2], s[1], s[3], s[4], s[6], s[5] ? ", at places" : "");
     memcpy(c->number, s, sizeof sizes[0]);
     parameter(c, SHAPE(s[0], s[1]));
     op_argument(c, TENSOR_U32, SHAPE(s[0] / s[4], 2))->high = 50;
@@ -546,7 +555,7 @@ struct tensor *record_rope(struct tensor_graph *g, const struct check_op_case *c
 {
     return tensor_rope(g, in[0], &(struct tensor_rope_params){
         .head_dim = c->number[3], .columns = c->number[2], .positions = c->number[4],
-        .place = c->number[5] ? in[1] : NULL});
+        .first = c->number[6], .place = c->number[5] ? in[1] : NULL});
 }
 
 void evaluate_rope(const struct check_op_case *c, void *const *in, const uint32_t *random,
@@ -554,7 +563,7 @@ void evaluate_rope(const struct check_op_case *c, void *const *in, const uint32_
 {
     const struct rope_params p = {
         .rows = c->number[0], .columns = c->number[1], .turned = c->number[2] / c->number[3],
-        .pairs = c->number[3] / 2, .positions = c->number[4],
+        .pairs = c->number[3] / 2, .positions = c->number[4], .first = c->number[6],
         .flags = c->number[5] ? ROPE_PLACE : 0};
     reference_rope(&p, (void *const[]){in[0], in[1], result});
 }
@@ -721,9 +730,9 @@ void reference_rope(const void *params, void *const *arg)
             if (c >= 2 * p->pairs * p->turned) {
                 y[at] = x[at];
             } else if (c % (2 * p->pairs) < p->pairs) {
-                const double first = p->flags & ROPE_PLACE
+                const double place = p->flags & ROPE_PLACE
                     ? ((const uint32_t *)arg[1])[2 * (r / p->positions) + 1] : 0;
-                const double t = first + r % p->positions;
+                const double t = place + p->first + r % p->positions;
                 const double angle =
                     (p->flags & ROPE_BACK ? -t : t) * pow(10000, -(double)pair / p->pairs);
                 const double a = x[at], b = x[at + p->pairs];

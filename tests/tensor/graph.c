@@ -297,6 +297,54 @@ static void test_doors(void)
     destroy_world(&w);
 }
 
+/* Layers by groups of two rows, each a segment that also reads the row before it. Returns the
+ * gradients. */
+static double *run_groups(struct world *w, bool recompute, uint64_t *memory)
+{
+    struct tensor_graph *g = create_graph(w, recompute);
+    struct tensor *x = w->x, *part[ROWS / 2];
+    uint64_t count;
+    for (int i = 0; i < DEPTH; i++) {
+        for (uint32_t row = 0; row < ROWS; row += 2) {
+            tensor_graph_segment_begin(g);
+            struct tensor *h = tensor_part(g, x, row ? row - 1 : 0, 2);
+            h = tensor_layer_norm(g, h, w->gain, w->bias, 1e-5f, false);
+            h = tensor_linear(g, h, w->weight[i % 4], w->bias, TENSOR_RELU);
+            part[row / 2] = tensor_residual(g, tensor_part(g, x, row, 2), h, 0.3f);
+            tensor_graph_segment_end(g);
+        }
+        x = tensor_join(g, part, ROWS / 2);
+    }
+    tensor_copy(g, w->result, x);
+    tensor_graph_backward(g, tensor_sum(g, loss_of(g, w, x, 0), w->one));
+    *memory = tensor_graph_memory(g);
+    finish_and_run(g, w, true);
+    tensor_graph_destroy(&g);
+    return gradients_of(w, &count);
+}
+
+static void test_groups(void)
+{
+    struct world w;
+    create_world(&w);
+    uint64_t memory[2], count = 0;
+    double *result[2];
+    float values[2][ROWS * COLUMNS];
+    for (int i = 0; i < 2; i++) {
+        result[i] = run_groups(&w, i, &memory[i]);
+        memcpy(values[i], tensor_host(w.result), sizeof values[i]);
+    }
+    for (int i = 0; i < 6; i++)
+        count += w.gradient[i]->count;
+    REQUIRE(memcmp(values[0], values[1], sizeof values[0]) == 0);
+    REQUIRE(memcmp(result[0], result[1], count * sizeof **result) == 0);
+    REQUIRE(near(result[0], result[0], count, 0));
+    REQUIRE(memory[1] < memory[0]);
+    free(result[0]);
+    free(result[1]);
+    destroy_world(&w);
+}
+
 /* Passes that nobody needs are left out; those that write what outlives the graph are not. */
 static void test_unread(void)
 {
@@ -572,6 +620,12 @@ static void test_errors(void)
     tensor_graph_segment_begin(g);
     REQUIRE(tensor_graph_finish(g) == -EINVAL && strstr(tensor_error(), "nest"));
     tensor_graph_destroy(&g);
+
+    g = create_graph(&w, true);
+    tensor_graph_segment_begin(g);
+    tensor_join(g, &w.x, 1);
+    REQUIRE(tensor_graph_finish(g) == -EINVAL && strstr(tensor_error(), "join within a segment"));
+    tensor_graph_destroy(&g);
     destroy_world(&w);
 }
 
@@ -582,6 +636,7 @@ int main(void)
     test_same_bits();
     test_recompute();
     test_doors();
+    test_groups();
     test_unread();
     test_run_again();
     test_shared_gradients();

@@ -68,32 +68,85 @@ static void evaluate_reshape(const struct check_op_case *c, void *const *in, con
     memcpy(result, in[0], c->count * sizeof *result);
 }
 
-/* ---- tensor_row: rows, columns, row; copied, since it is no memory of its own ---- */
+/* ---- tensor_part: rows, columns, the first, how many; of a parameter, and of what was computed,
+ * whose part is read twice ---- */
 
-static bool build_row(uint32_t i, struct check_op_case *c)
+static bool build_part(uint32_t i, struct check_op_case *c)
 {
-    static const uint32_t sizes[][3] = {{1, 1, 0}, {5, 7, 0}, {5, 7, 4}};
-    if (i >= COUNT(sizes))
+    static const uint32_t sizes[][4] = {{1, 1, 0, 1}, {5, 7, 0, 2}, {5, 7, 4, 1}, {9, 3, 2, 6}};
+    if (i >= 2 * COUNT(sizes))
         return false;
-    check_start_op(c, sizes[i][1], "%u of %u x %u", sizes[i][2], sizes[i][0], sizes[i][1]);
-    memcpy(c->number, sizes[i], sizeof sizes[i]);
-    constant(c, SHAPE(sizes[i][0], sizes[i][1]));
-    constant(c, SHAPE(sizes[i][1]));
-    c->result = 2;
+    const uint32_t *s = sizes[i / 2];
+    check_start_op(c, (uint64_t)s[3] * s[1], "%u of %u x %u from %u on%s", s[3], s[0], s[1], s[2],
+                   i % 2 ? ", twice" : "");
+    memcpy(c->number, s, sizeof sizes[0]);
+    c->number[4] = i % 2;
+    parameter(c, SHAPE(s[0], s[1]));
     return true;
 }
 
-static struct tensor *record_row(struct tensor_graph *g, const struct check_op_case *c,
-                                 struct tensor **in)
+static struct tensor *record_part(struct tensor_graph *g, const struct check_op_case *c,
+                                  struct tensor **in)
 {
-    tensor_copy(g, in[1], tensor_row(g, in[0], c->number[2]));
-    return in[1];
+    const uint32_t *s = c->number;
+    if (!s[4]) /* added, since the part is no memory of its own */
+        return tensor_add(g, tensor_part(g, in[0], s[2], s[3]), tensor_part(g, in[0], s[2], s[3]));
+    struct tensor *part = tensor_part(g, tensor_add(g, in[0], in[0]), s[2], s[3]);
+    return tensor_add(g, part, part);
 }
 
-static void evaluate_row(const struct check_op_case *c, void *const *in, const uint32_t *random,
-                         double *result)
+static void evaluate_part(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                          double *result)
 {
-    memcpy(result, (double *)in[0] + c->number[2] * c->count, c->count * sizeof *result);
+    const double *from = (double *)in[0] + (size_t)c->number[2] * c->number[1];
+    for (uint64_t i = 0; i < c->count; i++)
+        result[i] = (c->number[4] ? 4 : 2) * from[i];
+}
+
+/* ---- tensor_join: rows, columns, how many a part, how many more before them ---- */
+
+static bool build_join(uint32_t i, struct check_op_case *c)
+{
+    static const uint32_t sizes[][4] = {{1, 1, 1, 0}, {6, 3, 2, 0}, {7, 5, 3, 2}, {40, 2, 4, 4}};
+    if (i >= COUNT(sizes))
+        return false;
+    const uint32_t *s = sizes[i];
+    check_start_op(c, (uint64_t)s[0] * s[1], "%u x %u of parts of %u, %u more before them", s[0],
+                   s[1], s[2], s[3]);
+    memcpy(c->number, s, sizeof sizes[0]);
+    parameter(c, SHAPE(s[0], s[1]));
+    parameter(c, SHAPE(s[0], s[1]));
+    return true;
+}
+
+/* Each part of x + z with the rows added to it that stand so many before, so that rows are read by
+ * more parts than one; all together. */
+static struct tensor *record_join(struct tensor_graph *g, const struct check_op_case *c,
+                                  struct tensor **in)
+{
+    const uint32_t rows = c->number[0], each = c->number[2], more = c->number[3];
+    struct tensor *x = tensor_add(g, in[0], in[1]), *part[40];
+    uint32_t n = 0;
+    for (uint32_t first = 0; first < rows; first += each) {
+        const uint32_t count = rows - first < each ? rows - first : each;
+        const uint32_t ahead = first < more ? first : more;
+        struct tensor *wide = tensor_part(g, x, first - ahead, ahead + count);
+        part[n++] = tensor_add(g, tensor_part(g, wide, ahead, count),
+                               tensor_part(g, wide, 0, count));
+    }
+    return tensor_join(g, part, n);
+}
+
+static void evaluate_join(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                          double *result)
+{
+    const uint32_t columns = c->number[1], each = c->number[2], more = c->number[3];
+    const double *x = in[0], *z = in[1];
+    for (uint32_t i = 0; i < c->count; i++) {
+        const uint32_t first = i / columns / each * each, ahead = first < more ? first : more;
+        const uint32_t other = i - ahead * columns;
+        result[i] = x[i] + z[i] + x[other] + z[other];
+    }
 }
 
 /* ---- tensor_take_row, tensor_append_row: row number 5 of 3, which is the last ---- */
@@ -682,7 +735,8 @@ static void evaluate_slice(const struct check_op_case *c, void *const *in, const
 
 const struct check_op check_ops[] = {
     {"tensor_reshape", build_reshape, record_reshape, evaluate_reshape, 0},
-    {"tensor_row", build_row, record_row, evaluate_row, 0},
+    {"tensor_part", build_part, record_part, evaluate_part, 1e-6},
+    {"tensor_join", build_join, record_join, evaluate_join, 1e-6},
     {"tensor_take_row", build_rows, record_take_row, evaluate_take_row, 0},
     {"tensor_append_row", build_append_row, record_append_row, evaluate_append_row, 0},
     {"tensor_linear", build_linear, record_linear, evaluate_linear, 1e-5},
