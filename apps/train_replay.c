@@ -149,8 +149,7 @@ static int open_model(const struct train_options *o, const struct replay *r,
     megabyte_checkpoint_close(&checkpoint);
     if (status < 0)
         return app_fail(APP_FAILED, "%s", megabyte_error());
-    (*model)->config.micro_batch = r->config.micro_batch;
-    (*model)->config.recompute = r->config.recompute;
+    megabyte_model_adapt(*model, &r->config);
     return APP_DONE;
 }
 

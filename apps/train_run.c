@@ -246,21 +246,26 @@ static int begin(struct train *t)
     return status < 0 ? app_fail(APP_FAILED, "%s", tensor_error()) : APP_DONE;
 }
 
-/* The first setting in which the command line's configuration is another one than the run's. */
-static const char *other_setting(const struct megabyte_config *a, const struct megabyte_config *b)
+/* The first setting in which the command line's configuration is another one than the run's, but
+ * for those that are a matter of the machine. */
+static const char *other_setting(const struct megabyte_config *given,
+                                 const struct megabyte_config *run)
 {
     static char key[32];
+    struct megabyte_config adapted = *given;
     json_t *x, *y;
     const char *k;
     json_t *value;
-    char *text[2] = {megabyte_config_text(a), megabyte_config_text(b)};
+    char *text[2];
 
+    megabyte_config_adapt(&adapted, run);
+    text[0] = megabyte_config_text(&adapted);
+    text[1] = megabyte_config_text(run);
     key[0] = '\0';
     x = text[0] ? json_loads(text[0], 0, NULL) : NULL;
     y = text[1] ? json_loads(text[1], 0, NULL) : NULL;
     json_object_foreach(x, k, value)
-        if (!key[0] && strcmp(k, "micro_batch") && strcmp(k, "recompute") &&
-            !json_equal(value, json_object_get(y, k)))
+        if (!key[0] && !json_equal(value, json_object_get(y, k)))
             snprintf(key, sizeof key, "%s", k);
     json_decref(x);
     json_decref(y);
@@ -280,19 +285,14 @@ static int resume(struct train *t, struct megabyte_checkpoint *checkpoint)
     if (o->config_given && (key = other_setting(&o->config, &config)))
         return app_fail(APP_FAILED, "the run in %s has another %s; leave out --preset and --set to "
                         "go on with it, or give another --out", o->out, key);
-    /* How many sequences are computed at a time, and what is kept for the gradient, is no matter of
-     * the run but of the machine. */
-    if (o->config_given) {
-        config.micro_batch = o->config.micro_batch;
-        config.recompute = o->config.recompute;
-    }
+    if (o->config_given)
+        megabyte_config_adapt(&config, &o->config);
     const int status = train_plan_check(t, &config, true);
     if (status != APP_DONE)
         return status;
     if (megabyte_model_load(checkpoint, t->device, true, &t->model) < 0)
         return app_fail(APP_FAILED, "%s", megabyte_error());
-    t->model->config.micro_batch = config.micro_batch;
-    t->model->config.recompute = config.recompute;
+    megabyte_model_adapt(t->model, &config);
     return resume_state(t, megabyte_checkpoint_state(checkpoint));
 }
 

@@ -60,6 +60,8 @@ static const struct setting {
     WHOLE("micro_batch", micro_batch, 0, 1 << 24, "sequences computed at a time; 0: all"),
     LATER("recompute", recompute, 0, 1, 0,
           "1: compute blocks again for the gradient instead of keeping them"),
+    LATER("local_group", local_group, 0, 1 << 28, 0,
+          "patches that local blocks take at a time, for less memory; 0: as many as tensors hold"),
     LATER("scale_growth", scale_growth, 0, 1 << 24, 0,
           "fp16: steps without overflow until the loss is scaled by twice as much; 0: 2000"),
     REAL("beta1", beta1, 0, 0.999999, "AdamW: decay of the first moment"),
@@ -158,6 +160,12 @@ static bool has_local(const struct megabyte_config *c)
     return c->model != MEGABYTE_GLOBAL;
 }
 
+/* Whether there is a model within patches. */
+static bool has_patches(const struct megabyte_config *c)
+{
+    return c->model == MEGABYTE_WHOLE || c->model == MEGABYTE_LOCAL;
+}
+
 static int check_stage(const char *name, const struct megabyte_stage *stage)
 {
     if (!stage->dim || !stage->layers || !stage->heads)
@@ -179,12 +187,15 @@ static int check_variations(const struct megabyte_config *c)
     if (c->cross_patch > c->patch_size)
         return megabyte_fail(EINVAL, "cross_patch = %u is more than patch_size = %u",
                              c->cross_patch, c->patch_size);
-    if (c->cross_patch && (c->model == MEGABYTE_GLOBAL || c->model == MEGABYTE_PERCEIVER))
+    if (c->cross_patch && !has_patches(c))
         return megabyte_fail(EINVAL, "cross_patch wants a local model, which model = %s has not",
                              kind);
     if ((c->conv || c->rope) && !has_global(c))
         return megabyte_fail(EINVAL, "%s wants a global model, which model = %s has not",
                              c->conv ? "conv" : "rope", kind);
+    if (c->local_group && !has_patches(c))
+        return megabyte_fail(EINVAL, "local_group wants a local model, which model = %s has not",
+                             kind);
     if (c->rope && c->global.dim / c->global.heads % 2)
         return megabyte_fail(EINVAL, "rope wants an even width of a head; global.dim = %u and "
                              "global.heads = %u give %u", c->global.dim, c->global.heads,
@@ -322,6 +333,13 @@ bool megabyte_config_same_model(const struct megabyte_config *a, const struct me
             return false;
         }
     return true;
+}
+
+void megabyte_config_adapt(struct megabyte_config *config, const struct megabyte_config *from)
+{
+    config->micro_batch = from->micro_batch;
+    config->recompute = from->recompute;
+    config->local_group = from->local_group;
 }
 
 /* ---- costs ---- */

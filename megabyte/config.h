@@ -10,7 +10,7 @@
  * Settings travel as a flat JSON object, {"patch_size": 8, "global.dim": 512, …}, in config.json
  * and in the metadata of model.safetensors; `--set KEY=VALUE` uses the same keys. Settings that
  * came later than the format may be missing there, and then are what was there before them: model
- * "megabyte", cross_patch, conv, rope, recompute and scale_growth 0, tied 1.
+ * "megabyte", cross_patch, conv, rope, recompute, local_group and scale_growth 0, tied 1.
  */
 #ifndef MEGABYTE_CONFIG_H
 #define MEGABYTE_CONFIG_H
@@ -62,6 +62,9 @@ struct megabyte_config {
     uint32_t micro_batch;/* sequences computed at a time, divides batch; 0: all of them */
     uint32_t recompute;  /* 1: keep the inputs of blocks only, and compute the rest of them again
                             for the gradient: less memory, more time, the same bits */
+    uint32_t local_group; /* patches that a block of the local model takes at a time, at most
+                             (nn_transformer): few take less memory, above all with recompute; 0:
+                             all of a micro-batch, or as many as tensors can hold */
     uint32_t scale_growth; /* fp16: steps without overflow after which the loss is scaled by twice
                               as much; 0: 2000 */
     double beta1, beta2, epsilon, decay, clip; /* AdamW and the global-norm clip */
@@ -101,6 +104,10 @@ int megabyte_config_merge(struct megabyte_config *config, const char *text);
  * differs. */
 bool megabyte_config_same_model(const struct megabyte_config *a, const struct megabyte_config *b,
                                 const char **key);
+
+/* Takes over from another configuration what is a matter of the machine that computes, not of the
+ * run: micro_batch, recompute and local_group. */
+void megabyte_config_adapt(struct megabyte_config *config, const struct megabyte_config *from);
 
 /* Trainable numbers in the model. */
 uint64_t megabyte_config_parameters(const struct megabyte_config *config);

@@ -19,7 +19,7 @@ int megabyte_local_declare(struct megabyte_local *l, struct nn_parameters *p,
     return nn_transformer_init(&l->transformer, p, "local", &(struct nn_transformer_config){
         .width = c->local.dim, .layers = c->local.layers, .heads = c->local.heads,
         .patch = c->cross_patch ? c->patch_size : 0, .reach = c->cross_patch,
-        .rope = c->cross_patch > 0,
+        .group = c->local_group, .rope = c->cross_patch > 0,
         .deviation = (float)c->init, .dropout = (float)c->dropout});
 }
 

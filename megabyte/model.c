@@ -77,6 +77,12 @@ void megabyte_model_destroy(struct megabyte_model **model)
     *model = NULL;
 }
 
+void megabyte_model_adapt(struct megabyte_model *m, const struct megabyte_config *from)
+{
+    megabyte_config_adapt(&m->config, from);
+    m->local.transformer.config.group = m->config.local_group;
+}
+
 struct tensor *megabyte_head(struct tensor_graph *g, const struct megabyte_model *m,
                              struct tensor *h)
 {

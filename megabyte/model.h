@@ -67,6 +67,9 @@ int megabyte_model_create(struct tensor_device *device, const struct megabyte_co
                           bool training, struct megabyte_model **model);
 void megabyte_model_destroy(struct megabyte_model **model);
 
+/* megabyte_config_adapt() of a model that is there already: for what is recorded from now on. */
+void megabyte_model_adapt(struct megabyte_model *model, const struct megabyte_config *from);
+
 /* Records the whole model: bytes (B·T) U8 → logits (B·T, V); row t holds what the model expects at
  * byte t, having seen the bytes before it. Of a PerceiverAR (B·P, V): row p is byte begin[0] + p,
  * begin (1) U32 read at run time, begin[0] + P <= T; other models do not look at begin. */

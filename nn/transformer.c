@@ -60,34 +60,108 @@ static struct tensor *feed_forward(struct tensor_graph *g, const struct nn_block
     return x;
 }
 
+/* Rows that a block takes at a time. */
+struct group {
+    uint32_t first, count;
+    uint32_t ahead;     /* rows before them whose keys and values are taken, too */
+    uint32_t positions; /* rows of a sequence, as far as they are among these */
+    uint32_t place;     /* where in its sequence the first of all these rows stands */
+};
+
 static struct tensor *attend(struct tensor_graph *g, const struct nn_transformer_config *c,
-                             struct tensor *qkv, uint32_t positions)
+                             struct tensor *qkv, const struct group *group)
 {
     if (c->rope)
         qkv = tensor_rope(g, qkv, &(struct tensor_rope_params){
-            .head_dim = c->width / c->heads, .columns = 2 * c->width, .positions = positions});
+            .head_dim = c->width / c->heads, .columns = 2 * c->width,
+            .positions = group->positions, .first = group->place});
     return tensor_attention(g, qkv, &(struct tensor_attention_params){
-        .positions = positions, .heads = c->heads, .patch = c->patch, .reach = c->reach,
-        .dropout = c->dropout, .narrow = !c->rope});
+        .positions = group->positions, .ahead = group->ahead, .heads = c->heads,
+        .patch = c->patch, .reach = c->reach, .dropout = c->dropout, .narrow = !c->rope});
+}
+
+/* The rows of the group from those of x. */
+static struct tensor *block(struct tensor_graph *g, const struct nn_transformer_config *c,
+                            const struct nn_block *b, struct tensor *x, const struct group *group)
+{
+    const bool all = group->count == tensor_rows(x);
+    tensor_graph_segment_begin(g);
+    tensor_graph_push(g, "attention");
+    struct tensor *seen = all ? x : tensor_part(g, x, group->first - group->ahead,
+                                                group->ahead + group->count);
+    struct tensor *h = nn_layer_norm(g, &b->attention_norm, seen, true);
+    h = nn_linear(g, &b->qkv, h, 0);
+    h = attend(g, c, h, group);
+    h = nn_linear(g, &b->out, h, 0);
+    x = tensor_residual(g, group->ahead ? tensor_part(g, x, group->first, group->count) : seen, h,
+                        c->dropout);
+    tensor_graph_pop(g);
+    x = feed_forward(g, b, x, c->dropout);
+    tensor_graph_segment_end(g);
+    return x;
+}
+
+static uint32_t divide_up(uint32_t a, uint32_t b)
+{
+    return a / b + (a % b != 0);
+}
+
+/* As many at a time as make turns equal, of which there are as few as with `size` at a time, and at
+ * most `most`. */
+static uint32_t evenly(uint32_t all, uint32_t size, uint32_t most)
+{
+    const uint32_t turns = divide_up(all, size ? size : 1);
+    return divide_up(all, turns < most ? turns : most);
+}
+
+/* How many patches (of `unit` rows) of how many sequences (of `length` patches) are taken at a
+ * time: whole sequences, or a part of one. */
+static uint32_t group_size(const struct nn_transformer_config *c, uint32_t sequences,
+                           uint32_t length, uint32_t unit)
+{
+    const uint64_t wide = 4ull * c->width * unit, all = (uint64_t)sequences * length;
+    uint64_t size = c->group;
+    if (!size && all * wide <= INT32_MAX) {
+        size = all;
+    } else if (!size) {
+        size = NN_GROUP_ELEMENTS / wide;
+        if (size < length && size > 1 && c->reach) /* one more that it sees */
+            size--;
+    }
+    if (size >= length || sequences > NN_GROUPS_MAX / 2)
+        return length * evenly(sequences, (uint32_t)(size / length), NN_GROUPS_MAX);
+    return evenly(length, (uint32_t)size, NN_GROUPS_MAX / sequences);
+}
+
+static struct tensor *block_in_groups(struct tensor_graph *g, const struct nn_transformer_config *c,
+                                      const struct nn_block *b, struct tensor *x,
+                                      uint32_t positions)
+{
+    const uint32_t rows = tensor_rows(x), sequences = rows / positions;
+    const uint32_t unit = c->patch && positions % c->patch == 0 ? c->patch : positions;
+    const uint32_t length = positions / unit, units = sequences * length;
+    const uint32_t size = sequences ? group_size(c, sequences, length, unit) : 0;
+    struct tensor *part[NN_GROUPS_MAX];
+    uint32_t n = 0, count;
+    if (size == units) /* 0: after an error, which the graph will tell */
+        return block(g, c, b, x, &(struct group){.count = rows, .positions = positions});
+    for (uint32_t k = 0; k < units; k += count) {
+        const uint32_t left = size < length ? length - k % length : units - k;
+        const uint32_t ahead = c->reach && k % length ? 1 : 0;
+        count = size < left ? size : left;
+        part[n++] = block(g, c, b, x, &(struct group){
+            .first = k * unit, .count = count * unit, .ahead = ahead * unit,
+            .positions = size < length ? (ahead + count) * unit : positions,
+            .place = (k % length - ahead) * unit});
+    }
+    return tensor_join(g, part, n);
 }
 
 struct tensor *nn_transformer(struct tensor_graph *g, const struct nn_transformer *t,
                               struct tensor *x, uint32_t positions)
 {
-    const struct nn_transformer_config *c = &t->config;
-    for (uint32_t i = 0; i < c->layers; i++) {
-        const struct nn_block *b = &t->blocks[i];
-        tensor_graph_segment_begin(g);
-        tensor_graph_push(g, "attention");
-        struct tensor *h = nn_layer_norm(g, &b->attention_norm, x, true);
-        h = nn_linear(g, &b->qkv, h, 0);
-        h = attend(g, c, h, positions);
-        h = nn_linear(g, &b->out, h, 0);
-        x = tensor_residual(g, x, h, c->dropout);
-        tensor_graph_pop(g);
-        x = feed_forward(g, b, x, c->dropout);
-        tensor_graph_segment_end(g);
-    }
+    for (uint32_t i = 0; i < t->config.layers; i++)
+        x = block_in_groups(g, &t->config, &t->blocks[i], x, positions);
     return nn_layer_norm(g, &t->norm, x, false);
 }
 

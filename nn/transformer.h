@@ -18,6 +18,8 @@ struct nn_transformer_config {
     uint32_t heads;   /* H, divides C */
     uint32_t patch;   /* P: patches within a sequence see nothing of each other but …; 0: whole */
     uint32_t reach;   /* … the last so many positions of the one before (tensor_attention) */
+    uint32_t group;   /* patches, or where there are none sequences, that a block takes at a time;
+                           0: all of them, or as nn_transformer() says */
     bool rope;        /* rotary positions (tensor_rope); an even width of heads */
     float deviation;  /* of first values; the ends of residual branches get deviation / sqrt(2 L) */
     float dropout;    /* in [0, 1) */
@@ -43,8 +45,22 @@ int nn_transformer_init(struct nn_transformer *transformer, struct nn_parameters
                         const char *name, const struct nn_transformer_config *config);
 void nn_transformer_finish(struct nn_transformer *transformer);
 
-/* x (N·S, C) → (N·S, C), causal within each sequence of `positions` = S rows. Each block is a
- * segment (tensor_graph_segment_begin). */
+#define NN_GROUP_ELEMENTS (1u << 29) /* of a block's widest tensor */
+#define NN_GROUPS_MAX     64
+
+/* x (N·S, C) → (N·S, C), causal within each sequence of `positions` = S rows.
+ *
+ * A block takes its rows as a whole, or in groups of whole patches (whole sequences, where it has
+ * no patches), one after another: then nothing that it makes within, of up to 4·C columns, is
+ * larger than for one group, and only its x and its result are as large as all rows. Where patches
+ * reach back, a group also takes the keys and values of the patch before it, for which it computes
+ * that patch's a second time. config.group says how many patches, and groups are made as equal as
+ * that allows; at most NN_GROUPS_MAX, if need be larger ones. With 0 a block takes all, unless a
+ * tensor would then have more elements than one can (tensor.h), and then so many that none has
+ * more than NN_GROUP_ELEMENTS. So the groups, and with them the bits, are a matter of settings
+ * alone. Groups change results within rounding, and which of them dropout drops.
+ *
+ * Each group of each block is a segment (tensor_graph_segment_begin). */
 struct tensor *nn_transformer(struct tensor_graph *g, const struct nn_transformer *transformer,
                               struct tensor *x, uint32_t positions);
 

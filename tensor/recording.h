@@ -25,9 +25,10 @@ struct tensor_plan_block {
     uint64_t size;
 };
 
-/* What was recorded between segment_begin and segment_end: passes and nodes from … to before …. */
+/* What was recorded between segment_begin and segment_end: passes, nodes and the storages of new
+ * tensors, from … to before …. */
 struct tensor_segment {
-    uint32_t pass_begin, pass_end, node_begin, node_end;
+    uint32_t pass_begin, pass_end, node_begin, node_end, storage_begin, storage_end;
 };
 
 /* A cast to 16 bits that was recorded: of what, and as it was when so many passes had written

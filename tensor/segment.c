@@ -17,7 +17,8 @@ void tensor_graph_segment_begin(struct tensor_graph *g)
                            sizeof *g->segments))
         return;
     g->segments[g->segment_count++] =
-        (struct tensor_segment){.pass_begin = g->pass_count, .node_begin = g->node_count};
+        (struct tensor_segment){.pass_begin = g->pass_count, .node_begin = g->node_count,
+                                .storage_begin = g->storage_count};
     g->in_segment = true;
 }
 
@@ -28,6 +29,7 @@ void tensor_graph_segment_end(struct tensor_graph *g)
     struct tensor_segment *s = &g->segments[g->segment_count - 1];
     s->pass_end = g->pass_count;
     s->node_end = g->node_count;
+    s->storage_end = g->storage_count;
     g->in_segment = false;
     for (uint32_t i = s->pass_begin; i < s->pass_end; i++) {
         const struct tensor_pass *pass = &g->passes[i];
@@ -99,12 +101,11 @@ static struct tensor *twin_of(struct tensor_graph *g, struct twins *w, struct te
 }
 
 /* Gives every storage that the segment alone uses another one. */
-static void make_storages(struct tensor_graph *g, uint32_t segment)
+static void make_storages(struct tensor_graph *g, const struct tensor_segment *segment)
 {
-    const uint32_t count = g->storage_count;
-    for (uint32_t i = 0; i < count && !g->error; i++) {
+    for (uint32_t i = segment->storage_begin; i < segment->storage_end && !g->error; i++) {
         struct tensor_storage *s = g->storages[i];
-        if (s->segment != segment || s->shared || s->keep)
+        if (s->shared || s->keep)
             continue;
         /* Tensors have types, storages bytes. */
         struct tensor *t = tensor_graph_new(g, TENSOR_U8, 1, (uint32_t[]){TENSOR_ALIGNMENT});
@@ -175,7 +176,7 @@ void tensor_segment_again(struct tensor_graph *g, uint32_t node)
     if (!w.from)
         return;
     w.to = w.from + most;
-    make_storages(g, number + 1);
+    make_storages(g, &s);
     record_again(g, &s, &w);
     cast_again(g, &w);
 }

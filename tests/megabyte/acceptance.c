@@ -18,8 +18,9 @@ static const struct {
     {"first-values", check_first_values, NULL}, {"causality", check_causality, NULL},
     {"evaluation", check_evaluation, NULL},     {"untrained", check_untrained, NULL},
     {"generation", check_generation, NULL},     {"training", check_training, NULL},
-    {"gate", check_gate, NULL},                 {"learning", check_learning, NULL},
-    {"memory", check_memory, NULL, true},             {"strided-gain", NULL, check_strided_gain},
+    {"gate", check_gate, NULL},                 {"groups", check_groups, NULL},
+    {"learning", check_learning, NULL},         {"memory", check_memory, NULL, true},
+    {"strided-gain", NULL, check_strided_gain},
     {"precision", check_precision, NULL, true}, {"twice", check_twice, NULL, true},
 };
 #define CHECKS (sizeof checks / sizeof *checks)

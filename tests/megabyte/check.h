@@ -5,7 +5,7 @@
  *     causality.c    who sees whom          evaluation.c   every byte scored once, untrained models
  *     gate.c         steps that must not be applied
  *     sampling.c     choices, first values, the schedule
- *     precision.c    16 bits
+ *     precision.c    16 bits              groups.c       blocks in groups of patches
  */
 #ifndef TESTS_MEGABYTE_CHECK_H
 #define TESTS_MEGABYTE_CHECK_H
@@ -70,6 +70,7 @@ void check_generation(struct tensor_device *device);
 void check_training(struct tensor_device *device);
 void check_memory(struct tensor_device *device);
 void check_gate(struct tensor_device *device);
+void check_groups(struct tensor_device *device);
 void check_learning(struct tensor_device *device);
 void check_precision(struct tensor_device *device);
 void check_twice(struct tensor_device *device);

@@ -14,6 +14,7 @@ static struct megabyte_config config_of(unsigned variant)
     c.batch = 4;
     c.micro_batch = variant & 1 ? 2 : 0;
     c.recompute = variant >> 1;
+    c.local_group = variant >> 1 ? 5 : 0;
     c.dropout = 0.1;
     return c;
 }

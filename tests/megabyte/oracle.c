@@ -178,21 +178,25 @@ static void check_steps(const struct oracle *o, const uint32_t *lengths)
     free(norms);
 }
 
-static struct megabyte_config config_of(const struct tensor_safetensors *dump, uint32_t micro_batch)
+static struct megabyte_config config_of(const struct tensor_safetensors *dump, uint32_t micro_batch,
+                                        uint32_t local_group)
 {
     struct megabyte_config c;
     must(megabyte_config_preset("tiny", &c), "preset");
     must(megabyte_config_merge(&c, tensor_safetensors_metadata(dump, "config")), "config");
     c.micro_batch = micro_batch;
+    c.local_group = local_group;
     return c;
 }
 
 /* All that is compared, on an open device and with its memory. */
-static void check_dump(struct oracle *o, const char *path, uint32_t micro_batch)
+static void check_dump(struct oracle *o, const char *path, uint32_t micro_batch,
+                       uint32_t local_group)
 {
     must(tensor_safetensors_open(AT_FDCWD, path, &o->dump), path);
-    const struct megabyte_config c = config_of(o->dump, micro_batch);
-    if (c.model == MEGABYTE_PERCEIVER && micro_batch) { /* each predicts other bytes */
+    const struct megabyte_config c = config_of(o->dump, micro_batch, local_group);
+    /* Micro-batches of a PerceiverAR predict other bytes each; and not all have a local model. */
+    if ((c.model == MEGABYTE_PERCEIVER && micro_batch) || megabyte_config_check(&c) < 0) {
         tensor_safetensors_close(&o->dump);
         return;
     }
@@ -210,8 +214,8 @@ static void check_dump(struct oracle *o, const char *path, uint32_t micro_batch)
     must(nn_parameters_commit(o->model->parameters), "memory");
     load_weights(o);
     check_steps(o, lengths);
-    printf("%s, %s, micro-batch %u: compared\n", path, tensor_device_info(o->device)->name,
-           micro_batch);
+    printf("%s, %s, micro-batch %u, groups of %u: compared\n", path,
+           tensor_device_info(o->device)->name, micro_batch, local_group);
     megabyte_model_destroy(&o->model);
     tensor_safetensors_close(&o->dump);
     free(input);
@@ -230,8 +234,9 @@ static void each_device(void *user, int index, const struct tensor_device_info *
     o.cpu = check_open_cpu();
     o.device = check_open(name, TENSOR_PRECISION_FP32, NULL);
     for (char **path = dump_paths; *path; path++) {
-        check_dump(&o, *path, 0);
-        check_dump(&o, *path, 1); /* gradients accumulated over three micro-batches */
+        check_dump(&o, *path, 0, 0);
+        check_dump(&o, *path, 1, 0); /* gradients accumulated over three micro-batches */
+        check_dump(&o, *path, 0, 2); /* blocks of the local model by two patches */
     }
     check_close(&o.device);
     check_close(&o.cpu);

@@ -172,7 +172,7 @@ static void check_damaged_texts(void)
     const char *key, *about;
     for (unsigned i = 0; megabyte_config_key_at(i, &key, &about); i++) {
         char *less = without(text, key);
-        if (strstr(" model cross_patch conv rope tied recompute scale_growth ",
+        if (strstr(" model cross_patch conv rope tied recompute local_group scale_growth ",
                    key)) /* came later */
             CHECK(megabyte_config_parse(less, &c) == 0 && megabyte_config_same_model(&c, &before,
                                                                                      &about),

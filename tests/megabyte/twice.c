@@ -14,12 +14,15 @@ static const struct variant {
     const char *name;
     uint32_t micro_batch, recompute;
     double dropout;
+    uint32_t local_group;
 } variants[] = {
     {"as it is", 0, 0, 0},
     {"micro_batch", 1, 0, 0},
     {"recompute", 0, 1, 0},
     {"dropout", 0, 0, 0.1},
     {"dropout and recompute", 0, 1, 0.1},
+    {"dropout in groups", 0, 0, 0.1, 3},
+    {"dropout and recompute in groups", 0, 1, 0.1, 3},
 };
 #define VARIANTS (sizeof variants / sizeof *variants)
 
@@ -36,6 +39,7 @@ static struct megabyte_config config_of(const struct variant *v)
     c.micro_batch = v->micro_batch;
     c.recompute = v->recompute;
     c.dropout = v->dropout;
+    c.local_group = v->local_group;
     return c;
 }
 
@@ -142,9 +146,11 @@ void check_twice(struct tensor_device *device)
     for (size_t i = 0; i < (all ? VARIANTS : 1); i++)
         check_variant(device, &variants[i], &first[i]);
     if (all) {
-        CHECK(same_tensors(&first[0], &first[2]) && same_tensors(&first[3], &first[4]),
+        CHECK(same_tensors(&first[0], &first[2]) && same_tensors(&first[3], &first[4]) &&
+                  same_tensors(&first[5], &first[6]),
               "recompute makes another checkpoint");
         CHECK(!same_tensors(&first[0], &first[3]), "dropout makes no other checkpoint");
+        CHECK(!same_tensors(&first[3], &first[5]), "groups make no other checkpoint");
     }
     for (size_t i = 0; i < (all ? VARIANTS : 1); i++)
         free_files(&first[i]);
