@@ -262,8 +262,10 @@ static int open_model(struct command *c)
     if (megabyte_checkpoint_open(c->checkpoint_path, &params, &c->checkpoint) < 0 ||
         megabyte_model_settings(c->checkpoint, &config) < 0)
         return app_fail(APP_FAILED, "%s", megabyte_error());
-    if (!batch)
-        batch = config.batch < 16 ? config.batch : 16;
+    if (!batch) {
+        batch = config.micro_batch ? config.micro_batch : config.batch;
+        batch = batch < 16 ? batch : 16;
+    }
     const int status = app_room_check(&work, c->checkpoint, c->device, batch);
     return status == APP_DONE ? load(c, batch) : status;
 }

@@ -113,13 +113,31 @@ static uint32_t most_that_fit(const struct train *t, struct megabyte_config c, b
     return 0;
 }
 
+/* The same with one sequence at a time, computed again, whose local model goes by a sixteenth of its
+ * patches: fewer would hardly take less, and be slower. */
+static bool fits_in_groups(const struct train *t, struct megabyte_config *c, bool resumes,
+                           uint64_t *bytes)
+{
+    const uint32_t before = c->local_group, group = (c->seq_len / c->patch_size + 15) / 16;
+    struct train_plan p;
+
+    c->micro_batch = 1;
+    c->local_group = before && before < group ? before : group;
+    if (make_plan(t, c, resumes, &p) < 0) { /* it has no local model */
+        c->local_group = before;
+        return false;
+    }
+    *bytes = p.total;
+    return p.total <= tensor_device_info(t->device)->memory_bytes;
+}
+
 /* "--set micro_batch=2 would fit (1.2 GiB)": with blocks that are kept as the run asks for it, and
  * computed again where more fits then. */
 static const char *advise(const struct train *t, const struct megabyte_config *config, bool resumes,
                           char text[256])
 {
     struct megabyte_config again = *config;
-    char kept_size[32], again_size[32];
+    char kept_size[32], again_size[32], group[48] = "";
     uint64_t kept_bytes = 0, again_bytes = 0;
     const uint32_t kept = most_that_fit(t, *config, resumes, &kept_bytes);
 
@@ -128,8 +146,11 @@ static const char *advise(const struct train *t, const struct megabyte_config *c
         config->recompute ? 0 : most_that_fit(t, again, resumes, &again_bytes);
     if (config->recompute)
         again_bytes = kept_bytes;
+    const bool groups = !kept && !most && fits_in_groups(t, &again, resumes, &again_bytes);
     app_bytes((double)kept_bytes, kept_size);
     app_bytes((double)again_bytes, again_size);
+    if (again.local_group)
+        snprintf(group, sizeof group, " --set local_group=%u", again.local_group);
     if (kept && most > kept)
         snprintf(text, 256, "--set micro_batch=%u would fit (%s), or --set micro_batch=%u --set "
                  "recompute=1 (%s)", kept, kept_size, most, again_size);
@@ -139,9 +160,12 @@ static const char *advise(const struct train *t, const struct megabyte_config *c
     else if (most)
         snprintf(text, 256, "--set micro_batch=%u --set recompute=1 would fit (%s)", most,
                  again_size);
+    else if (groups)
+        snprintf(text, 256, "--set micro_batch=1 --set recompute=1%s would fit (%s)", group,
+                 again_size);
     else
-        snprintf(text, 256, "even --set micro_batch=1 --set recompute=1 takes %s, so that seq_len "
-                 "or the model has to be smaller", again_size);
+        snprintf(text, 256, "even --set micro_batch=1 --set recompute=1%s takes %s, so that seq_len "
+                 "or the model has to be smaller", group, again_size);
     return text;
 }
 

@@ -109,10 +109,11 @@ static json_t *describe_machine(const struct train *t)
     const struct tensor_device_info *info = tensor_device_info(t->device);
     const struct megabyte_config *c = &t->model->config;
     json_t *object = train_choices_machine(t->device);
-    json_t *more = json_pack("{s:I, s:I, s:s, s:I, s:o}", "threads", (json_int_t)info->threads,
-                             "kernels", (json_int_t)info->features, "build", app_build(),
-                             "micro_batch",
-                             (json_int_t)(c->micro_batch ? c->micro_batch : c->batch), "products",
+    json_t *more = json_pack("{s:I, s:I, s:s, s:I, s:I, s:o}", "threads",
+                             (json_int_t)info->threads, "kernels", (json_int_t)info->features,
+                             "build", app_build(), "micro_batch",
+                             (json_int_t)(c->micro_batch ? c->micro_batch : c->batch),
+                             "local_group", (json_int_t)c->local_group, "products",
                              train_choices_json(t->device));
 
     if (json_object_update(object, more)) {

@@ -414,6 +414,30 @@ double megabyte_config_training_flops(const struct megabyte_config *c)
     return 3 * megabyte_config_flops(c) * megabyte_config_predicted(c) / c->seq_len;
 }
 
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+uint32_t megabyte_config_most(const struct megabyte_config *c)
+{
+    const uint64_t length = c->seq_len, patch = c->patch_size, local = c->local.dim;
+    const uint64_t patches = length / patch, global = c->global.dim;
+    /* Of a window; blocks go by parts (nn_transformer), and these are what one of them has. */
+    uint64_t all = MEGABYTE_SYMBOLS * (uint64_t)megabyte_config_predicted(c), part = 0;
+    if (has_global(c)) {
+        all = larger(all, patches * global * (c->conv ? 7 : 1)); /* unfolded */
+        part = 4 * patches * global;
+    }
+    if (has_patches(c)) {
+        all = larger(all, length * local);
+        part = larger(part, (c->cross_patch ? 6 : 4) * local * patch); /* q, k, v of two patches */
+    }
+    if (c->model == MEGABYTE_PERCEIVER) /* keys and values of the span, the latents' layer */
+        all = larger(all, larger(2 * length, 4 * patch) * local);
+    return part > INT32_MAX ? 0 : (uint32_t)(INT32_MAX / all);
+}
+
 double megabyte_word_perplexity(double bits_per_byte, double bytes, double words)
 {
     return exp2(bits_per_byte * bytes / words);

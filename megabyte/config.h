@@ -126,6 +126,10 @@ double megabyte_config_training_flops(const struct megabyte_config *config);
 /* Bytes of a window that one run of the model predicts: T, of a PerceiverAR its P latents. */
 uint32_t megabyte_config_predicted(const struct megabyte_config *config);
 
+/* The most windows that can be computed at a time: a tensor has fewer than 2^31 elements. 0: of a
+ * model so large not one can. What a device has room for is another matter. */
+uint32_t megabyte_config_most(const struct megabyte_config *config);
+
 /* Word-level perplexity from bits per byte: 2^(bits_per_byte · bytes / words) (section 5.4). */
 double megabyte_word_perplexity(double bits_per_byte, double bytes, double words);
 

@@ -31,8 +31,7 @@ static uint64_t evaluation_memory(const struct megabyte_model *model, uint32_t b
 static int prepare(const struct megabyte_model *model, uint32_t batch,
                    struct megabyte_evaluator **evaluator)
 {
-    const uint32_t most =
-        INT32_MAX / MEGABYTE_SYMBOLS / megabyte_config_predicted(&model->config);
+    const uint32_t most = megabyte_config_most(&model->config);
     if (batch > most)
         return megabyte_fail(EINVAL, "%u windows of %u bytes are too many at a time; %u would do",
                              batch, model->config.seq_len, most);

@@ -123,10 +123,13 @@ static int prepare(const struct megabyte_model *model, const struct megabyte_tra
     t->micro_batch = c->micro_batch ? c->micro_batch : c->batch;
     t->micros = c->batch / t->micro_batch;
     t->span = megabyte_config_predicted(c);
-    const uint32_t most = INT32_MAX / MEGABYTE_SYMBOLS / t->span;
+    const uint32_t most = megabyte_config_most(c);
     if (t->micro_batch > most) {
         const uint32_t rows = t->micro_batch;
         free(t);
+        if (!most)
+            return megabyte_fail(EINVAL, "a sequence of %u bytes is too large for this model: "
+                                 "tensors have fewer than 2^31 elements", c->seq_len);
         return megabyte_fail(EINVAL, "a micro-batch of %u sequences of %u bytes is too large: "
                              "micro_batch is at most %u", rows, c->seq_len, most);
     }

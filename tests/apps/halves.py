@@ -16,7 +16,8 @@ import tempfile
 
 STEPS, HALF = 6, 3
 MODEL = """seq_len=64 patch_size=4 global.dim=32 global.heads=2 global.layers=1 local.dim=16
-    local.heads=2 local.layers=1 batch=4 micro_batch=2 dropout=0.2 warmup=4 lr=0.01""".split()
+    local.heads=2 local.layers=1 batch=4 micro_batch=2 local_group=3 dropout=0.2 warmup=4
+    lr=0.01""".split()
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 # What programs are started with, on a driver that needs a loader of its own (tools/drivers).
 RUN_WITH = os.environ.get("RUN_WITH", "").split()
@@ -62,11 +63,12 @@ def check(mb_train, device, precision):
 
 
 def check_split(mb_train):
-    """The same run in other micro-batches."""
+    """The same run in other micro-batches and groups."""
     first_half("cpu-fp32-whole", "split")
-    errors = call(mb_train, "cpu", "fp32", "split", ["--set", "micro_batch=4"])
+    errors = call(mb_train, "cpu", "fp32", "split", ["--set", "micro_batch=4", "--set", "local_group=0"])
     said = [line for line in errors.splitlines() if "bits may differ" in line]
     assert len(said) == 1 and "micro_batch was 2 and is 4" in said[0], errors
+    assert "local_group was 3 and is 0" in said[0], errors
 
 
 def check_moved(mb_train):
@@ -77,7 +79,7 @@ def check_moved(mb_train):
         made_on = json.load(f)["state"]["made_on"]
     assert made_on["device"].startswith("cpu: ") and made_on["micro_batch"] == 2, made_on
     assert made_on["threads"] == int(os.environ["OMP_NUM_THREADS"]), made_on
-    assert set(made_on) >= {"device", "driver", "threads", "build", "micro_batch"}, made_on
+    assert set(made_on) >= {"device", "driver", "threads", "build", "micro_batch", "local_group"}, made_on
     more = dict(os.environ, OMP_NUM_THREADS=str(made_on["threads"] + 1))
     before = dict(os.environ)
     os.environ.update(more)

@@ -30,15 +30,15 @@ for program in "$mb_train" "$mb_eval" "$mb_generate" "$mb_bench" "$mb_data"; do
 done
 "$mb_train" --list-settings > settings || fail "--list-settings"
 for word in tiny small base paper-text patch_size seq_len global.dim global.layers global.heads \
-    local.dim local.layers local.heads dropout lr warmup batch micro_batch recompute; do
+    local.dim local.layers local.heads dropout lr warmup batch micro_batch recompute local_group; do
     grep -q "^  $word  " settings || fail "--list-settings lacks $word"
 done
 "$mb_train" --list-devices | grep -q '^cpu  ' || fail "--list-devices"
 
 # ---- plans ----
-# PRESET: mb-train --dry-run of it
+# PRESET: mb-train --dry-run of it, with the settings behind it
 plan() {
-    "$mb_train" $cpu --preset "$1" --dry-run --json --quiet > plan.json 2> err || fail "plan $1"
+    "$mb_train" $cpu --preset "$@" --dry-run --json --quiet > plan.json 2> err || fail "plan $*"
     [ ! -s err ] || fail "--quiet: $(cat err)"
     json plan.json 'o["memory_bytes"] == sum(o[part + "_bytes"] for part in
         ("weights", "gradients", "optimizer", "activations", "staging", "evaluation", "products",
@@ -55,6 +55,12 @@ plan base
 json plan.json '120e6 < o["parameters"] < 140e6'
 plan paper-text
 json plan.json 'abs(o["flops_per_byte"] / 645e6 - 1) < 0.01'
+# A window of whose tensors some would have more than 2^31 elements: blocks by groups, and nine inputs
+# of blocks of 3.5 GiB, besides a few such tensors more, where the rest is computed again.
+plan paper-image640 --set recompute=1
+json plan.json '32 < o["activations_bytes"] / 2**30 < 48'
+expect 1 "too large.*micro_batch is at most 2" "$mb_train" $cpu --quiet --preset paper-image640 \
+    --set micro_batch=4 --dry-run
 "$mb_train" $cpu --preset tiny --dry-run > plan 2> /dev/null || fail "--dry-run"
 grep -q '^ *total .* of ' plan || fail "--dry-run: $(cat plan)"
 [ ! -e mb-run ] || fail "--dry-run writes"
@@ -91,6 +97,17 @@ for settings in "", "--set recompute=1":
         assert fits(batch, "--set micro_batch=%s%s" % (n, recompute)), (errors, n)
         more = "--set micro_batch=%d%s" % (2 * int(n), recompute)
         assert 2 * int(n) > batch or not fits(batch, more), (errors, more)
+# One sequence, whose local model is ever wider: what remains is groups of its patches.
+for width in 512, 1024, 2048, 4096, 8192:
+    wide = ["--set", "seq_len=196608", "--set", "patch_size=192", "--set", "global.dim=192",
+            "--set", "global.heads=1", "--set", "local.layers=1", "--set", "local.dim=%d" % width,
+            "--set", "local.heads=%d" % (width // 64), "--set", "recompute=1"]
+    if not fits(1, " ".join(wide)):
+        errors = call(1, *wide, "--dry-run")[2]
+        group = re.findall(r"--set micro_batch=1 --set recompute=1 (--set local_group=64) ", errors)
+        assert len(group) == 1 and "too large" not in errors, errors
+        assert fits(1, " ".join(wide) + " " + group[0]) == ("would fit" in errors), errors
+        break
 status, _, errors = call(1, "--set", "global.dim=16384", "--set", "global.heads=64", "--set",
                          "global.layers=64", "--dry-run")
 assert "does not fit" in errors and "has to be smaller" in errors, errors

@@ -110,6 +110,15 @@ static double difference(const float *a, const float *b, uint64_t count)
     return most / largest;
 }
 
+/* Whole and in groups a row is rounded at the same places: but where sums differ in their last bits,
+ * 16 bits may fall to either side. */
+static double tolerance_of(const struct tensor_device *device, double fp32)
+{
+    const enum tensor_precision precision = tensor_device_info(device)->precision;
+    static const double narrow[] = {[TENSOR_PRECISION_BF16] = 2e-2, [TENSOR_PRECISION_FP16] = 2e-3};
+    return precision == TENSOR_PRECISION_FP32 ? fp32 : narrow[precision];
+}
+
 static void check_case(struct tensor_device *device, const struct grouped *from)
 {
     struct megabyte_config c = config_of(from, false);
@@ -123,10 +132,12 @@ static void check_case(struct tensor_device *device, const struct grouped *from)
     const double logits = difference(got[0].logits, want.logits, want.logit_count);
     const double nats = fabs(got[0].nats / want.nats - 1);
     const double gradients = difference(got[0].gradients, want.gradients, want.gradient_count);
-    CHECK(logits <= 2e-6, "%s, groups of %u: logits differ by %g", name, from->group, logits);
-    CHECK(nats <= 1e-6, "%s, groups of %u: the loss differs by %g", name, from->group, nats);
-    CHECK(gradients <= 1e-5, "%s, groups of %u: gradients differ by %g", name, from->group,
-          gradients);
+    CHECK(logits <= tolerance_of(device, 2e-6), "%s, groups of %u: logits differ by %g", name,
+          from->group, logits);
+    CHECK(nats <= tolerance_of(device, 1e-6), "%s, groups of %u: the loss differs by %g", name,
+          from->group, nats);
+    CHECK(gradients <= tolerance_of(device, 1e-5), "%s, groups of %u: gradients differ by %g", name,
+          from->group, gradients);
     CHECK(!memcmp(got[0].gradients, got[1].gradients, want.gradient_count * sizeof(float)) &&
               got[0].nats == got[1].nats,
           "%s, groups of %u: recompute gives other bits", name, from->group);
@@ -145,10 +156,10 @@ static void check_less(struct tensor_device *device)
 {
     static const struct grouped wide = {MEGABYTE_WHOLE, 96, 4, 4, {24, 1, 3}, {512, 2, 2}};
     struct megabyte_config c = config_of(&wide, false);
-    static const uint32_t groups[] = {0, 24, 6, 2};
+    static const uint32_t groups[] = {0, 24, 6};
     uint64_t before = UINT64_MAX;
     c.recompute = 1;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 3; i++) {
         c.local_group = groups[i];
         struct megabyte_model *model;
         struct megabyte_trainer_plan plan;
@@ -167,4 +178,12 @@ void check_groups(struct tensor_device *device)
     for (size_t i = 0; i < CASES; i++)
         check_case(device, &cases[i]);
     check_less(device);
+    if (strcmp(tensor_device_info(device)->kind, "cpu"))
+        return; /* compiles for long */
+    for (int precision = TENSOR_PRECISION_BF16; precision <= TENSOR_PRECISION_FP16; precision++) {
+        struct tensor_device *narrow = check_open("cpu", (enum tensor_precision)precision, NULL);
+        for (size_t i = 0; i < CASES; i += 2)
+            check_case(narrow, &cases[i]);
+        check_close(&narrow);
+    }
 }
