@@ -137,13 +137,13 @@ static struct tensor *block_in_groups(struct tensor_graph *g, const struct nn_tr
                                       const struct nn_block *b, struct tensor *x,
                                       uint32_t positions)
 {
-    const uint32_t rows = tensor_rows(x), sequences = rows / positions;
+    const uint32_t rows = tensor_rows(x), sequences = rows % positions ? 0 : rows / positions;
     const uint32_t unit = c->patch && positions % c->patch == 0 ? c->patch : positions;
     const uint32_t length = positions / unit, units = sequences * length;
     const uint32_t size = sequences ? group_size(c, sequences, length, unit) : 0;
     struct tensor *part[NN_GROUPS_MAX];
     uint32_t n = 0, count;
-    if (size == units) /* 0: after an error, which the graph will tell */
+    if (size == units) /* 0: of an error, which the graph tells */
         return block(g, c, b, x, &(struct group){.count = rows, .positions = positions});
     for (uint32_t k = 0; k < units; k += count) {
         const uint32_t left = size < length ? length - k % length : units - k;

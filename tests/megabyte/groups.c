@@ -110,8 +110,8 @@ static double difference(const float *a, const float *b, uint64_t count)
     return most / largest;
 }
 
-/* Whole and in groups a row is rounded at the same places: but where sums differ in their last bits,
- * 16 bits may fall to either side. */
+/* Whole and in groups a row is rounded at the same places; but where sums differ in their last
+ * bits, 16 bits may fall to either side. */
 static double tolerance_of(const struct tensor_device *device, double fp32)
 {
     const enum tensor_precision precision = tensor_device_info(device)->precision;
