@@ -23,24 +23,25 @@ int megabyte_local_declare(struct megabyte_local *l, struct nn_parameters *p,
         .deviation = (float)c->init, .dropout = (float)c->dropout});
 }
 
-struct tensor *megabyte_local_project(struct tensor_graph *g, const struct megabyte_local *l,
-                                      struct tensor *global)
+/* Equation 4: h (R·P, E) and the projection of all slices of global (R, D) */
+static struct tensor *project(struct tensor_graph *g, const struct megabyte_local *l,
+                              struct tensor *global, struct tensor *h)
 {
     const uint32_t width = l->projection->shape[1]; /* D_G: slices are rows in memory already */
     struct tensor *slices =
         tensor_reshape(g, global, 2, (uint32_t[]){(uint32_t)(global->count / width), width});
-    return tensor_linear(g, slices, l->projection->weight, NULL, 0);
+    return tensor_linear_residual(g, slices, l->projection->weight, NULL, h, 0);
 }
 
 struct tensor *megabyte_local(struct tensor_graph *g, const struct megabyte_local *l,
-                              struct tensor *projected, struct tensor *bytes)
+                              struct tensor *global, struct tensor *bytes)
 {
     const uint32_t patch = l->position->shape[0];
     struct tensor *h = tensor_embedding(g, bytes, l->embedding->weight); /* (B·T, E) */
     h = tensor_shift(g, h, l->pad->weight, patch);
     h = tensor_add_rows(g, h, l->position->weight);
-    if (projected)
-        h = tensor_add(g, projected, h);
+    if (global)
+        h = project(g, l, global, h);
     /* Patches are sequences of their own, unless something of the one before is seen. */
     return nn_transformer(g, &l->transformer, h, l->transformer.config.reach ? l->length : patch);
 }

@@ -108,8 +108,7 @@ static struct tensor *forward_local(struct tensor_graph *g, const struct megabyt
                                     struct tensor *global, struct tensor *bytes)
 {
     tensor_graph_push(g, "local");
-    struct tensor *h = global ? megabyte_local_project(g, &m->local, global) : NULL; /* eq. 4 */
-    h = megabyte_local(g, &m->local, h, bytes);                                      /* eq. 4, 5 */
+    struct tensor *h = megabyte_local(g, &m->local, global, bytes);
     tensor_graph_pop(g);
     return h;
 }

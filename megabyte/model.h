@@ -95,13 +95,10 @@ struct tensor *megabyte_patch_embedder_cached(struct tensor_graph *g,
 
 int megabyte_local_declare(struct megabyte_local *l, struct nn_parameters *p,
                            const struct megabyte_config *config);
-/* Equation 4's projection of all slices: (R, D) → (R·P, E). */
-struct tensor *megabyte_local_project(struct tensor_graph *g, const struct megabyte_local *l,
-                                      struct tensor *global);
-/* Equations 4 and 5: projected (B·T, E), or NULL without a global model, and bytes (B·T)
+/* Equations 4 and 5: global (B·K, D), or NULL without a global model, and bytes (B·T)
  * → (B·T, E). */
 struct tensor *megabyte_local(struct tensor_graph *g, const struct megabyte_local *l,
-                              struct tensor *projected, struct tensor *bytes);
+                              struct tensor *global, struct tensor *bytes);
 /* Equation 6: (R, E), or slices (R, D_G) without a local model → logits (R, V). */
 struct tensor *megabyte_head(struct tensor_graph *g, const struct megabyte_model *model,
                              struct tensor *h);

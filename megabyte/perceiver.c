@@ -45,12 +45,12 @@ static struct tensor *look(struct tensor_graph *g, const struct megabyte_perceiv
     struct tensor *kv = nn_linear(g, &m->key_value, nn_layer_norm(g, &m->span_norm, span, true), 0);
     struct tensor *h = tensor_attention_cross(g, q, kv, begin, &(struct tensor_attention_params){
         .positions = c->seq_len, .heads = c->local.heads, .dropout = dropout});
-    latents = tensor_residual(g, latents, nn_linear(g, &m->out, h, 0), dropout);
+    latents = nn_linear_residual(g, &m->out, h, latents, dropout);
     tensor_graph_pop(g);
     tensor_graph_push(g, "feed_forward");
     h = nn_linear(g, &m->up, nn_layer_norm(g, &m->feed_forward_norm, latents, true),
                   TENSOR_RELU | TENSOR_NARROW);
-    h = tensor_residual(g, latents, nn_linear(g, &m->down, h, 0), dropout);
+    h = nn_linear_residual(g, &m->down, h, latents, dropout);
     tensor_graph_pop(g);
     return h;
 }
@@ -72,7 +72,7 @@ struct tensor *megabyte_perceiver_look_cached(struct tensor_graph *g,
     struct tensor *h =
         tensor_attention_cached(g, tensor_beside(g, q, kv), cache, place, &attention);
     struct tensor *latents = one ? nn_linear_step(g, NULL, &m->out, h, false, span)
-                                 : tensor_add(g, span, nn_linear(g, &m->out, h, 0));
+                                 : nn_linear_residual(g, &m->out, h, span, 0);
     tensor_graph_pop(g);
     tensor_graph_push(g, "feed_forward");
     if (one) {
@@ -81,7 +81,7 @@ struct tensor *megabyte_perceiver_look_cached(struct tensor_graph *g,
     } else {
         h = nn_layer_norm(g, &m->feed_forward_norm, latents, true);
         h = nn_linear(g, &m->up, h, TENSOR_RELU);
-        h = tensor_add(g, latents, nn_linear(g, &m->down, h, 0));
+        h = nn_linear_residual(g, &m->down, h, latents, 0);
     }
     tensor_graph_pop(g);
     return h;

@@ -21,6 +21,13 @@ struct tensor *nn_linear(struct tensor_graph *g, const struct nn_linear *layer, 
                          ends);
 }
 
+struct tensor *nn_linear_residual(struct tensor_graph *g, const struct nn_linear *layer,
+                                  struct tensor *x, struct tensor *residual, float dropout)
+{
+    return tensor_linear_residual(g, x, layer->weight->weight,
+                                  layer->bias ? layer->bias->weight : NULL, residual, dropout);
+}
+
 struct tensor *nn_linear_step(struct tensor_graph *g, const struct nn_layer_norm *norm,
                               const struct nn_linear *layer, struct tensor *x, bool relu,
                               struct tensor *residual)

@@ -19,6 +19,10 @@ struct nn_linear nn_linear_declare(struct nn_parameters *parameters, const char 
 struct tensor *nn_linear(struct tensor_graph *g, const struct nn_linear *layer, struct tensor *x,
                          uint32_t ends);
 
+/* residual + dropout(layer(x)) (tensor_linear_residual): the end of a residual branch. */
+struct tensor *nn_linear_residual(struct tensor_graph *g, const struct nn_linear *layer,
+                                  struct tensor *x, struct tensor *residual, float dropout);
+
 /* Layer normalisation with gain and bias, epsilon 1e-5 (tensor_layer_norm) */
 struct nn_layer_norm {
     struct nn_parameter *gain, *bias; /* (C) */

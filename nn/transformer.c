@@ -54,8 +54,7 @@ static struct tensor *feed_forward(struct tensor_graph *g, const struct nn_block
     tensor_graph_push(g, "feed_forward");
     struct tensor *h = nn_layer_norm(g, &b->feed_forward_norm, x, true);
     h = nn_linear(g, &b->up, h, TENSOR_RELU | TENSOR_NARROW);
-    h = nn_linear(g, &b->down, h, 0);
-    x = tensor_residual(g, x, h, dropout);
+    x = nn_linear_residual(g, &b->down, h, x, dropout);
     tensor_graph_pop(g);
     return x;
 }
@@ -92,9 +91,8 @@ static struct tensor *block(struct tensor_graph *g, const struct nn_transformer_
     struct tensor *h = nn_layer_norm(g, &b->attention_norm, seen, true);
     h = nn_linear(g, &b->qkv, h, 0);
     h = attend(g, c, h, group);
-    h = nn_linear(g, &b->out, h, 0);
-    x = tensor_residual(g, group->ahead ? tensor_part(g, x, group->first, group->count) : seen, h,
-                        c->dropout);
+    x = group->ahead ? tensor_part(g, x, group->first, group->count) : seen;
+    x = nn_linear_residual(g, &b->out, h, x, c->dropout);
     tensor_graph_pop(g);
     x = feed_forward(g, b, x, c->dropout);
     tensor_graph_segment_end(g);
@@ -226,8 +224,7 @@ struct tensor *nn_transformer_cached(struct tensor_graph *g, const struct nn_tra
         struct tensor *h = nn_layer_norm(g, &b->attention_norm, x, true);
         h = nn_linear(g, &b->qkv, h, 0);
         h = attend_cached(g, &t->config, h, cache->layers[i], place);
-        h = nn_linear(g, &b->out, h, 0);
-        x = tensor_residual(g, x, h, 0);
+        x = nn_linear_residual(g, &b->out, h, x, 0);
         tensor_graph_pop(g);
         x = feed_forward(g, b, x, 0);
     }

@@ -76,13 +76,17 @@ static struct tensor_range range_of(const struct tensor *t, bool write)
 }
 
 /* What stands in for a tensor that a pass does without: some drivers (lavapipe of Mesa 26) read
- * through an address even where the branch around it is not taken, so it must be a real one. */
+ * through an address even where the branch around it is not taken, so it must be a real one; and
+ * rather one of what the pass writes, which is as large as what an invocation may ask for. */
 static const struct tensor *stand_in(const struct tensor_pass *pass)
 {
-    uint32_t i = 0;
-    while (i + 1 < pass->kernel->args && !pass->arg[i])
-        i++;
-    return pass->arg[i];
+    const struct tensor *any = NULL;
+    for (uint32_t i = 0; i < pass->kernel->args; i++) {
+        if (pass->arg[i] && pass->kernel->writes >> i & 1)
+            return pass->arg[i];
+        any = any ? any : pass->arg[i];
+    }
+    return any;
 }
 
 static int fill_step(struct tensor_graph *g, const struct tensor_pass *pass,

@@ -17,6 +17,7 @@
     K(copy)                                                                                        \
     K(cross_entropy)                                                                               \
     K(cross_entropy_grad)                                                                          \
+    K(dropout_grad)                                                                                \
     K(embedding)                                                                                   \
     K(embedding_grad)                                                                              \
     K(embedding_next)                                                                              \
@@ -32,8 +33,6 @@
     K(matmul_sum)                                                                                  \
     K(pad_patches)                                                                                 \
     K(relu_grad)                                                                                   \
-    K(residual)                                                                                    \
-    K(residual_grad)                                                                               \
     K(rope)                                                                                        \
     K(sample)                                                                                      \
     K(shift)                                                                                       \

@@ -23,7 +23,7 @@ struct tensor *tensor_part(struct tensor_graph *g, struct tensor *x, uint32_t fi
  * d(y), where they lie. Not within a segment (tensor_graph_segment_begin). */
 struct tensor *tensor_join(struct tensor_graph *g, struct tensor *const *part, uint32_t n);
 
-/* What becomes of a linear layer's sums, bits. */
+/* What becomes of a linear layer's sums and bias, bits. */
 enum tensor_end {
     TENSOR_RELU = 1,   /* max(0, y) */
     TENSOR_NARROW = 2, /* y, and with it d(y), are of 16 bits where the precision has those and O is
@@ -41,6 +41,15 @@ enum tensor_end {
  * so already. */
 struct tensor *tensor_linear(struct tensor_graph *g, struct tensor *x, struct tensor *weight,
                              struct tensor *bias, uint32_t ends);
+
+/* The layer at the end of a residual branch, in the product's own pass:
+ *     y = residual + dropout(x · weightᵀ + bias),
+ * where dropout sets each element to 0 with probability p and divides the others by 1 - p; without
+ * params.training none.   residual (R, O) → (R, O), in F32
+ * d(residual) = d(y); all else as above with d(y) · mask / (1 - p) in the place of d(y). */
+struct tensor *tensor_linear_residual(struct tensor_graph *g, struct tensor *x,
+                                      struct tensor *weight, struct tensor *bias,
+                                      struct tensor *residual, float p);
 
 /* y[r] = table[bytes[r]].   bytes (R) U8, table (V = 256, C) → (R, C)
  * d(table)[v] = sum over r with bytes[r] = v of d(y)[r]. */
@@ -70,11 +79,6 @@ struct tensor *tensor_add_rows(struct tensor_graph *g, struct tensor *x, struct 
 
 /* y = x + z, of equal shape.   d(x) = d(z) = d(y). */
 struct tensor *tensor_add(struct tensor_graph *g, struct tensor *x, struct tensor *z);
-
-/* y = x + dropout(z): each element of z is set to 0 with probability p, the others are divided by
- * 1 - p. Without params.training, or with p = 0, it is tensor_add.
- * d(x) = d(y), d(z) = d(y) · mask / (1 - p). */
-struct tensor *tensor_residual(struct tensor_graph *g, struct tensor *x, struct tensor *z, float p);
 
 /* y = (x - mean) / sqrt(variance + epsilon) · gain + bias by row.
  * x (R, C), gain (C), bias (C) → (R, C). `narrow` is TENSOR_NARROW: y and d(y) are of 16 bits where

@@ -25,15 +25,17 @@ struct product {
 };
 
 /* Twice odd, so that every variant can do them, and more than one tile each way. */
-#define SMALL {78, 70, 94, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU}, {78, 94, 70, 0}, \
-        {70, 94, 78, MATMUL_TRANSPOSE_A | MATMUL_ACCUMULATE}, \
+#define ALL_ENDS (MATMUL_BIAS | MATMUL_RELU | MATMUL_DROPOUT | MATMUL_RESIDUAL)
+#define ADDED    (MATMUL_RESIDUAL | MATMUL_IN_PLACE)
+#define SMALL {78, 70, 94, MATMUL_TRANSPOSE_B | ALL_ENDS}, {78, 94, 70, 0}, \
+        {70, 94, 78, MATMUL_TRANSPOSE_A | ADDED}, \
         {70, 94, 142, MATMUL_TRANSPOSE_A, MATMUL_PART}
 
 static const struct product small[] = {SMALL};
 /* Of 16-bit factors a load of 64 bits has four. */
-static const struct product fours[] = {{76, 68, 92, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU},
+static const struct product fours[] = {{76, 68, 92, MATMUL_TRANSPOSE_B | ALL_ENDS},
                                        {76, 92, 68, MATMUL_NARROW},
-                                       {68, 92, 76, MATMUL_TRANSPOSE_A | MATMUL_ACCUMULATE},
+                                       {68, 92, 76, MATMUL_TRANSPOSE_A | ADDED},
                                        {68, 92, 140, MATMUL_TRANSPOSE_A, MATMUL_PART}};
 
 /* Matrix units load lines of whole eights in another way, store whole tiles in another way, and
@@ -41,18 +43,18 @@ static const struct product fours[] = {{76, 68, 92, MATMUL_TRANSPOSE_B | MATMUL_
 #define SOFTWARE_PRODUCTS 9
 static const struct product matrices[] = {
     SMALL,
-    {200, 136, 72, MATMUL_TRANSPOSE_B | MATMUL_BIAS},
+    {200, 136, 72, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RESIDUAL},
     {200, 136, 72, MATMUL_NARROW | MATMUL_BIAS | MATMUL_RELU},
-    {200, 136, 72, MATMUL_NARROW | MATMUL_TRANSPOSE_A | MATMUL_ACCUMULATE},
-    {128, 128, 64, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU},
-    {128, 128, 64, MATMUL_TRANSPOSE_A | MATMUL_ACCUMULATE},
-    {776, 840, 72, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU},
+    {200, 136, 72, MATMUL_NARROW | MATMUL_TRANSPOSE_A | ADDED},
+    {128, 128, 64, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU | MATMUL_RESIDUAL},
+    {128, 128, 64, MATMUL_TRANSPOSE_A | ADDED},
+    {776, 840, 72, MATMUL_TRANSPOSE_B | ALL_ENDS},
     {776, 840, 72, MATMUL_NARROW},
-    {776, 840, 72, MATMUL_TRANSPOSE_A | MATMUL_ACCUMULATE},
+    {776, 840, 72, MATMUL_TRANSPOSE_A | ADDED},
     {1544, 1528, 72, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU},
     {1544, 2312, 72, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU},
     {1544, 2312, 72, 0},
-    {1544, 2312, 72, MATMUL_TRANSPOSE_A | MATMUL_ACCUMULATE},
+    {1544, 2312, 72, MATMUL_TRANSPOSE_A | ADDED},
 };
 
 static const struct test {
@@ -107,15 +109,18 @@ static void fill(struct tensor *t, uint32_t factor, uint32_t modulus)
     }
 }
 
+/* A product's tensors, in the order of matmul_params. */
+enum { A, B, BIAS, RESIDUAL, RANDOM, C, TENSORS };
+
 /* What a product starts from. */
 static void fill_product(const struct product *p, struct tensor **arg)
 {
-    fill(arg[0], 7919, 17);
-    fill(arg[1], 6151, 15);
-    fill(arg[2], 31, 13);
-    fill(arg[3], 37, 11);
-    if (!(p->flags & MATMUL_ACCUMULATE))
-        memset(tensor_host(arg[3]), 0xff, tensor_size(arg[3]));
+    fill(arg[A], 7919, 17);
+    fill(arg[B], 6151, 15);
+    fill(arg[BIAS], 31, 13);
+    memset(tensor_host(arg[RANDOM]), 0x5a, tensor_size(arg[RANDOM]));
+    memset(tensor_host(arg[C]), 0xff, tensor_size(arg[C]));
+    fill(arg[RESIDUAL], 37, 11);
 }
 
 static void record(struct tensor_graph *graph, const struct product *p, enum tensor_type type,
@@ -126,10 +131,12 @@ static void record(struct tensor_graph *graph, const struct product *p, enum ten
                                                    : 0;
     const struct matmul_params params = {
         .m = p->m, .n = p->n, .k = p->k, .flags = p->flags | factors,
-        .part = p->part ? p->part : p->k};
-    struct tensor *bias = p->flags & MATMUL_BIAS ? arg[2] : NULL;
+        .part = p->part ? p->part : p->k, .threshold = 1u << 31, .scale = 2};
     tensor_graph_pass(graph, tensor_kernel_matmul, &params,
-                      (struct tensor *[]){arg[0], arg[1], bias, arg[3]}, 0);
+                      (struct tensor *[]){arg[A], arg[B], p->flags & MATMUL_BIAS ? arg[BIAS] : NULL,
+                                          p->flags & MATMUL_RESIDUAL ? arg[RESIDUAL] : NULL,
+                                          p->flags & MATMUL_DROPOUT ? arg[RANDOM] : NULL, arg[C]},
+                      0);
 }
 
 /* Numbers as floats; returns where the next ones go. */
@@ -148,17 +155,21 @@ static int run(struct tensor_device *device, const struct test *t, uint32_t coun
 {
     struct tensor_arena *arena = NULL;
     struct tensor_graph *graph = NULL;
-    struct tensor *arg[COUNT(matrices)][4];
+    struct tensor *arg[COUNT(matrices)][TENSORS];
     int status = tensor_arena_create(device, TENSOR_HOST, "self-test", &arena);
     if (status < 0)
         return status;
     for (uint32_t i = 0; i < count; i++) {
         const struct product *p = &t->products[i];
-        const uint32_t counts[] = {p->m * p->k, p->k * p->n, p->n, results_of(p)};
-        const enum tensor_type types[] = {t->factors, t->factors, TENSOR_F32,
-                                          p->flags & MATMUL_NARROW ? t->factors : TENSOR_F32};
-        for (int j = 0; j < 4; j++)
-            arg[i][j] = tensor_arena_take(arena, "self-test", types[j], 1, &counts[j]);
+        const uint32_t counts[TENSORS] = {p->m * p->k, p->k * p->n, p->n, p->m * p->n, 3,
+                                          results_of(p)};
+        const enum tensor_type end = p->flags & MATMUL_NARROW ? t->factors : TENSOR_F32;
+        const enum tensor_type types[TENSORS] = {t->factors, t->factors, TENSOR_F32,
+                                                 end,        TENSOR_U32, end};
+        for (int j = 0; j < TENSORS; j++)
+            arg[i][j] = p->flags & MATMUL_IN_PLACE && j == C
+                            ? arg[i][RESIDUAL]
+                            : tensor_arena_take(arena, "self-test", types[j], 1, &counts[j]);
     }
     status = tensor_arena_commit(arena);
     if (status == 0)
@@ -175,7 +186,7 @@ static int run(struct tensor_device *device, const struct test *t, uint32_t coun
     if (status == 0)
         status = tensor_device_wait(device);
     for (uint32_t i = 0; i < count && status == 0; i++)
-        result = take_result(arg[i][3], result);
+        result = take_result(arg[i][C], result);
     tensor_graph_destroy(&graph);
     tensor_arena_destroy(&arena);
     return status;

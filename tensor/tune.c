@@ -1,8 +1,8 @@
 /* tune.c - finds out which way of a matrix product is the fastest (choices.h).
  *
- * A trial is a graph with that one product, on factors of its own. First all ways are timed with k
- * whole; then the fastest of them with k in more and more parts, while that helps. Times are the
- * fastest of some runs: what disturbs a run only makes it slower.
+ * A trial is a graph with that one product and its end, on tensors of its own. First all ways are
+ * timed with k whole; then the fastest of them with k in more and more parts, while that helps.
+ * Times are the fastest of some runs: what disturbs a run only makes it slower.
  */
 #include "tensor/choice.h"
 #include "tensor/cpu/narrow.h"
@@ -23,8 +23,8 @@ struct tuner {
     void *user;
     uint32_t number, products;
     struct tensor_arena *arena; /* of the product at hand: */
-    struct tensor *a, *b, *c;
-    struct matmul_params params;
+    struct tensor *a, *b, *bias, *residual, *random, *c;
+    struct matmul_params params; /* with the end of its first pass */
     struct tensor_choice best;
     double seconds;             /* of the best */
     bool stopped;
@@ -52,17 +52,29 @@ static int fill(struct tensor *t)
     return status;
 }
 
-static int take_factors(struct tuner *t, const struct matmul_params *p)
+static struct tensor *take(struct tuner *t, enum tensor_type type, uint32_t rows, uint32_t columns)
+{
+    return tensor_arena_take(t->arena, "trial", type, 2, (uint32_t[]){rows, columns});
+}
+
+/* The tensors of a product. What its end asks for may be zeros. */
+static int take_tensors(struct tuner *t, const struct matmul_params *p)
 {
     const enum tensor_type type = p->flags & MATMUL_BF16  ? TENSOR_BF16
                                   : p->flags & MATMUL_F16 ? TENSOR_F16
                                                           : TENSOR_F32;
+    const enum tensor_type result = p->flags & MATMUL_NARROW ? type : TENSOR_F32;
     int status = tensor_arena_create(t->device, TENSOR_DEVICE, "trial", &t->arena);
     if (status < 0)
         return status;
-    t->a = tensor_arena_take(t->arena, "a", type, 2, (uint32_t[]){p->m, p->k});
-    t->b = tensor_arena_take(t->arena, "b", type, 2, (uint32_t[]){p->k, p->n});
-    t->c = tensor_arena_take(t->arena, "c", TENSOR_F32, 2, (uint32_t[]){p->m, p->n});
+    t->a = take(t, type, p->m, p->k);
+    t->b = take(t, type, p->k, p->n);
+    t->c = take(t, result, p->m, p->n);
+    t->bias = p->flags & MATMUL_BIAS ? take(t, TENSOR_F32, 1, p->n) : NULL;
+    t->random = take(t, TENSOR_U32, 1, 3);
+    t->residual = p->flags & MATMUL_IN_PLACE   ? t->c
+                  : p->flags & MATMUL_RESIDUAL ? take(t, result, p->m, p->n)
+                                               : NULL;
     status = tensor_arena_commit(t->arena);
     if (status == 0)
         status = fill(t->a);
@@ -101,7 +113,8 @@ static int time_runs(const struct tuner *t, struct tensor_graph *g, double *seco
 /* Records the product as the choice says, and times it. */
 static int time_choice(struct tuner *t, const struct tensor_choice *choice, double *seconds)
 {
-    const struct tensor_graph_params params = {.name = "trial", .timing = true};
+    const struct tensor_graph_params params = {.name = "trial", .timing = true,
+                                               .random = t->random};
     const struct matmul_params *p = &t->params;
     struct tensor_choice one = *choice;
     const struct tensor_choices only = {.list = &one, .count = 1};
@@ -111,7 +124,10 @@ static int time_choice(struct tuner *t, const struct tensor_choice *choice, doub
     if (status < 0)
         return status;
     t->device->info.choices = &only;
-    tensor_record_matmul(g, t->a, t->b, NULL, t->c, p->m, p->n, p->k, p->flags & MATMUL_ORDER);
+    tensor_record_matmul(g, &(struct tensor_matmul){
+        .a = t->a, .b = t->b, .bias = t->bias, .residual = t->residual, .c = t->c, .m = p->m,
+        .n = p->n, .k = p->k, .flags = p->flags & (MATMUL_ORDER | MATMUL_RELU),
+        .threshold = p->threshold, .scale = p->scale});
     status = tensor_graph_finish(g);
     if (status == 0)
         status = time_runs(t, g, seconds);
@@ -191,9 +207,9 @@ static int tune_product(struct tuner *t, const struct matmul_params *p,
 {
     const struct tensor_choices *before = t->device->info.choices;
     t->params = *p;
-    t->params.a = t->params.b = t->params.c = t->params.bias = 0;
+    t->params.a = t->params.b = t->params.c = t->params.bias = t->params.residual = 0;
     t->seconds = 0;
-    int status = take_factors(t, p);
+    int status = take_tensors(t, p);
     if (status == 0) {
         t->device->info.choices = NULL; /* what the rule says */
         t->params.part = tensor_matmul_part_taken(&t->device->info, &t->params);
@@ -203,6 +219,16 @@ static int tune_product(struct tuner *t, const struct matmul_params *p,
     }
     tensor_arena_destroy(&t->arena);
     return status == 0 && !t->stopped ? tensor_choices_put(found, &t->best) : status;
+}
+
+/* Product number `pass` with its end, which is a pass of its own where k is in parts. */
+static struct matmul_params whole_product(const struct tensor_graph *g, uint32_t pass)
+{
+    struct matmul_params p = *tensor_product_of(g, pass);
+    if (tensor_matmul_parts(p.k, p.part) > 1)
+        p.flags |= ((const struct matmul_params *)(g->steps ? g->steps[pass + 1].params
+                                                            : g->passes[pass + 1].params))->flags;
+    return p;
 }
 
 /* The first pass of each product that is to be tried; returns how many. */
@@ -233,8 +259,9 @@ int tensor_graph_tune(struct tensor_graph *g, bool again,
     int status = list ? 0 : tensor_fail(ENOMEM, "no host memory to try kernels");
     t.products = status == 0 ? list_products(g, again, list) : 0;
     for (uint32_t i = 0; i < t.products && status == 0 && !t.stopped; i++) {
+        const struct matmul_params p = whole_product(g, list[i]);
         t.number = i + 1;
-        status = tune_product(&t, tensor_product_of(g, list[i]), &found);
+        status = tune_product(&t, &p, &found);
     }
     for (uint32_t i = 0; i < found.count && status == 0; i++)
         status = tensor_choices_put(&g->device->choices, &found.list[i]);

@@ -16,6 +16,10 @@ static inline uint32_t tensor_cpu_factors(const struct matmul_params *p)
     return p->flags & MATMUL_BF16 ? NARROW_BF16 : NARROW_F16;
 }
 
+/* What becomes of the sums of a product, or of its parts (op/matmul.c): c gets what `ends` of
+ * p->flags make of them. `sums` may be c where that is of floats. */
+void tensor_cpu_matmul_end(const struct matmul_params *p, uint32_t ends, const float *sums);
+
 /* Does all that struct matmul_params says. */
 void tensor_cpu_matmul(const struct matmul_params *p);
 

@@ -1,8 +1,9 @@
 /* matmul_onednn.c - matrix products through oneDNN's matmul primitive, versions 2 and 3.
  *
  * A primitive is made for each shape that occurs and kept: making one takes milliseconds, and a
- * graph asks for the same few hundred again and again. Bias, ReLU and accumulation ride along as
- * post-ops.
+ * graph asks for the same few hundred again and again. Bias, ReLU and adding to c ride along as
+ * post-ops. What else becomes of the sums (dropout, a residual, and 16 bits where oneDNN has none)
+ * is a walk over them behind the product: oneDNN's own sum with another tensor takes as long.
  *
  * Large products run on factors in a layout that oneDNN likes better than ours, which is worth more
  * than bringing a factor into it each time (docs/performance.md): b packed, where a has many rows;
@@ -37,6 +38,8 @@ struct entry {
     dnnl_memory_t factor[2], bias, c, scratch; /* as the primitive takes and gives them */
     dnnl_data_type_t type; /* in which oneDNN takes a and b */
     enum form form;
+    uint32_t ends; /* that are left to the walk behind the product; its sums are floats */
+    bool apart;    /* they are in memory of their own, not in c */
     struct turn before, after; /* of one factor; of the product */
     size_t turned, product;    /* where they are in the scratch memory, behind the primitive's */
     size_t scratch_size;       /* bytes that the pass takes while it runs */
@@ -54,7 +57,7 @@ static struct {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     struct entry *bucket[BUCKETS];
-    struct room wide[3], scratch; /* a, b and c as floats; all of the largest product so far */
+    struct room wide[3], scratch; /* a, b and sums as floats; all of the largest product so far */
     bool starved;
 } dnn;
 
@@ -171,7 +174,7 @@ static enum form form_of(const struct matmul_params *p)
 {
     if (!(p->flags & MATMUL_TRANSPOSE_A))
         return p->m >= PACK_ROWS ? PACKED : AS_IT_IS;
-    const uint32_t ends = MATMUL_BIAS | MATMUL_RELU | MATMUL_NARROW;
+    const uint32_t ends = MATMUL_ENDS & ~(MATMUL_RESIDUAL | MATMUL_IN_PLACE);
     if (p->flags & (MATMUL_TRANSPOSE_B | ends) || p->k < TURN_DEPTH)
         return AS_IT_IS;
     return p->m <= p->n ? TURN_A : TURN_B;
@@ -211,6 +214,12 @@ static void make_turn(struct turn *turn, layout from, layout to, bool add)
     MUST(dnnl_primitive_attr_destroy(attr));
 }
 
+/* Whether oneDNN adds the product to c. */
+static bool adds(const struct entry *e)
+{
+    return e->flags & MATMUL_IN_PLACE && !(e->ends & MATMUL_RESIDUAL);
+}
+
 /* The turns around a product whose primitive takes `packed` for b. */
 static void make_turns(struct entry *e, layout packed)
 {
@@ -239,7 +248,7 @@ static void make_turns(struct entry *e, layout packed)
     if (e->form == TURN_B) {
         describe(&from, (dnnl_dims_t){m, n}, dnnl_f32, (dnnl_dims_t){1, m});
         describe(&to, (dnnl_dims_t){m, n}, dnnl_f32, (dnnl_dims_t){n, 1});
-        make_turn(&e->after, LAYOUT(from), LAYOUT(to), e->flags & MATMUL_ACCUMULATE);
+        make_turn(&e->after, LAYOUT(from), LAYOUT(to), adds(e));
         e->scratch_size = e->product + (size_t)e->m * e->n * sizeof(float);
         forget(&from);
         forget(&to);
@@ -250,9 +259,8 @@ static void make_turns(struct entry *e, layout packed)
 static bool make(struct entry *e)
 {
     const struct shapes s = shapes_of(e);
-    const bool bias = e->flags & MATMUL_BIAS, sum = e->flags & MATMUL_ACCUMULATE;
-    const bool narrow = e->flags & MATMUL_NARROW;
-    dnnl_primitive_attr_t attr = attributes(sum && e->form != TURN_B, e->flags & MATMUL_RELU);
+    const bool bias = e->flags & MATMUL_BIAS, narrow = e->flags & MATMUL_NARROW && !e->ends;
+    dnnl_primitive_attr_t attr = attributes(adds(e) && e->form != TURN_B, e->flags & MATMUL_RELU);
     dnnl_memory_desc_t md[4];
     dnnl_primitive_desc_t desc;
     /* Else each primitive keeps scratch memory of its own. */
@@ -282,6 +290,25 @@ static bool make(struct entry *e)
     return there;
 }
 
+/* Whether oneDNN takes the factors of 16 bits as floats only. */
+static bool widens(const struct entry *e)
+{
+    return e->flags & MATMUL_FACTORS && e->type == dnnl_f32;
+}
+
+/* Settles what oneDNN does of a product, and what is left to the walk behind it. */
+static void settle(struct entry *e)
+{
+    const bool in_place = e->flags & MATMUL_IN_PLACE, narrow = e->flags & MATMUL_NARROW;
+    const bool wide = narrow && widens(e), dropout = e->flags & MATMUL_DROPOUT;
+    const bool residual =
+        e->flags & MATMUL_RESIDUAL && (!in_place || wide || dropout || e->flags & MATMUL_RELU);
+    e->ends = (dropout ? MATMUL_DROPOUT : 0) | (residual ? MATMUL_RESIDUAL : 0);
+    if (narrow && (wide || e->ends))
+        e->ends |= MATMUL_NARROW;
+    e->apart = e->ends && (in_place || narrow);
+}
+
 /* NULL: no memory. */
 static struct entry *find(const struct matmul_params *p)
 {
@@ -302,8 +329,10 @@ static struct entry *find(const struct matmul_params *p)
     *e = (struct entry){.m = p->m, .n = p->n, .k = p->k, .flags = p->flags, .form = form_of(p),
                         .next = *place};
     e->type = p->flags & MATMUL_BF16 ? dnnl_bf16 : p->flags & MATMUL_F16 ? dnnl_f16 : dnnl_f32;
+    settle(e);
     if (!make(e)) {
         e->type = dnnl_f32; /* of the same factors, widened: slower, and the same products */
+        settle(e);
         make(e);
     }
     *place = e;
@@ -334,26 +363,12 @@ bool tensor_cpu_matmul_starved(void)
     return starved;
 }
 
-/* Whether oneDNN takes the factors of 16 bits as floats only. */
-static bool widens(const struct entry *e)
-{
-    return e->flags & (MATMUL_BF16 | MATMUL_F16) && e->type == dnnl_f32;
-}
-
 static void *widened(const struct matmul_params *p, uint64_t x, size_t count, int which)
 {
     void *memory = take(&dnn.wide[which], count * sizeof(float));
     if (memory)
         tensor_cpu_widen(u16_at(x), memory, count, tensor_cpu_factors(p));
     return memory;
-}
-
-/* Where a c of 16 bits is computed as floats. */
-static void *wide_sums(const struct matmul_params *p)
-{
-    const size_t count = (size_t)p->m * p->n;
-    return p->flags & MATMUL_ACCUMULATE ? widened(p, p->c, count, 2)
-                                        : take(&dnn.wide[2], count * sizeof(float));
 }
 
 uint64_t tensor_cpu_matmul_scratch(const struct matmul_params *p)
@@ -364,8 +379,8 @@ uint64_t tensor_cpu_matmul_scratch(const struct matmul_params *p)
         return 0;
     }
     const uint64_t factors = (uint64_t)p->m * p->k + (uint64_t)p->k * p->n;
-    const uint64_t sums = p->flags & MATMUL_NARROW ? (uint64_t)p->m * p->n : 0;
-    return e->scratch_size + (widens(e) ? (factors + sums) * sizeof(float) : 0);
+    const uint64_t sums = e->apart ? (uint64_t)p->m * p->n : 0;
+    return e->scratch_size + ((widens(e) ? factors : 0) + sums) * sizeof(float);
 }
 
 static void set(dnnl_memory_t memory, void *at)
@@ -389,8 +404,9 @@ void tensor_cpu_matmul(const struct matmul_params *p)
     if (e && widens(e)) {
         a = widened(p, p->a, (size_t)p->m * p->k, 0);
         b = widened(p, p->b, (size_t)p->k * p->n, 1);
-        c = p->flags & MATMUL_NARROW ? wide_sums(p) : c;
     }
+    if (e && e->apart)
+        c = take(&dnn.wide[2], (size_t)p->m * p->n * sizeof(float));
     if (dnn.starved)
         return;
     set(e->scratch, scratch);
@@ -412,8 +428,8 @@ void tensor_cpu_matmul(const struct matmul_params *p)
     if (e->after.primitive)
         run_turn(&e->after, scratch + e->product, c);
     MUST(dnnl_stream_wait(dnn.stream));
-    if (widens(e) && p->flags & MATMUL_NARROW)
-        tensor_cpu_narrow(c, u16_at(p->c), (uint64_t)p->m * p->n, tensor_cpu_factors(p));
+    if (e->ends)
+        tensor_cpu_matmul_end(p, e->ends, c);
 }
 
 void tensor_cpu_matmul_library(char *text, size_t size)

@@ -6,6 +6,7 @@
 #include "tensor/cpu/matmul.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void add_row(const struct matmul_params *p, const float *a, const float *b, uint32_t row,
                     float *sum)
@@ -65,48 +66,37 @@ static float *widened(const struct matmul_params *p, uint64_t x, size_t count, i
     return wide;
 }
 
-/* Where the sums of a c of 16 bits grow. */
-static float *sums_of(const struct matmul_params *p)
+/* Whether sums cannot grow where they will be. */
+static bool apart(const struct matmul_params *p)
 {
-    const size_t count = (size_t)p->m * p->n;
-    return p->flags & MATMUL_ACCUMULATE ? widened(p, p->c, count, 2) : take(count, 2);
+    return p->flags & (MATMUL_NARROW | MATMUL_IN_PLACE);
 }
 
 uint64_t tensor_cpu_matmul_scratch(const struct matmul_params *p)
 {
     const uint64_t factors = (uint64_t)p->m * p->k + (uint64_t)p->k * p->n;
-    const uint64_t sums = p->flags & MATMUL_NARROW ? (uint64_t)p->m * p->n : 0;
-    return p->flags & (MATMUL_BF16 | MATMUL_F16) ? (factors + sums) * sizeof(float) : 0;
+    const uint64_t sums = apart(p) ? (uint64_t)p->m * p->n : 0;
+    return ((p->flags & MATMUL_FACTORS ? factors : 0) + sums) * sizeof(float);
 }
 
 void tensor_cpu_matmul(const struct matmul_params *p)
 {
-    const float *a = f32_at(p->a), *b = f32_at(p->b), *bias = f32_at(p->bias);
-    if (p->flags & (MATMUL_BF16 | MATMUL_F16)) {
+    const float *a = f32_at(p->a), *b = f32_at(p->b);
+    if (p->flags & MATMUL_FACTORS) {
         a = widened(p, p->a, (size_t)p->m * p->k, 0);
         b = widened(p, p->b, (size_t)p->k * p->n, 1);
-        if (!a || !b)
-            return;
     }
-    float *sums = f32_at(p->c);
-    if (p->flags & MATMUL_NARROW && !(sums = sums_of(p)))
+    float *sums = apart(p) ? take((size_t)p->m * p->n, 2) : f32_at(p->c);
+    if (!a || !b || !sums)
         return;
 #pragma omp parallel for schedule(static)
     for (uint32_t i = 0; i < p->m; i++) {
         float *c = sums + (size_t)i * p->n;
-        if (!(p->flags & MATMUL_ACCUMULATE))
-            for (uint32_t j = 0; j < p->n; j++)
-                c[j] = 0;
+        memset(c, 0, p->n * sizeof *c);
         add_row(p, a, b, i, c);
-        for (uint32_t j = 0; j < p->n; j++) {
-            if (p->flags & MATMUL_BIAS)
-                c[j] += bias[j];
-            if (p->flags & MATMUL_RELU && c[j] < 0)
-                c[j] = 0;
-        }
     }
-    if (p->flags & MATMUL_NARROW)
-        tensor_cpu_narrow(sums, u16_at(p->c), (uint64_t)p->m * p->n, tensor_cpu_factors(p));
+    if (p->flags & MATMUL_ENDS)
+        tensor_cpu_matmul_end(p, p->flags, sums);
 }
 
 void tensor_cpu_matmul_library(char *text, size_t size)

@@ -1,8 +1,12 @@
 /* matmul.c - matrix products: the linear layer with bias and ReLU (op.h: tensor_linear). */
 #include "tensor/cpu/matmul.h"
 #include "tensor/cpu/narrow.h"
+#include "tensor/op/dropout.h"
 #include "tensor/op/matmul_way.h"
 #include "tensor/storage.h"
+#include <string.h>
+
+extern const struct tensor_kernel *const tensor_kernel_dropout_grad;
 
 static float factor_at(uint64_t x, size_t i, uint32_t flags)
 {
@@ -60,9 +64,9 @@ static uint64_t matmul_scratch(const void *params)
 static const struct tensor_kernel matmul = {
     .name = "matmul",
     .params_size = sizeof(struct matmul_params),
-    .args = 4,
-    .writes = 1u << 3,
-    .narrow = 1u << 0 | 1u << 1 | 1u << 3,
+    .args = 6,
+    .writes = 1u << 5,
+    .narrow = 1u << 0 | 1u << 1 | 1u << 3 | 1u << 5,
     .cpu = matmul_cpu,
     .cpu_scratch = matmul_scratch,
     .launch = matmul_launch,
@@ -72,46 +76,76 @@ static const struct tensor_kernel matmul = {
 };
 const struct tensor_kernel *const tensor_kernel_matmul = &matmul;
 
-/* ---- parts of k ---- */
+/* ---- the end of a product ---- */
+
+#define CHUNK 64 /* elements of a row that are finished at a time */
+
+static void finish_chunk(const struct matmul_params *p, uint32_t ends, uint32_t row,
+                         uint32_t column, uint32_t count, float sum[CHUNK])
+{
+    const size_t at = (size_t)row * p->n + column;
+    const bool narrow = p->flags & MATMUL_NARROW;
+    if (ends & MATMUL_BIAS)
+        for (uint32_t i = 0; i < count; i++)
+            sum[i] += f32_at(p->bias)[column + i];
+    if (ends & MATMUL_RELU)
+        for (uint32_t i = 0; i < count; i++)
+            sum[i] = sum[i] < 0 ? 0 : sum[i];
+    if (ends & MATMUL_DROPOUT)
+        tensor_dropout(sum, sum, row, column, count, u32_at(p->random), p->stream, p->threshold,
+                       p->scale);
+    if (ends & MATMUL_RESIDUAL) {
+        float wide[CHUNK];
+        const float *residual = narrow ? wide : f32_at(p->residual) + at;
+        if (narrow)
+            tensor_widen_row(u16_at(p->residual) + at, wide, count, tensor_cpu_factors(p));
+        for (uint32_t i = 0; i < count; i++)
+            sum[i] += residual[i];
+    }
+    if (narrow)
+        tensor_narrow_row(sum, u16_at(p->c) + at, count, tensor_cpu_factors(p));
+    else
+        memcpy(f32_at(p->c) + at, sum, count * sizeof *sum);
+}
+
+void tensor_cpu_matmul_end(const struct matmul_params *p, uint32_t ends, const float *sums)
+{
+    const size_t count = (size_t)p->m * p->n;
+    const uint32_t parts = tensor_matmul_parts(p->k, p->part);
+#pragma omp parallel for schedule(static)
+    for (uint32_t row = 0; row < p->m; row++)
+        for (uint32_t column = 0; column < p->n; column += CHUNK) {
+            const float *from = sums + (size_t)row * p->n + column;
+            const uint32_t here = p->n - column < CHUNK ? p->n - column : CHUNK;
+            float sum[CHUNK];
+            memcpy(sum, from, here * sizeof *sum);
+            for (uint32_t part = 1; part < parts; part++)
+                for (uint32_t i = 0; i < here; i++)
+                    sum[i] += from[part * count + i];
+            finish_chunk(p, ends, row, column, here, sum);
+        }
+}
 
 static void matmul_sum_cpu(const void *params)
 {
     const struct matmul_params *p = params;
-    const uint32_t parts = tensor_matmul_parts(p->k, p->part);
-    const size_t count = (size_t)p->m * p->n;
-    const float *a = f32_at(p->a), *bias = f32_at(p->bias);
-    const bool narrow = p->flags & MATMUL_NARROW;
-    const uint32_t type = p->flags & MATMUL_BF16 ? NARROW_BF16 : NARROW_F16;
-#pragma omp parallel for schedule(static)
-    for (size_t i = 0; i < count; i++) {
-        float sum = a[i];
-        for (uint32_t part = 1; part < parts; part++)
-            sum += a[part * count + i];
-        if (p->flags & MATMUL_ACCUMULATE)
-            sum += narrow ? tensor_from_narrow(u16_at(p->c)[i], type) : f32_at(p->c)[i];
-        if (p->flags & MATMUL_BIAS)
-            sum += bias[i % p->n];
-        sum = p->flags & MATMUL_RELU && sum < 0 ? 0 : sum;
-        if (narrow)
-            u16_at(p->c)[i] = tensor_to_narrow(sum, type);
-        else
-            f32_at(p->c)[i] = sum;
-    }
+    tensor_cpu_matmul_end(p, p->flags, f32_at(p->a));
 }
 
 static void matmul_sum_launch(const struct tensor_device_info *info, const void *params,
                               struct tensor_launch *launch)
 {
     const struct matmul_params *p = params;
+    launch->constant[0] = p->flags & MATMUL_DROPOUT;
     tensor_launch_items(launch, (uint64_t)p->m * ((p->n + 3) / 4));
 }
 
 static const struct tensor_kernel matmul_sum = {
     .name = "matmul_sum",
     .params_size = sizeof(struct matmul_params),
-    .args = 4,
-    .writes = 1u << 3,
-    .narrow = 1u << 3,
+    .args = 6,
+    .writes = 1u << 5,
+    .narrow = 1u << 3 | 1u << 5,
     .cpu = matmul_sum_cpu,
     .launch = matmul_sum_launch,
     .variant = {"matmul_sum"},
@@ -162,41 +196,53 @@ static const struct tensor_kernel relu_grad = {
 };
 const struct tensor_kernel *const tensor_kernel_relu_grad = &relu_grad;
 
-void tensor_record_matmul(struct tensor_graph *g, struct tensor *a, struct tensor *b,
-                          struct tensor *bias, struct tensor *c, uint32_t m, uint32_t n, uint32_t k,
-                          uint32_t flags)
+/* The parameters of a product, with k whole. */
+static struct matmul_params params_of(const struct tensor_matmul *x)
 {
     static const uint32_t factors[] = {[TENSOR_BF16] = MATMUL_BF16, [TENSOR_F16] = MATMUL_F16,
                                        [TENSOR_F32] = 0};
-    struct matmul_params p = {.m = m, .n = n, .k = k, .flags = flags | factors[a->type]};
-    if (tensor_is_narrow(c->type)) {
-        p.flags |= MATMUL_NARROW;
-        if (!tensor_check(g, c->type == a->type && n % 4 == 0, "linear",
-                          "16 bits want a multiple of 4 columns", c, a))
-            return;
-    }
-    const double flops = 2.0 * m * n * k;
-    p.part = tensor_matmul_part_taken(tensor_graph_device_info(g), &p);
-    const uint32_t parts = tensor_matmul_parts(k, p.part);
-    if (parts == 1) {
-        tensor_graph_pass(g, &matmul, &p, (struct tensor *[]){a, b, bias, c}, flops);
-        return;
-    }
-    struct tensor *sums = tensor_graph_matrix(g, parts * m, n);
-    const uint32_t ends = MATMUL_ACCUMULATE | MATMUL_BIAS | MATMUL_RELU | MATMUL_NARROW;
-    const uint32_t end = p.flags & (ends | MATMUL_FACTORS);
-    p.flags &= ~ends;
-    tensor_graph_pass(g, &matmul, &p, (struct tensor *[]){a, b, NULL, sums}, flops);
-    p.flags = end;
-    tensor_graph_pass(g, &matmul_sum, &p, (struct tensor *[]){sums, NULL, bias, c}, 0);
+    return (struct matmul_params){
+        .m = x->m, .n = x->n, .k = x->k, .part = x->k,
+        .flags = x->flags | factors[x->a->type] | (x->bias ? MATMUL_BIAS : 0) |
+                 (x->threshold ? MATMUL_DROPOUT : 0) | (x->residual ? MATMUL_RESIDUAL : 0) |
+                 (x->residual == x->c ? MATMUL_IN_PLACE : 0) |
+                 (tensor_is_narrow(x->c->type) ? MATMUL_NARROW : 0),
+        .stream = x->stream, .threshold = x->threshold, .scale = x->scale};
 }
 
-static void record(struct tensor_graph *g, struct tensor *a, struct tensor *b, struct tensor *bias,
-                   struct tensor *c, uint32_t m, uint32_t n, uint32_t k, uint32_t flags)
+void tensor_record_matmul(struct tensor_graph *g, const struct tensor_matmul *x)
 {
-    a = tensor_graph_narrow(g, a);
-    b = tensor_graph_narrow(g, b);
-    tensor_record_matmul(g, a, b, bias, c, m, n, k, flags);
+    struct matmul_params p = params_of(x);
+    if (!tensor_check(g, !(p.flags & MATMUL_NARROW) || (x->c->type == x->a->type && x->n % 4 == 0),
+                      "linear", "16 bits want a multiple of 4 columns", x->c, x->a) ||
+        !tensor_check(g, !x->residual || x->residual->type == x->c->type, "linear",
+                      "a residual has the result's type", x->c, x->residual))
+        return;
+    const double flops = 2.0 * x->m * x->n * x->k;
+    struct tensor *const random = x->threshold ? tensor_graph_random(g) : NULL;
+    p.part = tensor_matmul_part_taken(tensor_graph_device_info(g), &p);
+    const uint32_t parts = tensor_matmul_parts(x->k, p.part), flags = p.flags;
+    if (parts == 1) {
+        tensor_graph_pass(g, &matmul, &p,
+                          (struct tensor *[]){x->a, x->b, x->bias, x->residual, random, x->c},
+                          flops);
+        return;
+    }
+    struct tensor *sums = tensor_graph_matrix(g, parts * x->m, x->n);
+    p.flags = flags & (MATMUL_ORDER | MATMUL_FACTORS);
+    tensor_graph_pass(g, &matmul, &p, (struct tensor *[]){x->a, x->b, NULL, NULL, NULL, sums},
+                      flops);
+    p.flags = flags & (MATMUL_ENDS | MATMUL_FACTORS);
+    tensor_graph_pass(g, &matmul_sum, &p,
+                      (struct tensor *[]){sums, NULL, x->bias, x->residual, random, x->c}, 0);
+}
+
+/* A product of tensors of any type, as the precision takes them. */
+static void record(struct tensor_graph *g, struct tensor_matmul x)
+{
+    x.a = tensor_graph_narrow(g, x.a);
+    x.b = tensor_graph_narrow(g, x.b);
+    tensor_record_matmul(g, &x);
 }
 
 static struct tensor *through_relu(struct tensor_graph *g, struct tensor *y, struct tensor *dy)
@@ -209,45 +255,96 @@ static struct tensor *through_relu(struct tensor_graph *g, struct tensor *y, str
     return dx;
 }
 
+static struct tensor *through_dropout(struct tensor_graph *g, const struct tensor_node *node,
+                                      struct tensor *dy)
+{
+    struct tensor *dx = tensor_graph_like(g, dy);
+    const struct dropout_grad_params p = {
+        .rows = tensor_rows(dy), .columns = tensor_columns(dy), .stream = node->number[1],
+        .threshold = node->number[2], .scale = node->real[0]};
+    tensor_graph_pass(g, tensor_kernel_dropout_grad, &p,
+                      (struct tensor *[]){dy, tensor_graph_random(g), dx}, 0);
+    return dx;
+}
+
 static void linear_gradient(struct tensor_graph *g, const struct tensor_node *node)
 {
     struct tensor *x = node->input[0], *weight = node->input[1], *bias = node->input[2];
-    struct tensor *dy = tensor_graph_output_gradient(g, node);
+    struct tensor *residual = node->input[3], *dy = tensor_graph_output_gradient(g, node);
+    struct tensor *dz = dy; /* of sums and bias */
     const uint32_t rows = tensor_rows(x), inputs = tensor_columns(x), outputs = weight->shape[0];
     uint32_t add;
     if (node->number[0])
-        dy = through_relu(g, node->output, dy);
+        dz = through_relu(g, node->output, dy);
+    if (node->number[2])
+        dz = through_dropout(g, node, dy);
     if (tensor_graph_wants(g, bias)) {
         struct tensor *db = tensor_graph_target(g, bias, &add);
-        tensor_record_sum_rows(g, dy, rows, outputs, outputs, db, add);
+        tensor_record_sum_rows(g, dz, rows, outputs, outputs, db, add);
     }
     if (tensor_graph_wants(g, weight)) {
         struct tensor *dw = tensor_graph_target(g, weight, &add);
-        record(g, dy, x, NULL, dw, outputs, inputs, rows,
-               MATMUL_TRANSPOSE_A | (add ? MATMUL_ACCUMULATE : 0));
+        record(g, (struct tensor_matmul){.a = dz, .b = x, .residual = add ? dw : NULL, .c = dw,
+                                         .m = outputs, .n = inputs, .k = rows,
+                                         .flags = MATMUL_TRANSPOSE_A});
     }
     if (tensor_graph_wants(g, x)) {
         struct tensor *dx = tensor_graph_target(g, x, &add);
-        record(g, dy, weight, NULL, dx, rows, inputs, outputs, add ? MATMUL_ACCUMULATE : 0);
+        record(g, (struct tensor_matmul){.a = dz, .b = weight, .residual = add ? dx : NULL,
+                                         .c = dx, .m = rows, .n = inputs, .k = outputs});
     }
+    /* Last, so that d(x) does not join what is still d(y) if x is the residual. */
+    if (tensor_graph_wants(g, residual))
+        tensor_graph_give(g, residual, dy);
+}
+
+static bool fit(struct tensor_graph *g, const struct tensor *x, const struct tensor *weight,
+                const struct tensor *bias)
+{
+    return tensor_check(g, weight->rank == 2 && weight->shape[1] == tensor_columns(x), "linear",
+                        "x (R, I), weight (O, I)", x, weight) &&
+           tensor_check(g, !bias || bias->count == weight->shape[0], "linear",
+                        "weight (O, I), bias (O)", weight, bias);
 }
 
 struct tensor *tensor_linear(struct tensor_graph *g, struct tensor *x, struct tensor *weight,
                              struct tensor *bias, uint32_t ends)
 {
-    const uint32_t rows = tensor_rows(x), inputs = tensor_columns(x), outputs = weight->shape[0];
-    if (!tensor_check(g, weight->rank == 2 && weight->shape[1] == inputs, "linear",
-                      "x (R, I), weight (O, I)", x, weight) ||
-        !tensor_check(g, !bias || bias->count == outputs, "linear", "weight (O, I), bias (O)",
-                      weight, bias))
+    if (!fit(g, x, weight, bias))
         return x;
+    const uint32_t rows = tensor_rows(x), outputs = weight->shape[0];
     const bool relu = ends & TENSOR_RELU;
     const bool narrow = ends & TENSOR_NARROW && outputs % 4 == 0;
     struct tensor *y = tensor_graph_new(g, narrow ? tensor_graph_factor_type(g) : TENSOR_F32, 2,
                                         (uint32_t[]){rows, outputs});
-    record(g, x, weight, bias, y, rows, outputs, inputs,
-           MATMUL_TRANSPOSE_B | (bias ? MATMUL_BIAS : 0) | (relu ? MATMUL_RELU : 0));
+    record(g, (struct tensor_matmul){.a = x, .b = weight, .bias = bias, .c = y, .m = rows,
+                                     .n = outputs, .k = weight->shape[1],
+                                     .flags = MATMUL_TRANSPOSE_B | (relu ? MATMUL_RELU : 0)});
     tensor_graph_node(g, &(struct tensor_node){linear_gradient, .output = y,
                                                .input = {x, weight, bias}, .number = {relu}});
+    return y;
+}
+
+struct tensor *tensor_linear_residual(struct tensor_graph *g, struct tensor *x,
+                                      struct tensor *weight, struct tensor *bias,
+                                      struct tensor *residual, float p)
+{
+    const uint32_t threshold = tensor_dropout_threshold(g, p);
+    if (!fit(g, x, weight, bias))
+        return x;
+    const uint32_t rows = tensor_rows(x), outputs = weight->shape[0];
+    if (!tensor_check(g, residual->count == (uint64_t)rows * outputs &&
+                      tensor_columns(residual) == outputs, "linear_residual",
+                      "weight (O, I), residual (R, O)", weight, residual))
+        return x;
+    struct tensor *y = tensor_graph_new(g, TENSOR_F32, residual->rank, residual->shape);
+    const struct tensor_matmul product = {
+        .a = x, .b = weight, .bias = bias, .residual = residual, .c = y, .m = rows, .n = outputs,
+        .k = weight->shape[1], .flags = MATMUL_TRANSPOSE_B, .threshold = threshold,
+        .stream = threshold ? tensor_graph_stream(g) : 0, .scale = 1 / (1 - p)};
+    record(g, product);
+    tensor_graph_node(g, &(struct tensor_node){
+        linear_gradient, .output = y, .input = {x, weight, bias, residual},
+        .number = {0, product.stream, threshold}, .real = {product.scale}});
     return y;
 }

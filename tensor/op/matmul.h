@@ -6,12 +6,20 @@
 
 #define MATMUL_TRANSPOSE_A 1u  /* a is stored (k, m) */
 #define MATMUL_TRANSPOSE_B 2u  /* b is stored (n, k) */
-#define MATMUL_ACCUMULATE  4u  /* c += instead of c = */
-#define MATMUL_BIAS        8u  /* add bias[column] */
-#define MATMUL_RELU        16u /* then max(0, …) */
-#define MATMUL_BF16        32u /* elements of a and b are bfloat16, two to a word */
-#define MATMUL_F16         64u /* … or half precision; neither: float32 */
-#define MATMUL_NARROW      128u /* so are those of c, rounded once; n is a multiple of 4 */
+#define MATMUL_BF16        4u  /* elements of a and b are bfloat16, two to a word */
+#define MATMUL_F16         8u  /* … or half precision; neither: float32 */
+/* The end of a product: what becomes of its sums, in this order. */
+#define MATMUL_BIAS        16u  /* add bias[column] */
+#define MATMUL_RELU        32u  /* max(0, …) */
+#define MATMUL_DROPOUT     64u  /* 0, or times scale (dropout.h) */
+#define MATMUL_RESIDUAL    128u /* add residual[row, column], which is of c's type, … */
+#define MATMUL_IN_PLACE    256u /* … and which is c as it was: c += … */
+#define MATMUL_NARROW      512u /* c is of the factors' 16 bits, rounded once; n a multiple of 4 */
+#define MATMUL_ORDER    (MATMUL_TRANSPOSE_A | MATMUL_TRANSPOSE_B)
+#define MATMUL_FACTORS  (MATMUL_BF16 | MATMUL_F16)
+#define MATMUL_CONSTANT (MATMUL_ORDER | MATMUL_DROPOUT) /* pipelines are made for */
+#define MATMUL_ENDS                                                                                \
+    (MATMUL_BIAS | MATMUL_RELU | MATMUL_DROPOUT | MATMUL_RESIDUAL | MATMUL_IN_PLACE | MATMUL_NARROW)
 
 /* Tiles of the variants: rows and columns of c that one invocation of matmul_direct and one
  * workgroup (of 256) of matmul_tiled take; the kernels are written for these. */
@@ -26,7 +34,7 @@
 /* What the kernels for matrix units know of the lines of a, b and c in memory. */
 #define MATMUL_COOP_A_ALIGNED 1u /* whole eights of elements, each at a multiple of 16 bytes */
 #define MATMUL_COOP_B_ALIGNED 2u
-#define MATMUL_COOP_C_ALIGNED 4u /* whole fours, likewise */
+#define MATMUL_COOP_C_ALIGNED 4u /* whole fours, likewise; also of the residual */
 #define MATMUL_COOP_DIRECT    8u /* a and b aligned, and whole tiles only: nothing is staged */
 
 /* Parts of k are multiples of it, so that no step of a kernel reaches from one into the next. */
@@ -35,22 +43,26 @@
 
 /* c = a' · b', with a' (m, k), b' (k, n), c (m, n); each stored row-major and dense. If part < k,
  * c is (parts, m, n), a product for every `part` of k, the last one may be shorter; their sums are
- * what matmul_sum makes of them. */
+ * what matmul_sum makes of them, and the product of a part has no end. */
 struct matmul_params {
     f32_ptr a; /* of the type that flags say; so is b */
     f32_ptr b;
-    f32_ptr bias; /* (n) */
+    f32_ptr bias;     /* (n) */
+    f32_ptr residual; /* (m, n); c with MATMUL_IN_PLACE, and else nothing of c */
+    u32_ptr random;   /* (3), of MATMUL_DROPOUT, as are … */
     f32_ptr c;
     u32 m;
     u32 n;
     u32 k;
     u32 flags;
     u32 part;
+    u32 stream; /* … these three */
+    u32 threshold;
+    f32 scale;
 };
 
 /* matmul_sum takes the same: its a is the parts' products, in fp32, its b is not used. It adds them
- * in their order, and then does what flags say of c, bias and ReLU. Products of parts are not
- * MATMUL_NARROW, their sums may be. */
+ * in their order, and then comes the end. */
 
 /* dx = y > 0 ? dy : 0; dx may be dy. All three are of the type; the half word behind an odd count
  * becomes 0. */

@@ -30,9 +30,10 @@ static uint32_t lines_of(const struct matmul_params *p)
 {
     const uint32_t line_a = p->flags & MATMUL_TRANSPOSE_A ? p->m : p->k;
     const uint32_t line_b = p->flags & MATMUL_TRANSPOSE_B ? p->k : p->n;
+    const uint64_t c = p->c | (p->flags & MATMUL_RESIDUAL ? p->residual : 0);
     return (line_a % 8 == 0 && p->a % 16 == 0 ? MATMUL_COOP_A_ALIGNED : 0) |
            (line_b % 8 == 0 && p->b % 16 == 0 ? MATMUL_COOP_B_ALIGNED : 0) |
-           (p->n % 4 == 0 && p->c % 16 == 0 ? MATMUL_COOP_C_ALIGNED : 0);
+           (p->n % 4 == 0 && c % 16 == 0 ? MATMUL_COOP_C_ALIGNED : 0);
 }
 
 /* Appends a way that is not there yet, with its grid. Returns how many there are then. */
@@ -81,7 +82,7 @@ static bool set_tile(const struct tensor_device_info *info, const struct matmul_
      * of which a part at a time passes through shared memory at the end. */
     const bool flexible = shape->feature & TENSOR_COOPERATIVE_MATRIX_2;
     launch->workgroup = tile->sub_m * tile->sub_n * info->subgroup;
-    c[0] = p->flags & MATMUL_ORDER;
+    c[0] = p->flags & MATMUL_CONSTANT;
     c[1] = lines_of(p);
     c[2] = flexible ? multiple(HEIGHT, shape->m) : shape->m;
     c[3] = flexible ? multiple(tile->columns, shape->n) : shape->n;
@@ -172,7 +173,7 @@ static uint32_t add_workgroups(const struct tensor_device_info *info,
             struct matmul_way w = {.m = m, .n = n}; /* units are the driver's affair */
             w.launch.variant = variant;
             w.launch.workgroup = tiles[i].workgroup;
-            w.launch.constant[0] = p->flags & MATMUL_ORDER;
+            w.launch.constant[0] = p->flags & MATMUL_CONSTANT;
             w.launch.constant[1] = lines_of(p);
             w.launch.constant[2] = m;
             w.launch.constant[3] = n;

@@ -2,8 +2,8 @@
  * (GL_KHR_cooperative_matrix), for factors of 16 bits; sums are float32.
  *
  * Included by matmul_coop_f16.comp and its like, which define FACTOR, the type of the elements, and
- * maybe FLEXIBLE: then M, N and K are multiples of what the device asks for, and the end of the
- * product is computed where the sums are (GL_NV_cooperative_matrix2).
+ * maybe FLEXIBLE: then M, N and K are multiples of what the device asks for, and bias and ReLU
+ * are computed where the sums are (GL_NV_cooperative_matrix2).
  *
  * A workgroup makes a tile of c, of TILE_M x TILE_N. Its SUB_M x SUB_N subgroups make FRAG_M x
  * FRAG_N fragments of M x N each, the device's shape, and step along k by K. The factors' tiles lie
@@ -26,7 +26,7 @@
 #include "tensor/op/bands.glsl"
 
 layout(local_size_x_id = 0) in; /* SUB_M · SUB_N subgroups */
-layout(constant_id = 1) const uint TRANSPOSE = 0; /* MATMUL_TRANSPOSE_* of p.flags */
+layout(constant_id = 1) const uint FLAGS = 0;     /* MATMUL_CONSTANT of p.flags */
 layout(constant_id = 2) const uint LINES = 0;     /* MATMUL_COOP_* */
 layout(constant_id = 3) const uint M = 16;
 layout(constant_id = 4) const uint N = 16;
@@ -41,13 +41,14 @@ layout(constant_id = 12) const uint WORKGROUP = 128; /* as constant 0 */
 layout(push_constant) uniform push { matmul_params p; };
 #include "tensor/op/four.glsl"
 #include "tensor/op/narrow.glsl"
+#define END_DROPOUT ((FLAGS & MATMUL_DROPOUT) != 0u)
 #include "tensor/op/matmul_end.glsl"
 
 layout(buffer_reference, std430, buffer_reference_align = 16) buffer uvec4_ptr { uvec4 at[]; };
 
 const uint TILE_M = SUB_M * FRAG_M * M, TILE_N = SUB_N * FRAG_N * N, TILE_K = FRAG_K * K;
-const bool ACROSS_A = (TRANSPOSE & MATMUL_TRANSPOSE_A) != 0u;
-const bool ACROSS_B = (TRANSPOSE & MATMUL_TRANSPOSE_B) == 0u;
+const bool ACROSS_A = (FLAGS & MATMUL_TRANSPOSE_A) != 0u;
+const bool ACROSS_B = (FLAGS & MATMUL_TRANSPOSE_B) == 0u;
 
 /* A tile: lines of so many eights of elements (16 bytes), and one more that keeps the lines of a
  * fragment in different banks. */
@@ -187,31 +188,31 @@ void multiply_direct(uint row, uint column, uint k)
 #ifdef FLEXIBLE
 float finish(const in uint row, const in uint column, const in float value, const in uint first)
 {
-    return end_one(value, first + column);
+    return end_one(value, 0u, first + column); /* without dropout, which would ask for the row */
 }
-const uint FINISHED_ELSEWHERE = MATMUL_NARROW;
+const uint FINISHED_ELSEWHERE = MATMUL_DROPOUT | MATMUL_NARROW;
 #else
-const uint FINISHED_ELSEWHERE = MATMUL_BIAS | MATMUL_RELU | MATMUL_NARROW;
+const uint FINISHED_ELSEWHERE = MATMUL_DROPOUT | MATMUL_NARROW | MATMUL_BIAS | MATMUL_RELU;
 #endif
 
 /* Sums go where they belong from where they are: whole fragments, to lines that begin at multiples
  * of 16 bytes. */
 void store_fragments(uint row, uint column)
 {
-    MATRIX_C c;
+    MATRIX_C residual;
 
     [[unroll]] for (uint i = 0u; i < FRAG_M; i++)
         [[unroll]] for (uint j = 0u; j < FRAG_N; j++) {
             const uint at = part_at() + (row + i * M) * p.n + column + j * N;
-            if ((p.flags & MATMUL_ACCUMULATE) != 0u) {
-                coopMatLoad(c, p.c.at, at, p.n, BY_ROWS);
-                sum[i * FRAG_N + j] += c;
-            }
 #ifdef FLEXIBLE
             if ((p.flags & (MATMUL_BIAS | MATMUL_RELU)) != 0u)
                 coopMatPerElementNV(sum[i * FRAG_N + j], sum[i * FRAG_N + j], finish,
                                     column + j * N);
 #endif
+            if ((p.flags & MATMUL_RESIDUAL) != 0u) {
+                coopMatLoad(residual, p.residual.at, at, p.n, BY_ROWS);
+                sum[i * FRAG_N + j] += residual;
+            }
             coopMatStore(sum[i * FRAG_N + j], p.c.at, at, p.n, BY_ROWS);
         }
 }

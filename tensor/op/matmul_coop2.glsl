@@ -16,7 +16,7 @@
 #include "tensor/op/bands.glsl"
 
 layout(local_size_x_id = 0) in;
-layout(constant_id = 1) const uint TRANSPOSE = 0; /* MATMUL_TRANSPOSE_* of p.flags */
+layout(constant_id = 1) const uint FLAGS = 0;     /* MATMUL_CONSTANT of p.flags */
 layout(constant_id = 2) const uint LINES = 0;     /* MATMUL_COOP_*_ALIGNED */
 layout(constant_id = 3) const uint TILE_M = 256;
 layout(constant_id = 4) const uint TILE_N = 128;
@@ -24,13 +24,14 @@ layout(constant_id = 5) const uint TILE_K = 64;
 layout(push_constant) uniform push { matmul_params p; };
 #include "tensor/op/four.glsl"
 #include "tensor/op/narrow.glsl"
+#define END_DROPOUT ((FLAGS & MATMUL_DROPOUT) != 0u)
 #include "tensor/op/matmul_end.glsl"
 
 layout(buffer_reference, std430, buffer_reference_align = 4) buffer factor_ptr { FACTOR at[]; };
 layout(buffer_reference, std430, buffer_reference_align = 16) buffer aligned_ptr { FACTOR at[]; };
 
-const bool ACROSS_A = (TRANSPOSE & MATMUL_TRANSPOSE_A) != 0u;
-const bool ACROSS_B = (TRANSPOSE & MATMUL_TRANSPOSE_B) == 0u;
+const bool ACROSS_A = (FLAGS & MATMUL_TRANSPOSE_A) != 0u;
+const bool ACROSS_B = (FLAGS & MATMUL_TRANSPOSE_B) == 0u;
 const bool ALIGNED_A = (LINES & MATMUL_COOP_A_ALIGNED) != 0u;
 const bool ALIGNED_B = (LINES & MATMUL_COOP_B_ALIGNED) != 0u;
 
@@ -85,9 +86,16 @@ MATRIX_C sum;
 MULTIPLY(multiply_within, FREE)
 MULTIPLY(multiply_clamped, CLAMPED)
 
-float finish(const in uint row, const in uint column, const in float value, const in uint first)
+/* Bias and what comes behind, where the residual was not what the sum began with. */
+const uint BEHIND_BIAS = MATMUL_RELU | MATMUL_DROPOUT;
+
+float finish(const in uint row, const in uint column, const in float value, const in uvec2 first)
 {
-    return end_one(value, min(first + column, p.n - 1u));
+    const uint at_row = min(first.x + row, p.m - 1u), at_column = min(first.y + column, p.n - 1u);
+    float sum = end_one(value, at_row, at_column);
+    if ((p.flags & MATMUL_RESIDUAL) != 0u && (p.flags & BEHIND_BIAS) != 0u)
+        sum += p.residual.at[at_row * p.n + at_column];
+    return sum;
 }
 
 /* A c of 16 bits is written one by one, since a matrix of such sums need not be among what the
@@ -99,10 +107,9 @@ float finish_narrow(const in uint row, const in uint column, const in float valu
     if (at_row >= p.m || at_column >= p.n)
         return value;
     const uint at = at_row * p.n + at_column;
-    float sum = value;
-    if ((p.flags & MATMUL_ACCUMULATE) != 0u)
-        sum += float(factor_ptr(uvec2(p.c)).at[at]);
-    sum = end_one(sum, at_column);
+    float sum = end_one(value, at_row, at_column);
+    if ((p.flags & MATMUL_RESIDUAL) != 0u)
+        sum += float(factor_ptr(uvec2(p.residual)).at[at]);
     factor_ptr(uvec2(p.c)).at[at] = FACTOR(round_narrow(vec4(sum), end_type()).x);
     return sum;
 }
@@ -123,8 +130,9 @@ void main()
 
     sum = MATRIX_C(0.0);
     const bool narrow = (p.flags & MATMUL_NARROW) != 0u;
-    if ((p.flags & MATMUL_ACCUMULATE) != 0u && !narrow)
-        coopMatLoadTensorNV(sum, p.c.at, part_at(), lay_c);
+    /* The sum begins with the residual where nothing stands between them but a bias. */
+    if ((p.flags & MATMUL_RESIDUAL) != 0u && (p.flags & BEHIND_BIAS) == 0u && !narrow)
+        coopMatLoadTensorNV(sum, p.residual.at, part_at(), lay_c);
     if (deep > begin)
         multiply_within(place.x, place.y, begin, deep);
     if (deep < end)
@@ -133,7 +141,7 @@ void main()
         coopMatPerElementNV(sum, sum, finish_narrow, place);
         return;
     }
-    if ((p.flags & (MATMUL_BIAS | MATMUL_RELU)) != 0u)
-        coopMatPerElementNV(sum, sum, finish, place.y);
+    if ((p.flags & (MATMUL_BIAS | BEHIND_BIAS)) != 0u)
+        coopMatPerElementNV(sum, sum, finish, place);
     coopMatStoreTensorNV(sum, p.c.at, part_at(), lay_c);
 }

@@ -7,13 +7,14 @@
 #include "tensor/op/narrow.glsl"
 
 layout(local_size_x_id = 0) in;
-layout(constant_id = 1) const uint TRANSPOSE = 0; /* MATMUL_TRANSPOSE_* of p.flags */
+layout(constant_id = 1) const uint FLAGS = 0;     /* MATMUL_CONSTANT of p.flags */
 layout(constant_id = 2) const uint WIDE = 0;      /* whether lines of a and b begin at multiples of
                                                      16 bytes, and k is a multiple of 4 */
 layout(constant_id = 3) const uint FACTOR = 0;    /* MATMUL_BF16 or MATMUL_F16 of p.flags */
 layout(push_constant) uniform push { matmul_params p; };
 #include "tensor/op/factor.glsl"
 #define END_NARROW (FACTOR != 0u)
+#define END_DROPOUT ((FLAGS & MATMUL_DROPOUT) != 0u)
 #include "tensor/op/matmul_end.glsl"
 
 const bool wide = WIDE != 0u;
@@ -59,8 +60,8 @@ void main()
     const uint row = id / tiles * MATMUL_DIRECT_M, column = id % tiles * MATMUL_DIRECT_N;
     if (row >= p.m)
         return;
-    const bool across_a = (TRANSPOSE & MATMUL_TRANSPOSE_A) != 0u;
-    const bool across_b = (TRANSPOSE & MATMUL_TRANSPOSE_B) == 0u;
+    const bool across_a = (FLAGS & MATMUL_TRANSPOSE_A) != 0u;
+    const bool across_b = (FLAGS & MATMUL_TRANSPOSE_B) == 0u;
 
     mat4 sum00 = mat4(0.0), sum01 = mat4(0.0), sum10 = mat4(0.0), sum11 = mat4(0.0);
     for (uint k = part_begin(), end = part_end(); k < end; k += 4u) {

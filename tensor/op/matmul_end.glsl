@@ -1,9 +1,12 @@
 /* matmul_end.glsl - which part of k a workgroup sums, and what becomes of the sums: what all
  * variants share.
  *
- * Wants p, the matmul_params, four.glsl and narrow.glsl. END_NARROW may say when c can be of 16
- * bits, so that what is not wanted is not compiled.
+ * Wants p, the matmul_params, four.glsl and narrow.glsl, and END_DROPOUT, whether p.flags have
+ * MATMUL_DROPOUT: a constant of the pipeline, so that few carry its code. END_NARROW may say when c
+ * can be of 16 bits, likewise.
  */
+#include "tensor/op/dropout.glsl"
+
 #ifndef END_NARROW
 #define END_NARROW true
 #endif
@@ -28,15 +31,23 @@ uint part_at()
 /* Whether lines of c, and its parts, begin at multiples of 16 bytes. */
 bool end_wide()
 {
-    return ((uvec2(p.c).x | uvec2(p.bias).x) & 15u) == 0u && (p.n & 3u) == 0u;
+    return ((uvec2(p.c).x | uvec2(p.bias).x | uvec2(p.residual).x) & 15u) == 0u &&
+           (p.n & 3u) == 0u;
 }
 
-/* What a sum in this column becomes before it is stored; what it is added to is in it already. */
-float end_one(float sum, uint column)
+/* What a sum becomes before the residual is added. */
+float end_one(float sum, uint row, uint column)
 {
     if ((p.flags & MATMUL_BIAS) != 0u)
         sum += p.bias.at[column];
-    return (p.flags & MATMUL_RELU) != 0u ? max(sum, 0.0) : sum;
+    if ((p.flags & MATMUL_RELU) != 0u)
+        sum = max(sum, 0.0);
+    if (END_DROPOUT) {
+        const vec4 four = dropout_four(vec4(sum), row, column & ~3u, p.random, p.stream,
+                                       p.threshold, p.scale);
+        sum = four[column & 3u];
+    }
+    return sum;
 }
 
 /* The type of c where it is of 16 bits. */
@@ -53,16 +64,18 @@ void end_four(vec4 sum, uint row, uint column, bool wide)
         return;
     const bool narrow = END_NARROW && (p.flags & MATMUL_NARROW) != 0u; /* then all four exist */
     const uint at = part_at() + row * p.n + column, count = p.n - column;
-    if ((p.flags & MATMUL_ACCUMULATE) != 0u) {
-        if (narrow)
-            sum += load_narrow_four(u32_ptr(uvec2(p.c)), at, 4u, false, end_type());
-        else
-            sum += load_four(p.c, at, count, wide);
-    }
     if ((p.flags & MATMUL_BIAS) != 0u)
         sum += load_four(p.bias, column, count, wide);
     if ((p.flags & MATMUL_RELU) != 0u)
         sum = max(sum, vec4(0.0));
+    if (END_DROPOUT)
+        sum = dropout_four(sum, row, column, p.random, p.stream, p.threshold, p.scale);
+    if ((p.flags & MATMUL_RESIDUAL) != 0u) {
+        if (narrow)
+            sum += load_narrow_four(u32_ptr(uvec2(p.residual)), at, 4u, false, end_type());
+        else
+            sum += load_four(p.residual, at, count, wide);
+    }
     if (narrow)
         store_narrow_four(u32_ptr(uvec2(p.c)), at, 4u, sum, end_type());
     else

@@ -9,12 +9,13 @@
 #include "tensor/op/narrow.glsl"
 
 layout(local_size_x_id = 0) in;
-layout(constant_id = 1) const uint TRANSPOSE = 0; /* MATMUL_TRANSPOSE_* of p.flags */
+layout(constant_id = 1) const uint FLAGS = 0;     /* MATMUL_CONSTANT of p.flags */
 layout(constant_id = 2) const uint ROWS = 16;     /* of c, that an invocation takes; even, or 1 */
 layout(constant_id = 3) const uint GROUPS = 4;    /* of four columns, likewise */
 layout(constant_id = 4) const uint FACTOR = 0;    /* MATMUL_BF16 or MATMUL_F16 of p.flags */
 layout(push_constant) uniform push { matmul_params p; };
 #define END_NARROW (FACTOR != 0u)
+#define END_DROPOUT ((FLAGS & MATMUL_DROPOUT) != 0u)
 #include "tensor/op/matmul_end.glsl"
 
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer u64_ptr { uint64_t at[]; };
@@ -51,8 +52,8 @@ void main()
     const uint width = 4u * gl_WorkGroupSize.x; /* from one group of columns to the next */
     const uint row = gl_WorkGroupID.y * ROWS;
     const uint column = gl_WorkGroupID.x * GROUPS * width + gl_LocalInvocationID.x * 4u;
-    const bool across_a = (TRANSPOSE & MATMUL_TRANSPOSE_A) != 0u;
-    const bool across_b = (TRANSPOSE & MATMUL_TRANSPOSE_B) == 0u;
+    const bool across_a = (FLAGS & MATMUL_TRANSPOSE_A) != 0u;
+    const bool across_b = (FLAGS & MATMUL_TRANSPOSE_B) == 0u;
 
     vec4 sum[ROWS * GROUPS];
     [[unroll]] for (uint i = 0u; i < ROWS * GROUPS; i++)

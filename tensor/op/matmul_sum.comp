@@ -7,7 +7,9 @@
 #include "tensor/op/narrow.glsl"
 
 layout(local_size_x_id = 0) in;
+layout(constant_id = 1) const uint FLAGS = 0; /* MATMUL_DROPOUT of p.flags */
 layout(push_constant) uniform push { matmul_params p; };
+#define END_DROPOUT (FLAGS != 0u)
 #include "tensor/op/matmul_end.glsl"
 
 /* An item is four neighbours of a row of c. */

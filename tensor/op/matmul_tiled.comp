@@ -8,12 +8,13 @@
 #include "tensor/op/narrow.glsl"
 
 layout(local_size_x_id = 0) in; /* 256 */
-layout(constant_id = 1) const uint TRANSPOSE = 0; /* MATMUL_TRANSPOSE_* of p.flags */
+layout(constant_id = 1) const uint FLAGS = 0;     /* MATMUL_CONSTANT of p.flags */
 layout(constant_id = 2) const uint WIDE = 0;      /* as in matmul_direct.comp */
 layout(constant_id = 3) const uint FACTOR = 0;    /* MATMUL_BF16 or MATMUL_F16 of p.flags */
 layout(push_constant) uniform push { matmul_params p; };
 #include "tensor/op/factor.glsl"
 #define END_NARROW (FACTOR != 0u)
+#define END_DROPOUT ((FLAGS & MATMUL_DROPOUT) != 0u)
 #include "tensor/op/matmul_end.glsl"
 
 const uint LINES = MATMUL_TILED_M, K = MATMUL_TILED_K; /* a tile is square */
@@ -41,8 +42,8 @@ void main()
 {
     const uint local = gl_LocalInvocationID.x, x = local % 16u, y = local / 16u;
     const uint row = gl_WorkGroupID.y * LINES, column = gl_WorkGroupID.x * LINES;
-    const bool across_a = (TRANSPOSE & MATMUL_TRANSPOSE_A) != 0u;
-    const bool across_b = (TRANSPOSE & MATMUL_TRANSPOSE_B) == 0u;
+    const bool across_a = (FLAGS & MATMUL_TRANSPOSE_A) != 0u;
+    const bool across_b = (FLAGS & MATMUL_TRANSPOSE_B) == 0u;
     /* Where this invocation's fours go. */
     const uint across_at = local / 16u * PITCH + local % 16u;
     const uint along_at = local % 4u * 4u * PITCH + local / 16u, part = local / 4u % 4u;

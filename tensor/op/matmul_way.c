@@ -28,7 +28,7 @@ static struct matmul_way direct(const struct matmul_params *p)
     struct matmul_way w = {.m = MATMUL_DIRECT_M, .n = MATMUL_DIRECT_N};
     tensor_launch_items(&w.launch, (uint64_t)tiles(p->m, w.m) * tiles(p->n, w.n));
     w.launch.variant = DIRECT;
-    w.launch.constant[0] = p->flags & MATMUL_ORDER;
+    w.launch.constant[0] = p->flags & MATMUL_CONSTANT;
     /* Loads of four floats at once, where all lines allow it. */
     w.launch.constant[1] = lengths(p) % 4 == 0 && (p->a | p->b) % 16 == 0;
     w.launch.constant[2] = p->flags & MATMUL_FACTORS;
@@ -42,7 +42,7 @@ static struct matmul_way pairs(const struct tensor_device_info *info,
     struct matmul_way w = {.m = rows, .n = groups * width};
     w.launch.variant = PAIRS;
     w.launch.workgroup = width / 4;
-    w.launch.constant[0] = p->flags & MATMUL_ORDER;
+    w.launch.constant[0] = p->flags & MATMUL_CONSTANT;
     w.launch.constant[1] = rows;
     w.launch.constant[2] = groups;
     w.launch.constant[3] = p->flags & MATMUL_FACTORS;

@@ -15,9 +15,6 @@
 /* Workgroups that keep a large GPU busy. */
 #define MATMUL_GROUPS_WANTED 128
 
-#define MATMUL_FACTORS (MATMUL_BF16 | MATMUL_F16)
-#define MATMUL_ORDER   (MATMUL_TRANSPOSE_A | MATMUL_TRANSPOSE_B)
-
 struct matmul_way {
     struct tensor_launch launch; /* with all parts of the product */
     uint32_t m, n;    /* of c, that a workgroup takes; of matmul_direct, an invocation */
@@ -44,11 +41,21 @@ void tensor_matmul_way(const struct tensor_device_info *info, const struct matmu
 uint32_t tensor_matmul_part_taken(const struct tensor_device_info *info,
                                   const struct matmul_params *p);
 
-/* c = what flags say, of factors of whatever type a and b have; bias may be NULL. Records one pass,
- * or two with memory for the parts between them. */
-void tensor_record_matmul(struct tensor_graph *g, struct tensor *a, struct tensor *b,
-                          struct tensor *bias, struct tensor *c, uint32_t m, uint32_t n, uint32_t k,
-                          uint32_t flags);
+/* A product to record. Flags of types, and of the tensors that are there, follow from these. */
+struct tensor_matmul {
+    struct tensor *a, *b;     /* of one type */
+    struct tensor *bias;      /* NULL: none */
+    struct tensor *residual;  /* of c's type; NULL: none; c: the product is added to c */
+    struct tensor *c;
+    uint32_t m, n, k;
+    uint32_t flags;           /* MATMUL_ORDER, MATMUL_RELU */
+    uint32_t threshold;       /* of dropout; 0: none */
+    uint32_t stream;
+    float scale;
+};
+
+/* Records one pass, or two with memory for the parts between them. */
+void tensor_record_matmul(struct tensor_graph *g, const struct tensor_matmul *product);
 
 extern const struct tensor_kernel *const tensor_kernel_matmul;
 

@@ -3,13 +3,13 @@
 #include "tensor/op/add.h"
 #include "tensor/op/cast.h"
 #include "tensor/op/cross_entropy.h"
+#include "tensor/op/dropout.h"
 #include "tensor/op/embedding.h"
 #include "tensor/op/fill.h"
 #include "tensor/op/gate.h"
 #include "tensor/op/layer_norm.h"
 #include "tensor/op/loss_scale.h"
 #include "tensor/op/matmul.h"
-#include "tensor/op/residual.h"
 #include "tensor/op/row.h"
 #include "tensor/op/shift.h"
 #include "tensor/op/slice.h"
@@ -101,25 +101,86 @@ static const uint32_t thresholds[] = {0x19999999u, 0x80000000u, 1u, 0xfffffff0u}
 
 /* ---- kernels ---- */
 
+static enum tensor_type factor_of(uint32_t flags)
+{
+    return flags & MATMUL_BF16 ? TENSOR_BF16 : flags & MATMUL_F16 ? TENSOR_F16 : TENSOR_F32;
+}
+
+/* What a product or a sum of parts takes behind its factors, as flags say. */
+static void end_arguments(struct check_kernel_case *c, const struct matmul_params *p)
+{
+    const enum tensor_type type = p->flags & MATMUL_NARROW ? factor_of(p->flags) : TENSOR_F32;
+    const uint64_t count = (uint64_t)p->m * p->n, parts = (p->k + p->part - 1) / p->part;
+    const bool sum = !c->arg[1].count;
+    input(c, p->flags & MATMUL_BIAS ? p->n : 0);
+    input(c, p->flags & MATMUL_RESIDUAL ? count : 0)->type = type;
+    random_input(c, p->flags & MATMUL_DROPOUT);
+    output(c, sum ? count : parts * count)->type = type;
+    if (p->flags & MATMUL_IN_PLACE)
+        in_place(c, 3);
+}
+
+#define ADDED (MATMUL_RESIDUAL | MATMUL_IN_PLACE)
+
+/* Ends of a product beside those that build_matmul() tries with every size and order. */
+static const uint32_t ends[] = {
+    MATMUL_RESIDUAL,
+    MATMUL_BIAS | MATMUL_RESIDUAL,
+    MATMUL_BIAS | ADDED,
+    MATMUL_BIAS | MATMUL_RELU | MATMUL_RESIDUAL,
+    MATMUL_DROPOUT,
+    MATMUL_DROPOUT | ADDED,
+    MATMUL_DROPOUT | MATMUL_BIAS | MATMUL_RESIDUAL,
+    MATMUL_DROPOUT | MATMUL_BIAS | MATMUL_RELU | MATMUL_RESIDUAL,
+    MATMUL_NARROW | MATMUL_BIAS | MATMUL_RESIDUAL,
+    MATMUL_NARROW | ADDED,
+    MATMUL_NARROW | MATMUL_DROPOUT | MATMUL_BIAS | MATMUL_RELU | MATMUL_RESIDUAL,
+};
+
+/* Products a · bᵀ with these ends, for factors of each type. */
+static bool build_matmul_ends(uint32_t i, struct check_kernel_case *c)
+{
+    static const struct {
+        uint32_t m, n, k;
+    } sizes[] = {{3, 5, 7}, {130, 72, 36}, {128, 192, 64}};
+    static const uint32_t factors[] = {0, MATMUL_BF16, MATMUL_F16};
+    const uint32_t size = i / COUNT(ends) / COUNT(factors), end = ends[i % COUNT(ends)];
+    const uint32_t factor = factors[i / COUNT(ends) % COUNT(factors)];
+    if (size >= COUNT(sizes))
+        return false;
+    /* Nothing to round to in fp32. */
+    const uint32_t flags = factor | MATMUL_TRANSPOSE_B | (factor ? end : end & ~MATMUL_NARROW);
+    const uint32_t n = sizes[size].n;
+    const struct matmul_params p = {
+        .m = sizes[size].m, .n = flags & MATMUL_NARROW ? (n + 3) / 4 * 4 : n, .k = sizes[size].k,
+        .flags = flags, .part = sizes[size].k, .stream = i, .threshold = thresholds[i % 2],
+        .scale = 1.25f};
+    check_start(c, &p, sizeof p, "%u x %u x %u with end, flags %u, threshold %#x", p.m, p.n, p.k,
+                flags, p.threshold);
+    input(c, (uint64_t)p.m * p.k)->type = factor_of(flags);
+    input(c, (uint64_t)p.k * p.n)->type = factor_of(flags);
+    end_arguments(c, &p);
+    return true;
+}
+
 /* Products with k in parts, each by itself. */
 static bool build_matmul_parts(uint32_t i, struct check_kernel_case *c)
 {
     static const struct {
         uint32_t m, n, k, part;
     } sizes[] = {{5, 3, 65, 64}, {70, 66, 200, 64}, {130, 70, 129, 128}, {128, 64, 256, 128}};
-    static const enum tensor_type factors[] = {TENSOR_F32, TENSOR_BF16, TENSOR_F16};
-    static const uint32_t flags[] = {0, MATMUL_BF16, MATMUL_F16};
-    const uint32_t orders = 4, kind = i / orders % COUNT(flags), size = i / orders / COUNT(flags);
+    static const uint32_t factors[] = {0, MATMUL_BF16, MATMUL_F16};
+    const uint32_t orders = 4, size = i / orders / COUNT(factors);
     if (size >= COUNT(sizes))
-        return false;
+        return build_matmul_ends(i - orders * COUNT(factors) * COUNT(sizes), c);
+    const uint32_t flags = i % orders | factors[i / orders % COUNT(factors)];
     const struct matmul_params p = {.m = sizes[size].m, .n = sizes[size].n, .k = sizes[size].k,
-                                    .flags = i % orders | flags[kind], .part = sizes[size].part};
+                                    .flags = flags, .part = sizes[size].part};
     check_start(c, &p, sizeof p, "%u x %u x %u in parts of %u, flags %u", p.m, p.n, p.k, p.part,
                 p.flags);
-    input(c, (uint64_t)p.m * p.k)->type = factors[kind];
-    input(c, (uint64_t)p.k * p.n)->type = factors[kind];
-    input(c, 0);
-    output(c, (uint64_t)((p.k + p.part - 1) / p.part) * p.m * p.n);
+    input(c, (uint64_t)p.m * p.k)->type = factor_of(flags);
+    input(c, (uint64_t)p.k * p.n)->type = factor_of(flags);
+    end_arguments(c, &p);
     return true;
 }
 
@@ -128,23 +189,22 @@ static bool build_matmul_sum(uint32_t i, struct check_kernel_case *c)
     static const struct {
         uint32_t m, n, k;
     } sizes[] = {{1, 1, 65}, {3, 5, 200}, {70, 66, 129}, {16, 64, 2000}};
-    static const uint32_t ends[] = {0, MATMUL_ACCUMULATE, MATMUL_BIAS | MATMUL_RELU,
-                                    MATMUL_ACCUMULATE | MATMUL_BIAS | MATMUL_RELU,
-                                    MATMUL_NARROW | MATMUL_BF16 | MATMUL_BIAS,
-                                    MATMUL_NARROW | MATMUL_F16 | MATMUL_ACCUMULATE | MATMUL_RELU};
-    if (i / COUNT(ends) >= COUNT(sizes))
+    static const uint32_t factors[] = {MATMUL_BF16, MATMUL_F16};
+    const uint32_t size = i / (COUNT(ends) + 2);
+    if (size >= COUNT(sizes))
         return false;
-    const uint32_t m = sizes[i / COUNT(ends)].m, odd = sizes[i / COUNT(ends)].n;
-    const uint32_t n = ends[i % COUNT(ends)] & MATMUL_NARROW ? (odd + 3) / 4 * 4 : odd;
-    const struct matmul_params p = {.m = m, .n = n, .k = sizes[i / COUNT(ends)].k,
-                                    .flags = ends[i % COUNT(ends)], .part = 64};
-    const bool narrow = p.flags & MATMUL_NARROW;
-    check_start(c, &p, sizeof p, "%u x %u of k = %u, flags %u", m, n, p.k, p.flags);
-    input(c, (uint64_t)((p.k + 63) / 64) * m * n);
+    const uint32_t end = i % (COUNT(ends) + 2);
+    const uint32_t flags = end == 0   ? 0
+                           : end == 1 ? ADDED
+                                      : ends[end - 2] | factors[i / 2 % 2];
+    const uint32_t n = flags & MATMUL_NARROW ? (sizes[size].n + 3) / 4 * 4 : sizes[size].n;
+    const struct matmul_params p = {.m = sizes[size].m, .n = n, .k = sizes[size].k, .flags = flags,
+                                    .part = 64, .stream = i, .threshold = thresholds[i % 2],
+                                    .scale = 1.25f};
+    check_start(c, &p, sizeof p, "%u x %u of k = %u, flags %u", p.m, n, p.k, flags);
+    input(c, (uint64_t)((p.k + 63) / 64) * p.m * n);
     input(c, 0);
-    input(c, p.flags & MATMUL_BIAS ? n : 0);
-    output_or_updated(c, (uint64_t)m * n, p.flags & MATMUL_ACCUMULATE)->type =
-        !narrow ? TENSOR_F32 : p.flags & MATMUL_BF16 ? TENSOR_BF16 : TENSOR_F16;
+    end_arguments(c, &p);
     return true;
 }
 
@@ -156,38 +216,31 @@ static bool build_matmul(uint32_t i, struct check_kernel_case *c)
                  {66, 30, 100}, {130, 70, 33}, {128, 192, 64}, {72, 100, 132}, {20, 4, 1024},
                  {18, 134, 6}, {2, 258, 10}, {34, 6, 2}, {2049, 5, 3}, {3, 7, 515},
                  {9, 2, 514}};
-    static const struct {
-        uint32_t flags;
-        enum tensor_type factor;
-    } kinds[] = {{0, TENSOR_F32},
-                 {MATMUL_ACCUMULATE, TENSOR_F32},
-                 {MATMUL_BIAS, TENSOR_F32},
-                 {MATMUL_BIAS | MATMUL_RELU, TENSOR_F32},
-                 {MATMUL_RELU | MATMUL_ACCUMULATE, TENSOR_F32},
-                 {MATMUL_BF16, TENSOR_BF16},
-                 {MATMUL_BF16 | MATMUL_ACCUMULATE, TENSOR_BF16},
-                 {MATMUL_BF16 | MATMUL_BIAS | MATMUL_RELU | MATMUL_ACCUMULATE, TENSOR_BF16},
-                 {MATMUL_F16, TENSOR_F16},
-                 {MATMUL_F16 | MATMUL_ACCUMULATE, TENSOR_F16},
-                 {MATMUL_F16 | MATMUL_BIAS | MATMUL_RELU | MATMUL_ACCUMULATE, TENSOR_F16},
-                 {MATMUL_BF16 | MATMUL_NARROW | MATMUL_BIAS | MATMUL_RELU | MATMUL_ACCUMULATE,
-                  TENSOR_BF16},
-                 {MATMUL_F16 | MATMUL_NARROW | MATMUL_BIAS, TENSOR_F16}};
-    const uint32_t orders = 4, kind = i / orders % COUNT(kinds);
-    const uint32_t size = i / orders / COUNT(kinds);
+    static const uint32_t kinds[] = {
+        0,
+        ADDED,
+        MATMUL_BIAS,
+        MATMUL_BIAS | MATMUL_RELU,
+        MATMUL_RELU | ADDED,
+        MATMUL_BF16,
+        MATMUL_BF16 | ADDED,
+        MATMUL_BF16 | MATMUL_BIAS | MATMUL_RELU | ADDED,
+        MATMUL_F16,
+        MATMUL_F16 | ADDED,
+        MATMUL_F16 | MATMUL_BIAS | MATMUL_RELU | ADDED,
+        MATMUL_BF16 | MATMUL_NARROW | MATMUL_BIAS | MATMUL_RELU | ADDED,
+        MATMUL_F16 | MATMUL_NARROW | MATMUL_BIAS};
+    const uint32_t orders = 4, size = i / orders / COUNT(kinds);
     if (size >= COUNT(sizes))
         return build_matmul_parts(i - orders * COUNT(kinds) * COUNT(sizes), c);
-    const uint32_t flags = i % orders | kinds[kind].flags;
-    const bool narrow = flags & MATMUL_NARROW;
+    const uint32_t flags = i % orders | kinds[i / orders % COUNT(kinds)];
     const uint32_t m = sizes[size].m, k = sizes[size].k;
-    const uint32_t n = narrow ? (sizes[size].n + 3) / 4 * 4 : sizes[size].n;
+    const uint32_t n = flags & MATMUL_NARROW ? (sizes[size].n + 3) / 4 * 4 : sizes[size].n;
     const struct matmul_params p = {.m = m, .n = n, .k = k, .flags = flags, .part = k};
     check_start(c, &p, sizeof p, "%u x %u x %u, flags %u", m, n, k, flags);
-    input(c, (uint64_t)m * k)->type = kinds[kind].factor;
-    input(c, (uint64_t)k * n)->type = kinds[kind].factor;
-    input(c, flags & MATMUL_BIAS ? n : 0);
-    output_or_updated(c, (uint64_t)m * n, flags & MATMUL_ACCUMULATE)->type =
-        narrow ? kinds[kind].factor : TENSOR_F32;
+    input(c, (uint64_t)m * k)->type = factor_of(flags);
+    input(c, (uint64_t)k * n)->type = factor_of(flags);
+    end_arguments(c, &p);
     return true;
 }
 
@@ -311,28 +364,11 @@ static bool build_add_rows(uint32_t i, struct check_kernel_case *c)
     return true;
 }
 
-static bool build_residual(uint32_t i, struct check_kernel_case *c)
-{
-    if (i / 8 >= COUNT(matrices))
-        return false;
-    const struct residual_params p = {
-        .rows = matrices[i / 8].rows, .columns = matrices[i / 8].columns, .stream = i,
-        .threshold = thresholds[i / 2 % 4], .scale = 1.25f};
-    /* With x = 0 the result shows the mask and nothing else. */
-    check_start(c, &p, sizeof p, "%u x %u, threshold %#x%s",
-          p.rows, p.columns, p.threshold, i % 2 ? ", x = 0" : "");
-    input_between(c, (uint64_t)p.rows * p.columns, i % 2 ? 0 : -1, i % 2 ? 0 : 1);
-    input(c, (uint64_t)p.rows * p.columns);
-    random_input(c, true);
-    output(c, (uint64_t)p.rows * p.columns);
-    return true;
-}
-
-static bool build_residual_grad(uint32_t i, struct check_kernel_case *c)
+static bool build_dropout_grad(uint32_t i, struct check_kernel_case *c)
 {
     if (i / 4 >= COUNT(matrices))
         return false;
-    const struct residual_grad_params p = {
+    const struct dropout_grad_params p = {
         .rows = matrices[i / 4].rows, .columns = matrices[i / 4].columns, .stream = i + 7,
         .threshold = thresholds[i % 4], .scale = 1.25f};
     check_start(c, &p, sizeof p, "%u x %u, threshold %#x", p.rows, p.columns, p.threshold);
@@ -710,8 +746,7 @@ const struct check_kernel check_kernels[] = {
     {"shift_grad", reference_shift_grad, build_shift_grad, 0},
     {"add", reference_add, build_add, 1e-7},
     {"add_rows", reference_add_rows, build_add_rows, 1e-7},
-    {"residual", reference_residual, build_residual, 2e-7},
-    {"residual_grad", reference_residual_grad, build_residual_grad, 1e-7},
+    {"dropout_grad", reference_dropout_grad, build_dropout_grad, 1e-7},
     {"layer_norm", reference_layer_norm, build_layer_norm, 1e-4},
     {"layer_norm_grad", reference_layer_norm_grad, build_layer_norm_grad, 5e-6},
     {"layer_norm_grad_gain", reference_layer_norm_grad_gain, build_layer_norm_grad_gain, 5e-6},

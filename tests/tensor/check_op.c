@@ -369,8 +369,7 @@ static void check_ways_on(struct tensor_device *device, struct tensor_device *tw
     for (uint32_t i = 0; wanted(k->name) && k->build(i, &c); i++) {
         const struct matmul_params *p = (const struct matmul_params *)c.params;
         const uint32_t ways = tensor_matmul_ways(&device->info, p, way);
-        const uint32_t ends = MATMUL_BIAS | MATMUL_RELU | MATMUL_ACCUMULATE;
-        if (p->k < 128 || p->m < 70 || p->n < 64 || p->flags & ends)
+        if (p->k < 128 || p->m < 70 || p->n < 64 || p->flags & MATMUL_ENDS)
             continue;
         for (uint32_t j = 1; j < ways; j++) {
             struct tensor_choice forced = tensor_choice_of(p, &way[j], 1);
@@ -478,6 +477,7 @@ static int test_products(const char *name, struct tensor_device *cpu)
             check_open("cpu", narrow[i], 0, 0, &twin) < 0)
             return CHECK_FAILED;
         check_ops_on(device, twin, TEST, "tensor_linear", &tally);
+        check_ops_on(device, twin, TEST, "tensor_linear_residual", &tally);
         tally.failed += !check_close(&device);
         tally.failed += !check_close(&twin);
     }

@@ -165,8 +165,10 @@ static uint64_t run_chain(struct world *w, bool keep, bool recompute, float drop
         tensor_graph_segment_begin(g);
         struct tensor *norm = tensor_layer_norm(g, x, w->gain, w->bias, 1e-5f, false);
         struct tensor *wide = tensor_linear(g, norm, w->weight[i % 4], w->bias, TENSOR_RELU);
-        struct tensor *narrow = tensor_linear(g, wide, w->weight[(i + 1) % 4], NULL, 0);
-        struct tensor *y = tensor_residual(g, x, narrow, dropout);
+        struct tensor *narrow = tensor_linear_residual(g, wide, w->weight[(i + 1) % 4], w->bias, x,
+                                                       dropout);
+        struct tensor *y = tensor_linear_residual(g, narrow, w->weight[i % 2], NULL, narrow,
+                                                  dropout);
         for (int j = 0; j < 4 && keep; j++)
             tensor_graph_keep(g, (struct tensor *[]){norm, wide, narrow, y}[j]);
         x = y;
@@ -258,7 +260,7 @@ static double *run_doors(struct world *w, bool recompute, double *flops)
     tensor_graph_segment_begin(g);
     struct tensor *a = tensor_linear(g, w->x, w->weight[0], w->bias, TENSOR_RELU);
     struct tensor *b = tensor_linear(g, a, w->weight[1], NULL, TENSOR_RELU);
-    b = tensor_residual(g, w->x, b, 0.2f);
+    b = tensor_linear_residual(g, b, w->weight[3], NULL, w->x, 0.2f);
     tensor_graph_segment_end(g);
     struct tensor *between = tensor_add(g, a, b);
     tensor_graph_segment_begin(g);
@@ -310,7 +312,8 @@ static double *run_groups(struct world *w, bool recompute, uint64_t *memory)
             struct tensor *h = tensor_part(g, x, row ? row - 1 : 0, 2);
             h = tensor_layer_norm(g, h, w->gain, w->bias, 1e-5f, false);
             h = tensor_linear(g, h, w->weight[i % 4], w->bias, TENSOR_RELU);
-            part[row / 2] = tensor_residual(g, tensor_part(g, x, row, 2), h, 0.3f);
+            part[row / 2] = tensor_linear_residual(g, h, w->weight[(i + 1) % 4], NULL,
+                                                   tensor_part(g, x, row, 2), 0.3f);
             tensor_graph_segment_end(g);
         }
         x = tensor_join(g, part, ROWS / 2);
@@ -374,7 +377,7 @@ static void test_run_again(void)
     create_world(&w);
     struct tensor_graph *g = create_graph(&w, false);
     struct tensor *hidden = tensor_linear(g, w.x, w.weight[0], w.bias, TENSOR_RELU);
-    struct tensor *y = tensor_residual(g, w.x, hidden, 0.4f);
+    struct tensor *y = tensor_linear_residual(g, hidden, w.weight[1], w.bias, w.x, 0.4f);
     tensor_copy(g, w.result, y);
     tensor_graph_backward(g, tensor_sum(g, loss_of(g, &w, y, 0), w.one));
     finish_and_run(g, &w, true);
@@ -403,7 +406,7 @@ static void run_ways(struct world *w, unsigned parts, bool clear)
     struct tensor *a = tensor_linear(g, w->x, w->weight[0], w->bias, TENSOR_RELU);
     struct tensor *b = tensor_linear(g, w->x, w->weight[1], NULL, 0);
     struct tensor *sum = tensor_add(g, a, b);
-    struct tensor *same = tensor_residual(g, sum, a, 0);
+    struct tensor *same = tensor_linear_residual(g, a, w->weight[3], NULL, sum, 0);
     struct tensor *way[3] = {
         tensor_linear(g, tensor_add(g, same, same), w->weight[2], NULL, TENSOR_RELU),
         tensor_layer_norm(g, tensor_add(g, a, sum), w->gain, w->bias, 1e-5f, false),
@@ -604,8 +607,13 @@ static void test_errors(void)
     tensor_graph_destroy(&g);
 
     g = create_graph(&w, false);
-    tensor_residual(g, w.x, w.x, 1.5f);
+    tensor_linear_residual(g, w.x, w.weight[0], NULL, w.x, 1.5f);
     REQUIRE(tensor_graph_finish(g) == -EINVAL && strstr(tensor_error(), "1.5"));
+    tensor_graph_destroy(&g);
+
+    g = create_graph(&w, false);
+    tensor_linear_residual(g, w.x, w.weight[0], NULL, w.bias, 0);
+    REQUIRE(tensor_graph_finish(g) == -EINVAL && strstr(tensor_error(), "linear_residual"));
     tensor_graph_destroy(&g);
 
     g = create_graph(&w, true);

@@ -6,7 +6,6 @@
 #include "tensor/op/gate.h"
 #include "tensor/op/layer_norm.h"
 #include "tensor/op/matmul.h"
-#include "tensor/op/residual.h"
 #include "tensor/op/shift.h"
 #include "tensor/op/slice.h"
 #include "tensor/op/sum.h"
@@ -265,11 +264,64 @@ static void evaluate_linear(const struct check_op_case *c, void *const *in, cons
     const struct matmul_params second = {
         .m = p.m, .k = p.n, .n = 1, .flags = MATMUL_TRANSPOSE_B, .part = p.n};
     double *y = c->number[5] ? check_allocate((uint64_t)p.m * p.n * sizeof *y) : result;
-    reference_matmul(&p, (void *const[]){in[0], in[1], c->number[3] ? in[2] : NULL, y});
+    reference_matmul(&p, (void *const[]){in[0], in[1], c->number[3] ? in[2] : NULL, NULL, NULL, y});
     if (!c->number[5])
         return;
-    reference_matmul(&second, (void *const[]){y, in[3], NULL, result});
+    reference_matmul(&second, (void *const[]){y, in[3], NULL, NULL, NULL, result});
     free(y);
+}
+
+/* ---- tensor_linear_residual: rows, inputs, outputs, bias, x is the residual, too ---- */
+
+static bool build_linear_residual(uint32_t i, struct check_op_case *c)
+{
+    static const uint32_t sizes[][3] = {{1, 1, 1}, {5, 7, 3}, {13, 10, 10}, {300, 8, 68}};
+    static const float rates[] = {0, 0.5f, 0.75f, 0.875f}; /* 1 / (1 - p) is exact in 16 bits */
+    if (i / 4 >= COUNT(sizes))
+        return false;
+    const uint32_t *s = sizes[i / 4], bias = i % 2, same = s[1] == s[2] && i % 2 == 0;
+    check_start_op(c, (uint64_t)s[0] * s[2], "(%u, %u) to %u%s%s, dropout %g", s[0], s[1], s[2],
+                   bias ? ", bias" : "", same ? ", to itself" : "", (double)rates[i % 4]);
+    memcpy(c->number, (uint32_t[]){s[0], s[1], s[2], bias, same}, 5 * sizeof *c->number);
+    c->real = rates[i % 4];
+    parameter(c, SHAPE(s[0], s[1]));
+    parameter(c, SHAPE(s[2], s[1]));
+    parameter(c, SHAPE(s[2]));
+    if (!same)
+        parameter(c, SHAPE(s[0], s[2]));
+    c->arg[2].gradient = bias;
+    return true;
+}
+
+static struct tensor *record_linear_residual(struct tensor_graph *g, const struct check_op_case *c,
+                                             struct tensor **in)
+{
+    /* Its own gradient joins the residual's, if both are one: so not of a parameter, which adds. */
+    struct tensor *x = tensor_add(g, in[0], in[0]);
+    return tensor_linear_residual(g, x, in[1], c->number[3] ? in[2] : NULL,
+                                  c->number[4] ? x : in[3], c->real);
+}
+
+static uint32_t threshold_of(float rate)
+{
+    return (uint32_t)((double)rate * 4294967296.0);
+}
+
+static void evaluate_linear_residual(const struct check_op_case *c, void *const *in,
+                                     const uint32_t *random, double *result)
+{
+    const struct matmul_params p = {
+        .m = c->number[0], .k = c->number[1], .n = c->number[2], .part = c->number[1],
+        .flags = MATMUL_TRANSPOSE_B | MATMUL_RESIDUAL | (c->number[3] ? MATMUL_BIAS : 0) |
+                 (c->real > 0 ? MATMUL_DROPOUT : 0),
+        .threshold = threshold_of(c->real), .scale = 1 / (1 - c->real)};
+    const size_t count = (size_t)p.m * p.k;
+    double *x = check_allocate(count * sizeof *x);
+    for (size_t i = 0; i < count; i++)
+        x[i] = 2 * ((double *)in[0])[i];
+    reference_matmul(&p, (void *const[]){x, in[1], in[2], c->number[4] ? x : in[3],
+                                         (void *)random, result});
+    free(x);
 }
 
 /* ---- tensor_embedding: rows, columns ---- */
@@ -352,22 +404,15 @@ static void evaluate_add_rows(const struct check_op_case *c, void *const *in,
     reference_add_rows(&p, (void *const[]){in[0], in[1], result});
 }
 
-/* ---- tensor_add and tensor_residual: rows, columns ---- */
-
-static bool build_pair(uint32_t i, struct check_op_case *c, float rate)
-{
-    const uint32_t rows = i ? 13 : 1, columns = i ? 10 : 1;
-    check_start_op(c, (uint64_t)rows * columns, "%u x %u, dropout %g", rows, columns, (double)rate);
-    memcpy(c->number, (uint32_t[]){rows, columns}, 2 * sizeof *c->number);
-    c->real = rate;
-    parameter(c, SHAPE(rows, columns));
-    parameter(c, SHAPE(rows, columns));
-    return true;
-}
+/* ---- tensor_add: rows, columns ---- */
 
 static bool build_add(uint32_t i, struct check_op_case *c)
 {
-    return i < 2 && build_pair(i, c, 0);
+    const uint32_t rows = i ? 13 : 1, columns = i ? 10 : 1;
+    check_start_op(c, (uint64_t)rows * columns, "%u x %u", rows, columns);
+    parameter(c, SHAPE(rows, columns));
+    parameter(c, SHAPE(rows, columns));
+    return i < 2;
 }
 
 static struct tensor *record_add(struct tensor_graph *g, const struct check_op_case *c,
@@ -376,30 +421,11 @@ static struct tensor *record_add(struct tensor_graph *g, const struct check_op_c
     return tensor_add(g, in[0], in[1]);
 }
 
-static bool build_residual(uint32_t i, struct check_op_case *c)
+static void evaluate_add(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                         double *result)
 {
-    static const float rates[] = {0, 0.1f, 0.5f, 0.9f};
-    return i < 8 && build_pair(i % 2, c, rates[i / 2]);
-}
-
-static struct tensor *record_residual(struct tensor_graph *g, const struct check_op_case *c,
-                                      struct tensor **in)
-{
-    return tensor_residual(g, in[0], in[1], c->real);
-}
-
-static uint32_t threshold_of(float rate)
-{
-    return (uint32_t)((double)rate * 4294967296.0);
-}
-
-static void evaluate_residual(const struct check_op_case *c, void *const *in,
-                              const uint32_t *random, double *result)
-{
-    const struct residual_params p = {.rows = c->number[0], .columns = c->number[1],
-                                      .threshold = threshold_of(c->real),
-                                      .scale = 1 / (1 - c->real)};
-    reference_residual(&p, (void *const[]){in[0], in[1], (void *)random, result});
+    const struct add_params p = {.count = (uint32_t)c->count};
+    reference_add(&p, (void *const[]){in[0], in[1], result});
 }
 
 /* ---- tensor_layer_norm: rows, columns ---- */
@@ -740,11 +766,12 @@ const struct check_op check_ops[] = {
     {"tensor_take_row", build_rows, record_take_row, evaluate_take_row, 0},
     {"tensor_append_row", build_append_row, record_append_row, evaluate_append_row, 0},
     {"tensor_linear", build_linear, record_linear, evaluate_linear, 1e-5},
+    {"tensor_linear_residual", build_linear_residual, record_linear_residual,
+     evaluate_linear_residual, 1e-5},
     {"tensor_embedding", build_embedding, record_embedding, evaluate_embedding, 1e-6},
     {"tensor_shift", build_shift, record_shift, evaluate_shift, 1e-5},
     {"tensor_add_rows", build_add_rows, record_add_rows, evaluate_add_rows, 1e-5},
-    {"tensor_add", build_add, record_add, evaluate_residual, 1e-6},
-    {"tensor_residual", build_residual, record_residual, evaluate_residual, 1e-6},
+    {"tensor_add", build_add, record_add, evaluate_add, 1e-6},
     {"tensor_layer_norm", build_layer_norm, record_layer_norm, evaluate_layer_norm, 2e-5},
     {"tensor_attention", check_op_attention, record_attention, evaluate_attention, 2e-5},
     {"tensor_attention_cross", check_op_attention_cross, record_attention_cross,

@@ -6,13 +6,13 @@
 #include "tensor/op/add.h"
 #include "tensor/op/cast.h"
 #include "tensor/op/cross_entropy.h"
+#include "tensor/op/dropout.h"
 #include "tensor/op/embedding.h"
 #include "tensor/op/fill.h"
 #include "tensor/op/gate.h"
 #include "tensor/op/layer_norm.h"
 #include "tensor/op/loss_scale.h"
 #include "tensor/op/matmul.h"
-#include "tensor/op/residual.h"
 #include "tensor/op/row.h"
 #include "tensor/op/shift.h"
 #include "tensor/op/slice.h"
@@ -25,37 +25,62 @@
 #include <math.h>
 #include <stdlib.h>
 
+/* Whether word `at` of a row of random words is below the threshold: dropped. */
+bool check_dropped(const uint32_t *random, uint32_t at, uint32_t row, uint32_t stream,
+                   uint32_t threshold)
+{
+    if (!threshold)
+        return false;
+    const struct tensor_random r =
+        tensor_random(at / 4, row, stream, random[2], random[0], random[1]);
+    return r.word[at % 4] < threshold;
+}
+
+/* What becomes of the sum of element (i, j). */
+static void end_product(const struct matmul_params *p, void *const *arg, uint32_t i, uint32_t j,
+                        double sum, double *c)
+{
+    const double *bias = arg[2], *residual = arg[3];
+    if (p->flags & MATMUL_BIAS)
+        sum += bias[j];
+    if (p->flags & MATMUL_RELU)
+        sum = fmax(0, sum);
+    if (p->flags & MATMUL_DROPOUT)
+        sum = check_dropped(arg[4], j, i, p->stream, p->threshold) ? 0 : sum * p->scale;
+    if (p->flags & MATMUL_IN_PLACE)
+        sum += *c;
+    else if (p->flags & MATMUL_RESIDUAL)
+        sum += residual[(size_t)i * p->n + j];
+    *c = sum;
+}
+
 void reference_matmul(const void *params, void *const *arg)
 {
     const struct matmul_params *p = params;
-    const double *a = arg[0], *b = arg[1], *bias = arg[2];
-    double *c = arg[3];
+    const double *a = arg[0], *b = arg[1];
+    double *c = arg[5];
     for (size_t begin = 0; begin < p->k; begin += p->part, c += (size_t)p->m * p->n)
-        for (size_t i = 0; i < p->m; i++)
-            for (size_t j = 0; j < p->n; j++) {
-                double sum = p->flags & MATMUL_ACCUMULATE ? c[i * p->n + j] : 0;
+        for (uint32_t i = 0; i < p->m; i++)
+            for (uint32_t j = 0; j < p->n; j++) {
+                double sum = 0;
                 for (size_t k = begin; k < begin + p->part && k < p->k; k++)
-                    sum += a[p->flags & MATMUL_TRANSPOSE_A ? k * p->m + i : i * p->k + k] *
-                           b[p->flags & MATMUL_TRANSPOSE_B ? j * p->k + k : k * p->n + j];
-                if (p->flags & MATMUL_BIAS)
-                    sum += bias[j];
-                c[i * p->n + j] = p->flags & MATMUL_RELU ? fmax(0, sum) : sum;
+                    sum += a[p->flags & MATMUL_TRANSPOSE_A ? k * p->m + i : (size_t)i * p->k + k] *
+                           b[p->flags & MATMUL_TRANSPOSE_B ? (size_t)j * p->k + k : k * p->n + j];
+                end_product(p, arg, i, j, sum, &c[(size_t)i * p->n + j]);
             }
 }
 
 void reference_matmul_sum(const void *params, void *const *arg)
 {
     const struct matmul_params *p = params;
-    const double *a = arg[0], *bias = arg[2];
-    double *c = arg[3];
+    const double *a = arg[0];
+    double *c = arg[5];
     const size_t count = (size_t)p->m * p->n;
     for (size_t i = 0; i < count; i++) {
-        double sum = p->flags & MATMUL_ACCUMULATE ? c[i] : 0;
+        double sum = 0;
         for (size_t k = 0, part = 0; k < p->k; k += p->part, part++)
             sum += a[part * count + i];
-        if (p->flags & MATMUL_BIAS)
-            sum += bias[i % p->n];
-        c[i] = p->flags & MATMUL_RELU ? fmax(0, sum) : sum;
+        end_product(p, arg, (uint32_t)(i / p->n), (uint32_t)(i % p->n), sum, &c[i]);
     }
 }
 
@@ -144,39 +169,15 @@ void reference_add_rows(const void *params, void *const *arg)
             y[r * p->columns + c] = x[r * p->columns + c] + table[r % p->n * p->columns + c];
 }
 
-/* Whether word `at` of a row of random words is below the threshold: dropped. */
-bool check_dropped(const uint32_t *random, uint32_t at, uint32_t row, uint32_t stream,
-                    uint32_t threshold)
+void reference_dropout_grad(const void *params, void *const *arg)
 {
-    if (!threshold)
-        return false;
-    const struct tensor_random r =
-        tensor_random(at / 4, row, stream, random[2], random[0], random[1]);
-    return r.word[at % 4] < threshold;
-}
-
-void reference_residual(const void *params, void *const *arg)
-{
-    const struct residual_params *p = params;
-    const double *x = arg[0], *z = arg[1];
-    double *y = arg[3];
-    for (uint32_t r = 0; r < p->rows; r++)
-        for (uint32_t c = 0; c < p->columns; c++) {
-            const size_t i = (size_t)r * p->columns + c;
-            const bool dropped = check_dropped(arg[2], c, r, p->stream, p->threshold);
-            y[i] = x[i] + (dropped ? 0 : z[i] * p->scale);
-        }
-}
-
-void reference_residual_grad(const void *params, void *const *arg)
-{
-    const struct residual_grad_params *p = params;
+    const struct dropout_grad_params *p = params;
     const double *dy = arg[0];
-    double *dz = arg[2];
+    double *dx = arg[2];
     for (uint32_t r = 0; r < p->rows; r++)
         for (uint32_t c = 0; c < p->columns; c++) {
             const size_t i = (size_t)r * p->columns + c;
-            dz[i] = check_dropped(arg[1], c, r, p->stream, p->threshold) ? 0 : dy[i] * p->scale;
+            dx[i] = check_dropped(arg[1], c, r, p->stream, p->threshold) ? 0 : dy[i] * p->scale;
         }
 }
 
