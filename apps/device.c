@@ -62,6 +62,8 @@ static void list_device(void *user, int index, const struct tensor_device_info *
         snprintf(name, sizeof name, "vulkan:%d", index);
     printf("%-10s %s, %s%s\n", name, info->name, app_bytes((double)info->memory_bytes, memory),
            info->software ? ", computes on the processor: for tests" : "");
+    if (info->cores)
+        printf("%-10s %u cores\n", "", info->cores);
     if (info->features)
         printf("%-10s kernels: %s\n", "", feature_names(info->features, text, sizeof text));
     for (uint32_t i = 0; i < info->matrix_shapes; i++) {

@@ -116,7 +116,8 @@ static json_t *describe_machine(const struct train *t)
                              "local_group", (json_int_t)c->local_group, "products",
                              train_choices_json(t->device));
 
-    if (json_object_update(object, more)) {
+    if (json_object_update(object, more) ||
+        (info->cores && json_object_set_new(object, "cores", json_integer(info->cores)))) {
         json_decref(object);
         object = NULL;
     }

@@ -89,6 +89,7 @@ struct tensor_device_info {
     bool software;            /* a Vulkan implementation that computes on the processor */
     uint32_t features;        /* enum tensor_feature bits in use */
     enum tensor_precision precision; /* in use: not AUTO */
+    uint32_t cores;           /* that workgroups are spread over; 0: the driver does not say */
     uint32_t subgroup;        /* largest subgroup a kernel may get; 1 on the cpu */
     uint32_t workgroup;       /* largest workgroup size */
     uint32_t shared_bytes;    /* shared memory of a workgroup */

@@ -184,12 +184,13 @@ static uint32_t add_workgroups(const struct tensor_device_info *info,
 }
 
 /* Of the ways from `from` on, which differ by shape first and by tile second: of the first shape
- * the largest tile that gives a large GPU something to do. */
-static uint32_t rule(const struct matmul_params *p, const struct matmul_way *way, uint32_t from,
-                     uint32_t count)
+ * the largest tile that gives each core of the GPU something to do. */
+static uint32_t rule(const struct tensor_device_info *info, const struct matmul_params *p,
+                     const struct matmul_way *way, uint32_t from, uint32_t count)
 {
+    const uint32_t wanted = tensor_matmul_groups_wanted(info);
     uint32_t i = from;
-    while (i + 1 < count && count_tiles(p, way[i].m, way[i].n) < MATMUL_GROUPS_WANTED &&
+    while (i + 1 < count && count_tiles(p, way[i].m, way[i].n) < wanted &&
            (way[i + 1].launch.variant == way[from].launch.variant &&
             !memcmp(way[i + 1].unit, way[from].unit, sizeof way->unit)))
         i++;
@@ -216,6 +217,6 @@ uint32_t tensor_matmul_coop_ways(const struct tensor_device_info *info,
         count = add_shapes(info, p, one, first + (half ? MATMUL_COOP_F16 : MATMUL_COOP_BF16), way,
                            count);
     if (count > from)
-        *usual = rule(p, way, from, count);
+        *usual = rule(info, p, way, from, count);
     return count;
 }

@@ -149,7 +149,8 @@ static uint32_t parts_wanted(const struct tensor_device_info *info, const struct
     tensor_matmul_ways(info, p, all);
     const uint32_t *groups = all[0].launch.groups;
     const uint64_t count = (uint64_t)groups[0] * groups[1];
-    const uint64_t wanted = 2 * MATMUL_GROUPS_WANTED / count, most = p->k / SPLIT_DEPTH;
+    const uint64_t wanted = 2 * (uint64_t)tensor_matmul_groups_wanted(info) / count;
+    const uint64_t most = p->k / SPLIT_DEPTH;
     const uint64_t parts = wanted < most ? wanted : most;
     return parts < 1 ? 1 : parts < MATMUL_PARTS_MAX ? (uint32_t)parts : MATMUL_PARTS_MAX;
 }

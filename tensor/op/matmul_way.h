@@ -12,8 +12,13 @@
 #include "tensor/contract.h"
 #include "tensor/op/matmul.h"
 
-/* Workgroups that keep a large GPU busy. */
+/* Workgroups that keep a GPU busy whose driver does not say how many cores it has: a large one. */
 #define MATMUL_GROUPS_WANTED 128
+
+static inline uint32_t tensor_matmul_groups_wanted(const struct tensor_device_info *info)
+{
+    return info->cores ? info->cores : MATMUL_GROUPS_WANTED;
+}
 
 struct matmul_way {
     struct tensor_launch launch; /* with all parts of the product */

@@ -141,6 +141,27 @@ static void find_limits(struct vulkan_found *f, bool core)
             f->info.memory_bytes = memory.memoryHeaps[i].size;
 }
 
+/* How many cores share out the workgroups (streaming multiprocessors, compute units), of drivers
+ * that say so by an extension of their vendor. */
+static void find_cores(struct vulkan_found *f)
+{
+    VkPhysicalDeviceShaderSMBuiltinsPropertiesNV nvidia = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV};
+    VkPhysicalDeviceShaderCoreProperties2AMD amd = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_CORE_PROPERTIES_2_AMD};
+    VkPhysicalDeviceProperties2 properties = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
+    if (tensor_vulkan_has_extension(f->physical, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME))
+        properties.pNext = &nvidia;
+    else if (tensor_vulkan_has_extension(f->physical,
+                                         VK_AMD_SHADER_CORE_PROPERTIES_2_EXTENSION_NAME))
+        properties.pNext = &amd;
+    else
+        return;
+    vkGetPhysicalDeviceProperties2(f->physical, &properties);
+    f->info.cores = nvidia.shaderSMCount ? nvidia.shaderSMCount : amd.activeComputeUnitCount;
+}
+
 /* What its driver claims and this build has kernels for. */
 static uint32_t possible_features(const struct vulkan_found *f)
 {
@@ -193,6 +214,7 @@ static void look(VkInstance instance, VkPhysicalDevice physical, struct vulkan_f
     const bool core = properties.apiVersion >= VK_API_VERSION_1_3;
     find_limits(f, core);
     find_subgroups(f, core);
+    find_cores(f);
     f->tells_cache = core;
     find_features(f);
     if (core)

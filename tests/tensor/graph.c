@@ -1,5 +1,5 @@
 /* graph.c - the planner, the recorder and the random numbers, on the cpu device. */
-#include "tensor/op.h"
+#include "tensor/op/matmul_way.h"
 #include "tensor/random.h"
 #include "tests/tensor/check.h"
 #include <errno.h>
@@ -637,6 +637,28 @@ static void test_errors(void)
     destroy_world(&w);
 }
 
+/* The rule of which tile and how many parts of k a product gets goes by the cores that there are;
+ * without their number it thinks of a large GPU. */
+static void test_cores(void)
+{
+    static const struct {
+        uint32_t cores, tile, parts; /* of 1024 x 1024, of 128 x 128 */
+    } wanted[] = {{0, 64, 16}, {20, 128, 2}, {64, 128, 8}, {65, 64, 8}, {300, 32, 16}};
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        const struct tensor_device_info info = {
+            .kind = "vulkan", .features = TENSOR_COOP_F16, .cores = wanted[i].cores, .subgroup = 32,
+            .workgroup = 1024, .shared_bytes = 48u << 10, .matrix_shapes = 1,
+            .matrix_shape = {{TENSOR_COOP_F16, 16, 16, 16, 0}}};
+        struct matmul_params p = {.m = 1024, .n = 1024, .k = 8192, .part = 8192,
+                                  .flags = MATMUL_F16 | MATMUL_TRANSPOSE_A};
+        struct matmul_way way;
+        tensor_matmul_way(&info, &p, &way, NULL);
+        REQUIRE(way.m == wanted[i].tile && way.n == wanted[i].tile);
+        p.m = p.n = 128;
+        REQUIRE(tensor_matmul_parts(p.k, tensor_matmul_part_taken(&info, &p)) == wanted[i].parts);
+    }
+}
+
 int main(void)
 {
     test_random();
@@ -652,6 +674,7 @@ int main(void)
     test_casts();
     test_narrow();
     test_layout();
+    test_cores();
     test_errors();
     printf("graph: %d failures\n", failures);
     return failures ? CHECK_FAILED : 0;
