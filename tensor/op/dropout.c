@@ -5,23 +5,47 @@
 
 #define FOURS 16 /* drawn at a time */
 
+/* The words of tensor_random() for so many neighbouring fours of a row: the same steps, side by
+ * side, which compilers vectorise. Dropout takes a third of the time so. */
+static void draw(uint32_t four, uint32_t row, uint32_t stream, const uint32_t random[3],
+                 uint32_t word[4][FOURS])
+{
+    for (uint32_t i = 0; i < FOURS; i++) {
+        word[0][i] = four + i;
+        word[1][i] = row;
+        word[2][i] = stream;
+        word[3][i] = random[2];
+    }
+    for (uint32_t round = 0; round < 10; round++) {
+        const uint32_t key0 = random[0] + round * TENSOR_PHILOX_W0;
+        const uint32_t key1 = random[1] + round * TENSOR_PHILOX_W1;
+#pragma omp simd
+        for (uint32_t i = 0; i < FOURS; i++) {
+            const uint64_t product0 = (uint64_t)TENSOR_PHILOX_M0 * word[0][i];
+            const uint64_t product1 = (uint64_t)TENSOR_PHILOX_M1 * word[2][i];
+            word[0][i] = (uint32_t)(product1 >> 32) ^ word[1][i] ^ key0;
+            word[1][i] = (uint32_t)product1;
+            word[2][i] = (uint32_t)(product0 >> 32) ^ word[3][i] ^ key1;
+            word[3][i] = (uint32_t)product0;
+        }
+    }
+}
+
 void tensor_dropout(const float *x, float *y, uint32_t row, uint32_t column, uint32_t count,
                     const uint32_t random[3], uint32_t stream, uint32_t threshold, float scale)
 {
     for (uint32_t begin = 0; begin < count; begin += 4 * FOURS) {
-        uint32_t word[FOURS][4];
-        const uint32_t rest = count - begin, four = (column + begin) / 4;
-        const uint32_t fours = rest < 4 * FOURS ? (rest + 3) / 4 : FOURS;
+        uint32_t word[4][FOURS], line[4 * FOURS];
+        const uint32_t here = count - begin < 4 * FOURS ? count - begin : 4 * FOURS;
+        const float *from = x + begin;
+        float *to = y + begin;
+        draw((column + begin) / 4, row, stream, random, word);
+        for (uint32_t i = 0; i < FOURS; i++)
+            for (uint32_t j = 0; j < 4; j++)
+                line[4 * i + j] = word[j][i];
 #pragma omp simd
-        for (uint32_t i = 0; i < fours; i++) {
-            const struct tensor_random r =
-                tensor_random(four + i, row, stream, random[2], random[0], random[1]);
-            for (int j = 0; j < 4; j++)
-                word[i][j] = r.word[j];
-        }
-        const uint32_t *words = word[0];
-        for (uint32_t i = 0; i < 4 * FOURS && i < rest; i++)
-            y[begin + i] = words[i] < threshold ? 0 : x[begin + i] * scale;
+        for (uint32_t i = 0; i < here; i++)
+            to[i] = line[i] < threshold ? 0 : from[i] * scale;
     }
 }
 
