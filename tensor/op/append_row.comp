@@ -6,12 +6,14 @@
 layout(local_size_x_id = 0) in;
 layout(push_constant) uniform push { append_row_params p; };
 
+/* One workgroup. All of it has read the number of the row before one invocation writes the next. */
 void main()
 {
-    if (linear_id() != 0)
-        return;
-    const uint row = p.row.at[0];
-    for (uint i = 0; i < p.count; i++)
-        p.to.at[row % p.rows * p.count + i] = p.from.at[i];
-    p.row.at[0] = row + 1;
+    const uint local = gl_LocalInvocationID.x;
+    const uint row = p.row.at[0], begin = row % p.rows * p.count;
+    for (uint i = local; i < p.count; i += gl_WorkGroupSize.x)
+        p.to.at[begin + i] = p.from.at[i];
+    barrier();
+    if (local == 0u)
+        p.row.at[0] = row + 1u;
 }

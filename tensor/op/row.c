@@ -40,7 +40,7 @@ static void append_row_cpu(const void *params)
 static void append_row_launch(const struct tensor_device_info *info, const void *params,
                               struct tensor_launch *launch)
 {
-    tensor_launch_items(launch, 1);
+    tensor_launch_groups(launch, 1);
 }
 
 static const struct tensor_kernel append_row = {

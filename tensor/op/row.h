@@ -15,7 +15,7 @@ struct take_row_params {
 };
 
 /* The `count` words of `from` become row row[0] % rows of `to`; then row[0] goes up by 1. One
- * invocation does it all. */
+ * workgroup does it all. */
 struct append_row_params {
     u32_ptr from;
     u32_ptr row; /* (1) */
