@@ -5,8 +5,14 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-long __real_sysconf(int name);
+/* ThreadSanitizer, which is linked in too, asks before it can bear to be told of calls. */
+#if defined __has_attribute
+#if __has_attribute(disable_sanitizer_instrumentation)
+__attribute__((disable_sanitizer_instrumentation))
+#endif
+#endif
 long __wrap_sysconf(int name);
+long __real_sysconf(int name);
 
 long __wrap_sysconf(int name)
 {
