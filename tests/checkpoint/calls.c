@@ -217,11 +217,28 @@ int ftruncate(int fd, off_t size)
     return (int)syscall(SYS_ftruncate, fd, size);
 }
 
+/* ThreadSanitizer remembers who used which descriptor until it sees it closed. If it does not, and
+ * another thread comes by the same number through opendir() or fdopendir(), their closedir() is a
+ * race to it. */
+#if defined __SANITIZE_THREAD__
+#define SEEN 1
+#elif defined __has_feature
+#define SEEN __has_feature(thread_sanitizer)
+#else
+#define SEEN 0
+#endif
+#if SEEN
+int __interceptor_close(int fd);
+#define close_seen(fd) __interceptor_close(fd)
+#else
+#define close_seen(fd) ((int)syscall(SYS_close, fd))
+#endif
+
 /* The file is closed all the same, as the system does it. */
 int close(int fd)
 {
     const bool failed = fails(fd, NULL, "close");
-    const int result = (int)syscall(SYS_close, fd);
+    const int result = close_seen(fd);
     return failed ? (errno = fault_error, -1) : result;
 }
 
