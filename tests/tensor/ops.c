@@ -10,194 +10,14 @@
 #include "tensor/op/slice.h"
 #include "tensor/op/sum.h"
 #include "tensor/op/unfold.h"
+#include "tests/tensor/arguments.h"
 #include "tests/tensor/attention.h"
 #include "tests/tensor/generation.h"
 #include "tests/tensor/reference.h"
+#include "tests/tensor/rows.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
-#define SHAPE(...)   sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t), (uint32_t[]){__VA_ARGS__}
-
-static struct check_arg *argument(struct check_op_case *c, enum tensor_type type, uint32_t rank,
-                                  const uint32_t *shape)
-{
-    struct check_arg *arg = &c->arg[c->args++];
-    *arg = (struct check_arg){.type = type, .count = 1, .input = true, .rank = rank};
-    for (uint32_t i = 0; i < rank; i++)
-        arg->count *= arg->shape[i] = shape[i];
-    return arg;
-}
-
-static struct check_arg *parameter(struct check_op_case *c, uint32_t rank, const uint32_t *shape)
-{
-    struct check_arg *arg = argument(c, TENSOR_F32, rank, shape);
-    arg->low = -1;
-    arg->high = 1;
-    arg->gradient = true;
-    return arg;
-}
-
-static struct check_arg *constant(struct check_op_case *c, uint32_t rank, const uint32_t *shape)
-{
-    struct check_arg *arg = parameter(c, rank, shape);
-    arg->gradient = false;
-    return arg;
-}
-
-/* ---- tensor_reshape ---- */
-
-static bool build_reshape(uint32_t i, struct check_op_case *c)
-{
-    check_start_op(c, 24, "(4, 6) as (2, 3, 4)");
-    parameter(c, SHAPE(4, 6));
-    return i == 0;
-}
-
-static struct tensor *record_reshape(struct tensor_graph *g, const struct check_op_case *c,
-                                     struct tensor **in)
-{
-    return tensor_reshape(g, in[0], SHAPE(2, 3, 4));
-}
-
-static void evaluate_reshape(const struct check_op_case *c, void *const *in, const uint32_t *random,
-                             double *result)
-{
-    memcpy(result, in[0], c->count * sizeof *result);
-}
-
-/* ---- tensor_part: rows, columns, the first, how many; of a parameter, and of what was computed,
- * whose part is read twice ---- */
-
-static bool build_part(uint32_t i, struct check_op_case *c)
-{
-    static const uint32_t sizes[][4] = {{1, 1, 0, 1}, {5, 7, 0, 2}, {5, 7, 4, 1}, {9, 3, 2, 6}};
-    if (i >= 2 * COUNT(sizes))
-        return false;
-    const uint32_t *s = sizes[i / 2];
-    check_start_op(c, (uint64_t)s[3] * s[1], "%u of %u x %u from %u on%s", s[3], s[0], s[1], s[2],
-                   i % 2 ? ", twice" : "");
-    memcpy(c->number, s, sizeof sizes[0]);
-    c->number[4] = i % 2;
-    parameter(c, SHAPE(s[0], s[1]));
-    return true;
-}
-
-static struct tensor *record_part(struct tensor_graph *g, const struct check_op_case *c,
-                                  struct tensor **in)
-{
-    const uint32_t *s = c->number;
-    if (!s[4]) /* added, since the part is no memory of its own */
-        return tensor_add(g, tensor_part(g, in[0], s[2], s[3]), tensor_part(g, in[0], s[2], s[3]));
-    struct tensor *part = tensor_part(g, tensor_add(g, in[0], in[0]), s[2], s[3]);
-    return tensor_add(g, part, part);
-}
-
-static void evaluate_part(const struct check_op_case *c, void *const *in, const uint32_t *random,
-                          double *result)
-{
-    const double *from = (double *)in[0] + (size_t)c->number[2] * c->number[1];
-    for (uint64_t i = 0; i < c->count; i++)
-        result[i] = (c->number[4] ? 4 : 2) * from[i];
-}
-
-/* ---- tensor_join: rows, columns, how many a part, how many more before them ---- */
-
-static bool build_join(uint32_t i, struct check_op_case *c)
-{
-    static const uint32_t sizes[][4] = {{1, 1, 1, 0}, {6, 3, 2, 0}, {7, 5, 3, 2}, {40, 2, 4, 4}};
-    if (i >= COUNT(sizes))
-        return false;
-    const uint32_t *s = sizes[i];
-    check_start_op(c, (uint64_t)s[0] * s[1], "%u x %u of parts of %u, %u more before them", s[0],
-                   s[1], s[2], s[3]);
-    memcpy(c->number, s, sizeof sizes[0]);
-    parameter(c, SHAPE(s[0], s[1]));
-    parameter(c, SHAPE(s[0], s[1]));
-    return true;
-}
-
-/* Each part of x + z with the rows added to it that stand so many before, so that rows are read by
- * more parts than one; all together. */
-static struct tensor *record_join(struct tensor_graph *g, const struct check_op_case *c,
-                                  struct tensor **in)
-{
-    const uint32_t rows = c->number[0], each = c->number[2], more = c->number[3];
-    struct tensor *x = tensor_add(g, in[0], in[1]), *part[40];
-    uint32_t n = 0;
-    for (uint32_t first = 0; first < rows; first += each) {
-        const uint32_t count = rows - first < each ? rows - first : each;
-        const uint32_t ahead = first < more ? first : more;
-        struct tensor *wide = tensor_part(g, x, first - ahead, ahead + count);
-        part[n++] = tensor_add(g, tensor_part(g, wide, ahead, count),
-                               tensor_part(g, wide, 0, count));
-    }
-    return tensor_join(g, part, n);
-}
-
-static void evaluate_join(const struct check_op_case *c, void *const *in, const uint32_t *random,
-                          double *result)
-{
-    const uint32_t columns = c->number[1], each = c->number[2], more = c->number[3];
-    const double *x = in[0], *z = in[1];
-    for (uint32_t i = 0; i < c->count; i++) {
-        const uint32_t first = i / columns / each * each, ahead = first < more ? first : more;
-        const uint32_t other = i - ahead * columns;
-        result[i] = x[i] + z[i] + x[other] + z[other];
-    }
-}
-
-/* ---- tensor_take_row, tensor_append_row: row number 5 of 3, which is the last ---- */
-
-static bool build_rows(uint32_t i, struct check_op_case *c)
-{
-    static const uint32_t number[] = {5};
-    check_start_op(c, 7, "row 5 of 3 x 7");
-    constant(c, SHAPE(3, 7));
-    constant(c, SHAPE(7));
-    argument(c, TENSOR_U32, SHAPE(1))->values = number;
-    c->result = 2;
-    return i == 0;
-}
-
-static struct tensor *record_take_row(struct tensor_graph *g, const struct check_op_case *c,
-                                      struct tensor **in)
-{
-    tensor_take_row(g, in[1], in[0], in[2]);
-    return in[1];
-}
-
-static void evaluate_take_row(const struct check_op_case *c, void *const *in,
-                              const uint32_t *random, double *result)
-{
-    memcpy(result, (double *)in[0] + 14, c->count * sizeof *result);
-}
-
-static bool build_append_row(uint32_t i, struct check_op_case *c)
-{
-    const bool more = build_rows(i, c);
-    c->count = 21;
-    c->result = 1;
-    return more;
-}
-
-/* Appends twice: the second is row 6, the first. */
-static struct tensor *record_append_row(struct tensor_graph *g, const struct check_op_case *c,
-                                        struct tensor **in)
-{
-    tensor_append_row(g, in[0], in[1], in[2]);
-    tensor_append_row(g, in[0], in[1], in[2]);
-    return in[0];
-}
-
-static void evaluate_append_row(const struct check_op_case *c, void *const *in,
-                                const uint32_t *random, double *result)
-{
-    memcpy(result, in[1], 7 * sizeof *result);
-    memcpy(result + 7, (double *)in[0] + 7, 7 * sizeof *result);
-    memcpy(result + 14, in[1], 7 * sizeof *result);
-}
 
 /* ---- tensor_linear: rows, inputs, outputs, bias, relu; a second one that reads it ---- */
 
@@ -760,11 +580,11 @@ static void evaluate_slice(const struct check_op_case *c, void *const *in, const
 }
 
 const struct check_op check_ops[] = {
-    {"tensor_reshape", build_reshape, record_reshape, evaluate_reshape, 0},
-    {"tensor_part", build_part, record_part, evaluate_part, 1e-6},
-    {"tensor_join", build_join, record_join, evaluate_join, 1e-6},
-    {"tensor_take_row", build_rows, record_take_row, evaluate_take_row, 0},
-    {"tensor_append_row", build_append_row, record_append_row, evaluate_append_row, 0},
+    {"tensor_reshape", check_op_reshape, record_reshape, evaluate_reshape, 0},
+    {"tensor_part", check_op_part, record_part, evaluate_part, 1e-6},
+    {"tensor_join", check_op_join, record_join, evaluate_join, 1e-6},
+    {"tensor_take_row", check_op_take_row, record_take_row, evaluate_take_row, 0},
+    {"tensor_append_row", check_op_append_row, record_append_row, evaluate_append_row, 0},
     {"tensor_linear", build_linear, record_linear, evaluate_linear, 1e-5},
     {"tensor_linear_residual", build_linear_residual, record_linear_residual,
      evaluate_linear_residual, 1e-5},
