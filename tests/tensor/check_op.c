@@ -20,18 +20,26 @@ static const char usage[] =
     "usage: check-op [options] test|products|reference|grad|list\n"
     "  --device NAME   test this device only (default: every Vulkan device)\n"
     "  --only NAME     this kernel or operation only\n"
+    "  --every N       every Nth case only, where all take too long (default 1)\n"
     "  --seed N        of the values (default 1)\n"
     "  --header FILE   list: the op.h whose operations must have cases\n";
 
 
 static struct {
     const char *device, *only, *header;
-    uint64_t seed;
-} options = {.seed = 1};
+    uint64_t seed, every;
+} options = {.seed = 1, .every = 1};
 
 static bool wanted(const char *name)
 {
     return !options.only || strcmp(options.only, name) == 0;
+}
+
+/* Whether the next case is one of those that --every leaves. */
+static bool due(void)
+{
+    static uint64_t cases;
+    return cases++ % options.every == 0;
 }
 
 /* ---- kernels ---- */
@@ -175,6 +183,8 @@ static void check_kernels_on(struct tensor_device *device, struct tensor_device 
             continue;
         for (uint32_t i = 0; k->build(i, &c); i++)
             for (uint32_t shift = 0; shift < 2 && !(twin && c.cpu_only); shift++) {
+                if (!due())
+                    continue;
                 tally->cases++;
                 tally->failed += !check_kernel_case(device, twin, k, &c, shift);
             }
@@ -316,6 +326,8 @@ static void check_ops_on(struct tensor_device *device, struct tensor_device *twi
     for (const struct check_op *op = check_ops; op->name; op++)
         for (uint32_t i = 0;
              wanted(op->name) && (!only || !strcmp(only, op->name)) && op->build(i, &c); i++) {
+            if (!due())
+                continue;
             check_seed(options.seed, c.label);
             tally->cases++;
             tally->failed += verb == TEST        ? !check_op_twin(device, twin, op, &c)
@@ -349,6 +361,8 @@ static void check_products_on(struct tensor_device *device, struct tensor_device
         const struct matmul_params *p = (const struct matmul_params *)c.params;
         for (uint32_t shift = 0; shift < 2 && p->flags & (half ? MATMUL_F16 : MATMUL_BF16);
              shift++) {
+            if (!due())
+                continue;
             tally->cases++;
             tally->failed += !check_kernel_case(device, twin, k, &c, shift);
         }
@@ -372,6 +386,8 @@ static void check_ways_on(struct tensor_device *device, struct tensor_device *tw
         if (p->k < 128 || p->m < 70 || p->n < 64 || p->flags & MATMUL_ENDS)
             continue;
         for (uint32_t j = 1; j < ways; j++) {
+            if (!due())
+                continue;
             struct tensor_choice forced = tensor_choice_of(p, &way[j], 1);
             device->info.choices = &(struct tensor_choices){.list = &forced, .count = 1};
             struct tensor_choice taken;
@@ -583,16 +599,22 @@ static int run_verb(enum verb verb)
 int main(int argc, char **argv)
 {
     static const struct option longs[] = {{"device", 1, NULL, 'd'}, {"only", 1, NULL, 'o'},
-                                          {"seed", 1, NULL, 's'}, {"header", 1, NULL, 'h'}, {0}};
+                                          {"seed", 1, NULL, 's'}, {"header", 1, NULL, 'h'},
+                                          {"every", 1, NULL, 'e'}, {0}};
     static const char *const verbs[] = {"test", "products", "reference", "grad", "list"};
     for (int option; (option = getopt_long(argc, argv, "", longs, NULL)) != -1;)
         switch (option) {
         case 'd': options.device = optarg; break;
         case 'o': options.only = optarg; break;
         case 's': options.seed = strtoull(optarg, NULL, 0); break;
+        case 'e': options.every = strtoull(optarg, NULL, 0); break;
         case 'h': options.header = optarg; break;
         default: fputs(usage, stderr); return 2;
         }
+    if (!options.every) {
+        fputs(usage, stderr);
+        return 2;
+    }
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (enum verb verb = TEST; optind + 1 == argc && verb <= LIST; verb++)
         if (strcmp(argv[optind], verbs[verb]) == 0)
