@@ -113,8 +113,8 @@ static uint32_t most_that_fit(const struct train *t, struct megabyte_config c, b
     return 0;
 }
 
-/* The same with one sequence at a time, computed again, whose local model goes by a sixteenth of its
- * patches: fewer would hardly take less, and be slower. */
+/* The same with one sequence at a time, computed again, whose local model goes by a sixteenth of
+ * its patches: fewer would hardly take less, and be slower. */
 static bool fits_in_groups(const struct train *t, struct megabyte_config *c, bool resumes,
                            uint64_t *bytes)
 {
@@ -164,8 +164,8 @@ static const char *advise(const struct train *t, const struct megabyte_config *c
         snprintf(text, 256, "--set micro_batch=1 --set recompute=1%s would fit (%s)", group,
                  again_size);
     else
-        snprintf(text, 256, "even --set micro_batch=1 --set recompute=1%s takes %s, so that seq_len "
-                 "or the model has to be smaller", group, again_size);
+        snprintf(text, 256, "even --set micro_batch=1 --set recompute=1%s takes %s, so that "
+                 "seq_len or the model has to be smaller", group, again_size);
     return text;
 }
 

@@ -65,7 +65,8 @@ def check(mb_train, device, precision):
 def check_split(mb_train):
     """The same run in other micro-batches and groups."""
     first_half("cpu-fp32-whole", "split")
-    errors = call(mb_train, "cpu", "fp32", "split", ["--set", "micro_batch=4", "--set", "local_group=0"])
+    other = ["--set", "micro_batch=4", "--set", "local_group=0"]
+    errors = call(mb_train, "cpu", "fp32", "split", other)
     said = [line for line in errors.splitlines() if "bits may differ" in line]
     assert len(said) == 1 and "micro_batch was 2 and is 4" in said[0], errors
     assert "local_group was 3 and is 0" in said[0], errors

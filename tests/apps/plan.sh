@@ -55,8 +55,8 @@ plan base
 json plan.json '120e6 < o["parameters"] < 140e6'
 plan paper-text
 json plan.json 'abs(o["flops_per_byte"] / 645e6 - 1) < 0.01'
-# A window of whose tensors some would have more than 2^31 elements: blocks by groups, and nine inputs
-# of blocks of 3.5 GiB, besides a few such tensors more, where the rest is computed again.
+# A window of whose tensors some would have more than 2^31 elements: blocks by groups, and nine
+# inputs of blocks of 3.5 GiB, besides a few such tensors more, where the rest is computed again.
 plan paper-image640 --set recompute=1
 json plan.json '32 < o["activations_bytes"] / 2**30 < 48'
 expect 1 "too large.*micro_batch is at most 2" "$mb_train" $cpu --quiet --preset paper-image640 \
