@@ -44,7 +44,7 @@ static const struct setting {
     WHOLE("local.dim", local.dim, 1, 1 << 20, "width of the local model (E)"),
     WHOLE("local.layers", local.layers, 1, 4096, "its layers"),
     WHOLE("local.heads", local.heads, 1, 4096, "its attention heads"),
-    {"model", "megabyte, its local or global part alone, or perceiver",
+    {"model", "megabyte, its local or global part alone, or perceiver (of patch_size latents)",
      offsetof(struct megabyte_config, model), true, 0, KINDS - 1, .before = 0, .names = kinds},
     LATER("cross_patch", cross_patch, 0, 1 << 16, 0, "positions of the patch before that are seen"),
     LATER("conv", conv, 0, 1, 0, "1: convolutions of 3, 5, 7 before patches are made"),
