@@ -218,7 +218,7 @@ static bool names_pass(void)
  */
 static void fails(int index)
 {
-    struct tensor_device *device = open_device(index, 0.2);
+    struct tensor_device *device = open_device(index, 2);
     struct vulkan_device *d = vulkan_device(device);
     const struct tensor_backend *b = device->backend;
     const struct VolkDeviceTable vk = d->vk;
