@@ -8,7 +8,7 @@
  *      "nonfinite": 0, "outliers": 0, "losses": [...],
  *      "loss_scale": 65536, "loss_scale_steps": 77,     of fp16 only
  *      "made_on": {"device": ..., "driver": ..., "threads": 2, "kernels": 1, "build": ...,
- *                  "micro_batch": 4, "local_group": 0,
+ *                  "micro_batch": 4, "local_group": 0, "cores": 132,   where the driver tells
  *                  "products": {"PRODUCT": "WAY", ...}},  (tensor/choices.h)
  *      "data": {"cursor": {...}, "choice": {...}, "sources": [{...}]}}
  */
