@@ -257,25 +257,14 @@ static void check_models(struct tensor_device *device, unsigned first, unsigned 
     }
 }
 
-/* The variations and baselines. */
-static void check_variations(struct tensor_device *device, uint32_t step)
+/* The variations and baselines: each by itself, and from the first on each `together`th with others
+ * beside it, since software devices compile for long what that takes. */
+static void check_variations(struct tensor_device *device, uint32_t step, unsigned together)
 {
     struct megabyte_config c;
     for (unsigned i = 0; check_variation(i, &c); i++) {
         check_config(device, &c, step);
-        check_together(device, &c);
-    }
-}
-
-/* One of each kind: convolutions with all else, the local model reaching back, a byte-level
- * Transformer, the global model, a PerceiverAR. */
-static void check_few_variations(struct tensor_device *device, uint32_t step)
-{
-    static const unsigned some[] = {4, 7, 8, 10, 11};
-    struct megabyte_config c;
-    for (size_t i = 0; i < sizeof some / sizeof *some && check_variation(some[i], &c); i++) {
-        check_config(device, &c, step);
-        if (i % 2 == 0) /* compiling kernels takes software devices long */
+        if (i % together == 0)
             check_together(device, &c);
     }
 }
@@ -317,17 +306,14 @@ void check_generation(struct tensor_device *device)
     const bool cpu = !strcmp(info->kind, "cpu"); /* others take their time over so many */
     char name[300];
     check_models(device, 0, cpu ? 1 : 2, cpu ? 1 : 3);
-    if (cpu) {
-        check_variations(device, 2);
+    check_variations(device, cpu ? 2 : 5, cpu ? 1 : 4);
+    if (cpu)
         check_long(device);
-    } else {
-        check_few_variations(device, 5);
-    }
     check_not_finite(device);
     snprintf(name, sizeof name, cpu ? "cpu" : "vulkan:%s", info->name);
     struct tensor_device *bf16 = check_open(name, TENSOR_PRECISION_BF16, NULL);
     check_models(bf16, cpu ? 0 : 1, cpu ? 1 : 6, cpu ? 1 : 5);
     if (cpu)
-        check_few_variations(bf16, 5);
+        check_variations(bf16, 5, 4);
     check_close(&bf16);
 }
