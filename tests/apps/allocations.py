@@ -3,10 +3,9 @@
 The programs are linked with refuse.c. Each place at which one allocates, told by the calls that
 lead there, is made to fail once: the program says so in a line and ends with status 1, or does
 without and ends as it would have. It never crashes (under AddressSanitizer: nor leaks), and what
-it leaves on disk is whole and right. PLACES_AT_MOST in the environment: of each program try so many
-places, evenly chosen; 0: all. Of training with --tune on a Vulkan device, where each try takes a
-second or two, only places that training on the cpu lacks are tried, and at most TUNE_PLACES_AT_MOST
-of them, which is 24 unless the environment says otherwise (0: all).
+it leaves on disk is whole and right. EVERY=N in the environment: each Nth place is tried. Of
+training with --tune on a Vulkan device, where each try takes a second or two, only places that
+training on the cpu lacks are tried, and of them each Nth of TUNE_EVERY=N (8 times EVERY).
 """
 
 import concurrent.futures
@@ -120,7 +119,7 @@ def try_and_tell(work, place, right, want):
         return "%s: %s\n  %s" % (work.name, error, called(work, place))
 
 
-def check(work, limit, without=()):
+def check(work, every, without=()):
     """Tries places of `work` that are not in `without`. Returns whether all was well, and all its
     places."""
     places, right = work.name + ".places", work.name + "-right"
@@ -129,7 +128,7 @@ def check(work, limit, without=()):
         assert done.returncode == 0, (work.name, done.returncode, done.stderr)
     with open(places) as f:
         all_places = [p for p in dict.fromkeys(f.read().split()) if p not in without]
-    some = all_places if not limit else all_places[::max(1, len(all_places) // limit)]
+    some = all_places[::every]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda p: try_and_tell(work, p, right, done.stdout), some))
     wrong = [result for result in results if isinstance(result, str)]
@@ -151,7 +150,7 @@ def software_device(mb_train):
 
 def main():
     train, evaluate, generate, data = [os.path.realpath(path) for path in sys.argv[1:5]]
-    limit = int(os.environ.get("PLACES_AT_MOST", "0"))
+    every = int(os.environ.get("EVERY", "1"))
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
@@ -179,7 +178,7 @@ def main():
                   Work("stat", [data, "stat", "--json", "data.tar.gz"]),
                   Work("cat", [data, "cat", "data.tar.gz", "members"]),
                   Work("lines", [data, "cat", "--jsonl-field", "text", "lines.jsonl"])]
-        done = {work.name: check(work, limit) for work in works}
+        done = {work.name: check(work, every) for work in works}
         good = [fine for fine, _ in done.values()]
         if vulkan:
             tune = run + ["--steps", "1", "--tune", "--disable", "long-loads"] + held
@@ -188,8 +187,8 @@ def main():
             work = Work("tune", [train] + tune, exact=False, **env)
             if not drivers:
                 del os.environ["VK_DRIVER_FILES"]
-            limit = int(os.environ.get("TUNE_PLACES_AT_MOST", "24"))
-            good.append(check(work, limit, set(done["train"][1]))[0])
+            every = int(os.environ.get("TUNE_EVERY", 8 * every))
+            good.append(check(work, every, set(done["train"][1]))[0])
         else:
             print("tune: skipped, no Vulkan device")
         os.chdir("/")

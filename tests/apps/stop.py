@@ -49,7 +49,8 @@ class Plan:
     def __init__(self, device):
         on_cpu = device == "cpu"
         self.steps, self.log, self.save, self.val = (600, 7, 20, 40) if on_cpu else (20, 2, 5, 10)
-        self.stops = 40 if on_cpu else 4  # at most
+        # At most; EVERY=N in the environment: of many an Nth.
+        self.stops = max(40 // int(os.environ.get("EVERY", "1")), 4) if on_cpu else 4
 
 
 def command(mb_train, device, out, plan, archive):
@@ -90,7 +91,6 @@ def stopped_run(line, out, number, draw, plan, pace):
     somewhere on the way to the next line, which takes `pace` seconds.
     """
     stops = 0
-    began = time.monotonic()
     while True:
         process = subprocess.Popen(line, stderr=subprocess.PIPE)
         if stops < plan.stops:
@@ -104,7 +104,6 @@ def stopped_run(line, out, number, draw, plan, pace):
         # The signal may come before the program has a handler for it.
         if process.returncode not in (130, -signal.SIGINT, -signal.SIGKILL):
             assert process.returncode == 0, (process.returncode, errors)
-            assert time.monotonic() - began < 400
             return stops
         # It may also come before --quiet is read.
         assert not errors.replace(STOPPING, ""), errors

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "tests/every.h"
 #include "tests/pipeline/mixed.h"
 
 enum { FLIPS = 10000, ENDLESS = 1 << 26 };
@@ -74,7 +75,7 @@ static inline void flips_try(const char *path, struct pipeline_choice choice,
     CHECK_EQUAL(pipeline_io_create(NULL, &io), 0);
     whole = flips_read(io, path, &choice);
     CHECK(whole.result == 0 && whole.size > 0);
-    for (uint64_t round = 0; round < FLIPS; round++) {
+    for (uint64_t round = 0; round < FLIPS / (uint64_t)tests_every(); round++) {
         size_t count = round % 4 ? 1 : 1 + random_next(&seed) % 8;
         off_t at = (off_t)(random_next(&seed) % ((uint64_t)st.st_size - count));
         uint8_t before[8], after[8];

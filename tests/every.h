@@ -1,0 +1,17 @@
+/* every.h - tests of many like cases, where a sanitizer or a driver makes all of them take long:
+ * EVERY=N in the environment leaves each Nth. tools/check sets it in builds whose cases another
+ * build has in full. */
+#ifndef TESTS_EVERY_H
+#define TESTS_EVERY_H
+
+#include <stdlib.h>
+
+/* N, 1 if there is none. */
+static inline int tests_every(void)
+{
+    const char *text = getenv("EVERY");
+    const int n = text ? atoi(text) : 1;
+    return n > 0 ? n : 1;
+}
+
+#endif
