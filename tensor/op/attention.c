@@ -156,6 +156,18 @@ static void attention_cpu(const void *params)
             }
 }
 
+/* A tile is as many positions from a multiple of 4 on. The position of a query that is given at run
+ * time might lie anywhere. */
+bool tensor_attention_narrow(const struct tensor_device_info *info,
+                             const struct attention_params *p)
+{
+    if (strcmp(info->kind, "cpu") == 0)
+        return tensor_attention_in_patches(p);
+    return p->span <= ATTENTION_DIRECT_ROWS && p->span % 4 == 0 && p->reach == 0 &&
+           !(p->flags & (ATTENTION_PLACE | ATTENTION_FIRST)) &&
+           (p->keys - p->queries) % p->span == 0 && p->head_dim % 4 == 0;
+}
+
 uint32_t tensor_attention_direct(const struct tensor_device_info *info)
 {
     return !(info->features & TENSOR_SHARED_TILES) && info->features & TENSOR_LONG_LOADS
@@ -190,6 +202,8 @@ static void attention_launch(const struct tensor_device_info *info, const void *
                       (p->q | p->kv | p->y) % 16 == 0;
     tensor_attention_launch(info, (uint64_t)p->sequences * p->heads, p->queries, p->span,
                             p->head_dim, wide, launch);
+    if (p->flags & (ATTENTION_BF16 | ATTENTION_F16))
+        launch->constant[1] = p->flags & ATTENTION_BF16 ? NARROW_BF16 : NARROW_F16;
 }
 
 static const struct tensor_kernel attention = {
@@ -266,16 +280,6 @@ static struct tensor *behind(struct tensor_graph *g, struct tensor *t, uint32_t 
     return tensor_graph_view(g, t, columns, 1, (uint32_t[]){(uint32_t)(t->count - columns)});
 }
 
-/* The type of y and of d(q) and d(kv). */
-static enum tensor_type result_type(const struct tensor_graph *g,
-                                    const struct tensor_attention_params *a,
-                                    const struct attention_params *p)
-{
-    return a->narrow && tensor_attention_in_patches(p) &&
-                   strcmp(tensor_graph_device_info(g)->kind, "cpu") == 0
-               ? tensor_graph_factor_type(g) : TENSOR_F32;
-}
-
 /* q and kv may be the same tensor: packed rows, of which the last have queries. first: NULL, or
  * (1). */
 static struct tensor *record(struct tensor_graph *g, struct tensor *q, struct tensor *kv,
@@ -291,7 +295,8 @@ static struct tensor *record(struct tensor_graph *g, struct tensor *q, struct te
     p->threshold = tensor_dropout_threshold(g, a->dropout);
     p->drop_scale = 1 / (1 - a->dropout);
     p->flags = (training ? ATTENTION_LSE : 0) | (first ? ATTENTION_FIRST : 0);
-    const enum tensor_type type = result_type(g, a, p);
+    const bool can = a->narrow && tensor_attention_narrow(tensor_graph_device_info(g), p);
+    const enum tensor_type type = can ? tensor_graph_factor_type(g) : TENSOR_F32;
     const uint32_t narrow =
         type == TENSOR_BF16 ? ATTENTION_BF16 : type == TENSOR_F16 ? ATTENTION_F16 : 0;
     p->flags |= narrow;

@@ -20,7 +20,7 @@
 #define ATTENTION_LSE    2u /* lse is wanted */
 #define ATTENTION_FIRST  4u /* the position of the first query is given */
 #define ATTENTION_PACKED 8u /* q, k and v are columns of one row; else q lies alone */
-/* y and dy, dq and dkv are of 16 bits; on the cpu, within short patches (attention_patch.h). */
+/* y and dy, dq and dkv are of 16 bits: where tensor_attention_narrow() says so. */
 #define ATTENTION_BF16   16u
 #define ATTENTION_F16    32u
 
@@ -68,8 +68,8 @@ struct attention_params {
  *     dk_j = sum_i dS_ij q_i,   dv_j = sum_i D_ij P_ij dy_i    (attention_grad_key)
  * over the pairs of which i sees j; keys that no query sees get 0. Queries stand at first[0] … if
  * that is given (flags), else they are the last of `keys` positions. attention_grad_patch does all
- * of it, without delta, which is sum_j D_ij P_ij dy_i·v_j as well; on Vulkan for patches of at most
- * ATTENTION_PATCH_MAX positions. */
+ * of it, without delta, which is sum_j D_ij P_ij dy_i·v_j as well (exactly so where y was rounded);
+ * on Vulkan for patches of at most ATTENTION_PATCH_MAX positions. */
 #define ATTENTION_PATCH_MAX 16
 struct attention_grad_params {
     f32_ptr q;      /* row (n·queries + i) at ATTENTION_STRIDE_Q elements */

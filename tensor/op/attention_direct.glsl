@@ -6,6 +6,9 @@
  * column and a key in each row: its products are transpose(keys) * queries. */
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint WIDE = 0; /* whether rows begin at multiples of 16 bytes */
+/* The type of y and dy, dq and dkv (narrow.glsl). Of 16 bits they are written once, for which a
+ * patch has to be a tile. */
+layout(constant_id = 2) const uint NARROW = 0;
 
 const bool wide = WIDE != 0u;
 const uvec4 FOUR = uvec4(0u, 1u, 2u, 3u);
@@ -29,6 +32,20 @@ mat4 load_rows(f32_ptr x, uvec4 at, uint c)
                 load_four(x, at.z, count, wide), load_four(x, at.w, count, wide));
 }
 
+/* The same of dy. */
+mat4 load_dy_rows(f32_ptr x, uvec4 at, uint c)
+{
+    if (NARROW == NARROW_NONE)
+        return load_rows(x, at, c);
+    u32_ptr from = u32_ptr(uvec2(x));
+    const uint count = p.head_dim - c;
+    at += c;
+    return mat4(load_narrow_four(from, at.x, count, wide, NARROW),
+                load_narrow_four(from, at.y, count, wide, NARROW),
+                load_narrow_four(from, at.z, count, wide, NARROW),
+                load_narrow_four(from, at.w, count, wide, NARROW));
+}
+
 /* Of the rows at `at`, which count from `first` on, those in [from, end); with `add`, to what is
  * there. */
 void store_rows(f32_ptr x, uvec4 at, uint c, uint first, uint from, uint end, mat4 rows, bool add)
@@ -37,18 +54,24 @@ void store_rows(f32_ptr x, uvec4 at, uint c, uint first, uint from, uint end, ma
     if (add)
         rows += load_rows(x, at, c);
     for (uint u = 0u; u < 4u; u++)
-        if (first + u >= from && first + u < end)
-            store_four(x, at[u] + c, count, wide, rows[u]);
+        if (first + u >= from && first + u < end) {
+            if (NARROW == NARROW_NONE)
+                store_four(x, at[u] + c, count, wide, rows[u]);
+            else
+                store_narrow_four(u32_ptr(uvec2(x)), at[u] + c, count, rows[u], NARROW);
+        }
 }
 
-/* key·query of all pairs. */
-pairs products(f32_ptr keys, eight key, f32_ptr queries, eight query)
+/* key·query of all pairs; `dy`: the queries are rows of dy. */
+pairs products(f32_ptr keys, eight key, f32_ptr queries, eight query, bool dy)
 {
     pairs s = pairs(mat4(0.0), mat4(0.0), mat4(0.0), mat4(0.0));
     for (uint c = 0u; c < p.head_dim; c += 4u) {
         const mat4 k0 = transpose(load_rows(keys, key.low, c));
         const mat4 k1 = transpose(load_rows(keys, key.high, c));
-        const mat4 q0 = load_rows(queries, query.low, c), q1 = load_rows(queries, query.high, c);
+        const mat4 q0 = dy ? load_dy_rows(queries, query.low, c) : load_rows(queries, query.low, c);
+        const mat4 q1 =
+            dy ? load_dy_rows(queries, query.high, c) : load_rows(queries, query.high, c);
         s.at00 += k0 * q0;
         s.at01 += k0 * q1;
         s.at10 += k1 * q0;

@@ -4,6 +4,7 @@
 #include "tensor/op/attention.h"
 #include "tensor/random.h"
 #include "tensor/op/four.glsl"
+#include "tensor/op/narrow.glsl"
 
 layout(push_constant) uniform push { attention_params p; };
 
@@ -60,7 +61,7 @@ void main()
         const uvec4 j0 = min(j + FOUR, uvec4(last)), j1 = min(j + 4u + FOUR, uvec4(last));
         const eight key = eight((key_row + j0 % p.key_rows) * p.stride_k + column,
                                 (key_row + j1 % p.key_rows) * p.stride_k + column);
-        pairs s = products(p.kv, key, p.q, query);
+        pairs s = products(p.kv, key, p.q, query, false);
         const vec4 shrink0 = soften(s.at00, s.at10, seen_block(j + FOUR, first + i0),
                                     seen_block(j + 4u + FOUR, first + i0), highest0, sum0);
         const vec4 shrink1 = soften(s.at01, s.at11, seen_block(j + FOUR, first + i1),

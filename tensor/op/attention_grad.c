@@ -294,6 +294,8 @@ static void grad_patch_launch(const struct tensor_device_info *info, const void 
     const uint64_t patches = (p->keys + p->span - 1) / p->span;
     launch->variant = tensor_attention_direct(info);
     launch->constant[0] = grad_wide(p);
+    launch->constant[1] = p->flags & ATTENTION_BF16  ? NARROW_BF16
+                          : p->flags & ATTENTION_F16 ? NARROW_F16 : NARROW_NONE;
     tensor_launch_items(launch, p->sequences * p->heads * patches);
 }
 

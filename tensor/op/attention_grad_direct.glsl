@@ -52,15 +52,31 @@ eight load_keys(uint n, uint h, uint j)
     return eight(row0 * stride_k() + h * p.head_dim, row1 * stride_k() + h * p.head_dim);
 }
 
-/* One block of pairs: score and dp become D P and dS. */
-void finish(inout mat4 score, inout mat4 dp, mat4 seen, mat4 keep, vec4 lse, vec4 delta)
+/* One block of pairs: score and dy·v become P and dP. */
+void weigh(inout mat4 score, inout mat4 dp, mat4 seen, mat4 keep, vec4 lse)
 {
     for (uint i = 0u; i < 4u; i++) {
-        const vec4 weight =
-            mix(vec4(0.0), exp(score[i] * p.scale - lse[i]), notEqual(seen[i], vec4(0.0)));
-        score[i] = weight * keep[i];
-        dp[i] = p.scale * weight * (dp[i] * keep[i] - delta[i]);
+        score[i] = mix(vec4(0.0), exp(score[i] * p.scale - lse[i]), notEqual(seen[i], vec4(0.0)));
+        dp[i] *= keep[i];
     }
+}
+
+/* Then D P and dS. */
+void finish(inout mat4 weight, inout mat4 dp, mat4 keep, vec4 delta)
+{
+    for (uint i = 0u; i < 4u; i++) {
+        dp[i] = p.scale * weight[i] * (dp[i] - delta[i]);
+        weight[i] *= keep[i];
+    }
+}
+
+/* Sums of P dP over the keys of two blocks: the delta of queries whose keys are all in them. */
+vec4 sum_pairs(mat4 low, mat4 dp_low, mat4 high, mat4 dp_high)
+{
+    vec4 sum;
+    for (uint i = 0u; i < 4u; i++)
+        sum[i] = dot(low[i], dp_low[i]) + dot(high[i], dp_high[i]);
+    return sum;
 }
 
 /* Blocks of what is seen, for the queries below `end` alone. */
@@ -74,21 +90,29 @@ mat4 seen_below(uvec4 j, uvec4 i, uint first, uint end)
 }
 
 /* The pairs of eight keys, from j on (a multiple of four), with eight queries: D P and dS. Queries
- * from `end` on count for nothing. */
+ * from `end` on count for nothing. Where dy is of 16 bits these keys are all that the queries see,
+ * and the pairs give their deltas: y was rounded. */
 void take_pairs(queries a, eight key, uint j, uint end, out pairs dropped, out pairs ds)
 {
     const uint columns = p.heads * p.head_dim;
-    dropped = products(p.kv, key, p.q, a.q);
-    ds = products(p.kv, eight(key.low + columns, key.high + columns), p.dy, a.y);
+    dropped = products(p.kv, key, p.q, a.q, false);
+    ds = products(p.kv, eight(key.low + columns, key.high + columns), p.dy, a.y, true);
     const uvec4 j0 = j + FOUR, j1 = j + 4u + FOUR;
-    finish(dropped.at00, ds.at00, seen_below(j0, a.i0, a.first, end),
-           keep_block(j, a.number + a.i0), a.lse0, a.delta0);
-    finish(dropped.at01, ds.at01, seen_below(j0, a.i1, a.first + 4u, end),
-           keep_block(j, a.number + a.i1), a.lse1, a.delta1);
-    finish(dropped.at10, ds.at10, seen_below(j1, a.i0, a.first, end),
-           keep_block(j + 4u, a.number + a.i0), a.lse0, a.delta0);
-    finish(dropped.at11, ds.at11, seen_below(j1, a.i1, a.first + 4u, end),
-           keep_block(j + 4u, a.number + a.i1), a.lse1, a.delta1);
+    const mat4 keep00 = keep_block(j, a.number + a.i0), keep01 = keep_block(j, a.number + a.i1);
+    const mat4 keep10 = keep_block(j + 4u, a.number + a.i0);
+    const mat4 keep11 = keep_block(j + 4u, a.number + a.i1);
+    weigh(dropped.at00, ds.at00, seen_below(j0, a.i0, a.first, end), keep00, a.lse0);
+    weigh(dropped.at01, ds.at01, seen_below(j0, a.i1, a.first + 4u, end), keep01, a.lse1);
+    weigh(dropped.at10, ds.at10, seen_below(j1, a.i0, a.first, end), keep10, a.lse0);
+    weigh(dropped.at11, ds.at11, seen_below(j1, a.i1, a.first + 4u, end), keep11, a.lse1);
+    if (NARROW != NARROW_NONE) {
+        a.delta0 = sum_pairs(dropped.at00, ds.at00, dropped.at10, ds.at10);
+        a.delta1 = sum_pairs(dropped.at01, ds.at01, dropped.at11, ds.at11);
+    }
+    finish(dropped.at00, ds.at00, keep00, a.delta0);
+    finish(dropped.at01, ds.at01, keep01, a.delta1);
+    finish(dropped.at10, ds.at10, keep10, a.delta0);
+    finish(dropped.at11, ds.at11, keep11, a.delta1);
 }
 
 /* dq of the queries below `end`. */
@@ -111,8 +135,8 @@ void give_keys(eight key, uint j, uint from, uint end, queries a, pairs dropped,
                    x0 * transpose(ds.at00) + x1 * transpose(ds.at01), add);
         store_rows(p.dkv, key.high, c, j + 4u, from, end,
                    x0 * transpose(ds.at10) + x1 * transpose(ds.at11), add);
-        x0 = load_rows(p.dy, a.y.low, c);
-        x1 = load_rows(p.dy, a.y.high, c);
+        x0 = load_dy_rows(p.dy, a.y.low, c);
+        x1 = load_dy_rows(p.dy, a.y.high, c);
         store_rows(p.dkv, key.low + columns, c, j, from, end,
                    x0 * transpose(dropped.at00) + x1 * transpose(dropped.at01), add);
         store_rows(p.dkv, key.high + columns, c, j + 4u, from, end,

@@ -5,6 +5,7 @@
 #include "tensor/op/attention.h"
 #include "tensor/random.h"
 #include "tensor/op/four.glsl"
+#include "tensor/op/narrow.glsl"
 #include "tensor/op/attention_grad_direct.glsl"
 
 /* An invocation is a patch of one head of one sequence: its queries with all keys that they see,
@@ -30,8 +31,10 @@ void main()
             const uint stop = ours ? own_end : next_end; /* of the patch that the queries are in */
             if (t + 7u >= j) {
                 queries a = load_queries(n, h, t - before);
-                a.delta0 = deltas(a.y.low);
-                a.delta1 = deltas(a.y.high);
+                if (NARROW == NARROW_NONE) {
+                    a.delta0 = deltas(a.y.low);
+                    a.delta1 = deltas(a.y.high);
+                }
                 pairs dropped, ds;
                 take_pairs(a, key, j, stop - before, dropped, ds);
                 if (ours)

@@ -15,6 +15,11 @@ void tensor_attention_launch(const struct tensor_device_info *info, uint64_t hea
                              uint32_t span, uint32_t head_dim, bool wide,
                              struct tensor_launch *launch);
 
+/* Whether y, and in the gradient d(q) and d(kv), can be of 16 bits: on the cpu within short patches
+ * (attention_patch.h), on Vulkan where a patch of one head is a tile of the direct kernels. */
+bool tensor_attention_narrow(const struct tensor_device_info *info,
+                             const struct attention_params *p);
+
 /* Which of the first two, where an invocation goes by itself. */
 uint32_t tensor_attention_direct(const struct tensor_device_info *info);
 

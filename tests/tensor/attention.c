@@ -89,7 +89,7 @@ static const struct {
              {2, 9, 3, 2, 8, 0, 0, 1}, {2, 14, 5, 2, 5, 0, 0, 5}, {1, 230, 70, 1, 32, 0, 0, 68},
              {2, 30, 7, 2, 8, 8, 5, 12}, {1, 150, 9, 2, 16, 40, 7, 36}, {2, 15, 9, 1, 4, 5, 5, 4},
              {3, 24, 0, 2, 64, 8, 0},  {2, 21, 0, 3, 16, 8, 0},   {1, 37, 0, 1, 80, 16, 0},
-             {2, 14, 0, 2, 32, 3, 0},  {2, 6, 0, 1, 48, 2, 0}};
+             {3, 20, 0, 2, 16, 4, 0},  {2, 14, 0, 2, 32, 3, 0},  {2, 6, 0, 1, 48, 2, 0}};
 
 static float scale_of(uint32_t head_dim)
 {
@@ -107,17 +107,18 @@ static float drop_scale_number(uint32_t number)
     return number == 1 ? 4.0f / 3 : number == 2 ? 1 / 0.9f : 1;
 }
 
-/* The sizes that short patches on the cpu do by themselves, with dropout or without. */
-#define PATCHES      3
-#define FIRST_PATCHES (COUNT(heads) - 5)
+/* The sizes of short patches whose results can be of 16 bits, with dropout or without. */
+#define PATCHES      4
+#define FIRST_PATCHES (COUNT(heads) - 6)
 
 /* Makes the arguments in `which` be of 16 bits. */
-static void narrow_case(struct check_kernel_case *c, uint32_t *flags, bool half, uint32_t which)
+static void narrow_case(struct check_kernel_case *c, uint32_t *flags, bool half, uint32_t which,
+                        bool only_cpu)
 {
     const size_t length = strlen(c->label);
     snprintf(c->label + length, sizeof c->label - length, ", %s", half ? "fp16" : "bf16");
     *flags |= half ? ATTENTION_F16 : ATTENTION_BF16;
-    c->cpu_only = true;
+    c->cpu_only = only_cpu;
     for (uint32_t k = 0; k < c->args; k++)
         if (which >> k & 1)
             c->arg[k].type = half ? TENSOR_F16 : TENSOR_BF16;
@@ -167,7 +168,8 @@ bool check_attention(uint32_t i, struct check_kernel_case *c)
     i -= 4 * COUNT(heads);
     if (i / 6 >= PATCHES || !attention_case(4 * (FIRST_PATCHES + i / 6) + i % 3, c))
         return false;
-    narrow_case(c, &((struct attention_params *)c->params)->flags, i / 3 % 2, 1u << 4);
+    narrow_case(c, &((struct attention_params *)c->params)->flags, i / 3 % 2, 1u << 4,
+                heads[FIRST_PATCHES + i / 6].span > ATTENTION_DIRECT_ROWS);
     return true;
 }
 
@@ -296,7 +298,8 @@ bool check_attention_grad_patch(uint32_t i, struct check_kernel_case *c)
         return false;
     attend_beforehand(c);
     narrow_case(c, &((struct attention_grad_params *)c->params)->flags, i / 3 % 2,
-                1u << 3 | 1u << 8 | 1u << 9); /* y is not read */
+                1u << 3 | 1u << 8 | 1u << 9, /* y is not read */
+                heads[FIRST_PATCHES + i / 6].span > ATTENTION_DIRECT_ROWS);
     return true;
 }
 
