@@ -45,7 +45,7 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static const char *places, *refused;
-static uint64_t refuse;
+static _Atomic uint64_t refuse; /* read by every thread, before the lock is taken */
 static uint64_t known[ROOM];
 static _Thread_local bool inside;
 
