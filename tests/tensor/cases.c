@@ -157,7 +157,6 @@ static bool build_matmul_ends(uint32_t i, struct check_kernel_case *c)
         .scale = 1.25f};
     check_start(c, &p, sizeof p, "%u x %u x %u with end, flags %u, threshold %#x", p.m, p.n, p.k,
                 flags, p.threshold);
-    c->crossed = i / COUNT(ends) % COUNT(factors) != i % COUNT(ends) % COUNT(factors);
     input(c, (uint64_t)p.m * p.k)->type = factor_of(flags);
     input(c, (uint64_t)p.k * p.n)->type = factor_of(flags);
     end_arguments(c, &p);
@@ -239,7 +238,6 @@ static bool build_matmul(uint32_t i, struct check_kernel_case *c)
     const uint32_t n = flags & MATMUL_NARROW ? (sizes[size].n + 3) / 4 * 4 : sizes[size].n;
     const struct matmul_params p = {.m = m, .n = n, .k = k, .flags = flags, .part = k};
     check_start(c, &p, sizeof p, "%u x %u x %u, flags %u", m, n, k, flags);
-    c->crossed = flags & MATMUL_ENDS && i % orders != i / orders % COUNT(kinds) % orders;
     input(c, (uint64_t)m * k)->type = factor_of(flags);
     input(c, (uint64_t)k * n)->type = factor_of(flags);
     end_arguments(c, &p);

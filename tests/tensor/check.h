@@ -38,7 +38,6 @@ struct check_kernel_case {
     struct check_arg arg[TENSOR_PASS_ARGS];
     uint32_t args;
     bool cpu_only; /* no Vulkan variant does it */
-    bool crossed;  /* puts together what other cases have one by one: an order with an end, say */
     _Alignas(8) unsigned char params[TENSOR_PARAMS_MAX];
 };
 

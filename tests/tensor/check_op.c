@@ -21,7 +21,6 @@ static const char usage[] =
     "usage: check-op [options] test|products|reference|grad|list\n"
     "  --device NAME   test this device only (default: every Vulkan device)\n"
     "  --only NAME     this kernel or operation only\n"
-    "  --all           products: each order with each end of a product in each variant, too\n"
     "  --seed N        of the values (default 1)\n"
     "  --header FILE   list: the op.h whose operations must have cases\n"
     "EVERY=N in the environment: every Nth case only\n";
@@ -29,7 +28,6 @@ static const char usage[] =
 static struct {
     const char *device, *only, *header;
     uint64_t seed;
-    bool all;
 } options = {.seed = 1};
 
 static bool wanted(const char *name)
@@ -42,13 +40,6 @@ static bool due(void)
 {
     static unsigned cases;
     return cases++ % (unsigned)tests_every() == 0;
-}
-
-/* Whether a variant of products, each of whose combinations is a kernel to compile, is to be tried
- * with this case: what is crossed in it is code that the variants share, and `test` has it all. */
-static bool of_variants(const struct check_kernel_case *c)
-{
-    return options.all || !c->crossed;
 }
 
 /* ---- kernels ---- */
@@ -192,7 +183,7 @@ static void check_kernels_on(struct tensor_device *device, struct tensor_device 
             continue;
         for (uint32_t i = 0; k->build(i, &c); i++)
             for (uint32_t shift = 0; shift < 2 && !(twin && c.cpu_only); shift++) {
-                if ((features && !of_variants(&c)) || !due())
+                if (!due())
                     continue;
                 tally->cases++;
                 tally->failed += !check_kernel_case(device, twin, k, &c, shift);
@@ -370,7 +361,7 @@ static void check_products_on(struct tensor_device *device, struct tensor_device
         const struct matmul_params *p = (const struct matmul_params *)c.params;
         for (uint32_t shift = 0; shift < 2 && p->flags & (half ? MATMUL_F16 : MATMUL_BF16);
              shift++) {
-            if (!of_variants(&c) || !due())
+            if (!due())
                 continue;
             tally->cases++;
             tally->failed += !check_kernel_case(device, twin, k, &c, shift);
@@ -395,10 +386,7 @@ static void check_ways_on(struct tensor_device *device, struct tensor_device *tw
         if (p->k < 128 || p->m < 70 || p->n < 64 || p->flags & MATMUL_ENDS)
             continue;
         for (uint32_t j = 1; j < ways; j++) {
-            /* Each tile with both orders of each factor, and each order with every other tile. */
-            const bool crossed = (p->flags & MATMUL_TRANSPOSE_A ? j : j + 1) % 2 !=
-                                 (p->flags & MATMUL_TRANSPOSE_B ? 1 : 0);
-            if ((crossed && !options.all) || !due())
+            if (!due())
                 continue;
             struct tensor_choice forced = tensor_choice_of(p, &way[j], 1);
             device->info.choices = &(struct tensor_choices){.list = &forced, .count = 1};
@@ -612,14 +600,13 @@ int main(int argc, char **argv)
 {
     static const struct option longs[] = {{"device", 1, NULL, 'd'}, {"only", 1, NULL, 'o'},
                                           {"seed", 1, NULL, 's'}, {"header", 1, NULL, 'h'},
-                                          {"all", 0, NULL, 'a'}, {0}};
+                                          {0}};
     static const char *const verbs[] = {"test", "products", "reference", "grad", "list"};
     for (int option; (option = getopt_long(argc, argv, "", longs, NULL)) != -1;)
         switch (option) {
         case 'd': options.device = optarg; break;
         case 'o': options.only = optarg; break;
         case 's': options.seed = strtoull(optarg, NULL, 0); break;
-        case 'a': options.all = true; break;
         case 'h': options.header = optarg; break;
         default: fputs(usage, stderr); return 2;
         }
