@@ -4,6 +4,7 @@
 
 #include "tensor/op/share.h"
 
+/* One of the two or neither: a layer's y = x · weightᵀ, dx = dy · weight, dweight = dyᵀ · x. */
 #define MATMUL_TRANSPOSE_A 1u  /* a is stored (k, m) */
 #define MATMUL_TRANSPOSE_B 2u  /* b is stored (n, k) */
 #define MATMUL_BF16        4u  /* elements of a and b are bfloat16, two to a word */

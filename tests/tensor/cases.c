@@ -121,6 +121,7 @@ static void end_arguments(struct check_kernel_case *c, const struct matmul_param
 }
 
 #define ADDED (MATMUL_RESIDUAL | MATMUL_IN_PLACE)
+#define ORDERS 3 /* neither, MATMUL_TRANSPOSE_A, MATMUL_TRANSPOSE_B */
 
 /* Ends of a product beside those that build_matmul() tries with every size and order. */
 static const uint32_t ends[] = {
@@ -170,10 +171,10 @@ static bool build_matmul_parts(uint32_t i, struct check_kernel_case *c)
         uint32_t m, n, k, part;
     } sizes[] = {{5, 3, 65, 64}, {70, 66, 200, 64}, {130, 70, 129, 128}, {128, 64, 256, 128}};
     static const uint32_t factors[] = {0, MATMUL_BF16, MATMUL_F16};
-    const uint32_t orders = 4, size = i / orders / COUNT(factors);
+    const uint32_t size = i / ORDERS / COUNT(factors);
     if (size >= COUNT(sizes))
-        return build_matmul_ends(i - orders * COUNT(factors) * COUNT(sizes), c);
-    const uint32_t flags = i % orders | factors[i / orders % COUNT(factors)];
+        return build_matmul_ends(i - ORDERS * COUNT(factors) * COUNT(sizes), c);
+    const uint32_t flags = i % ORDERS | factors[i / ORDERS % COUNT(factors)];
     const struct matmul_params p = {.m = sizes[size].m, .n = sizes[size].n, .k = sizes[size].k,
                                     .flags = flags, .part = sizes[size].part};
     check_start(c, &p, sizeof p, "%u x %u x %u in parts of %u, flags %u", p.m, p.n, p.k, p.part,
@@ -230,10 +231,10 @@ static bool build_matmul(uint32_t i, struct check_kernel_case *c)
         MATMUL_F16 | MATMUL_BIAS | MATMUL_RELU | ADDED,
         MATMUL_BF16 | MATMUL_NARROW | MATMUL_BIAS | MATMUL_RELU | ADDED,
         MATMUL_F16 | MATMUL_NARROW | MATMUL_BIAS};
-    const uint32_t orders = 4, size = i / orders / COUNT(kinds);
+    const uint32_t size = i / ORDERS / COUNT(kinds);
     if (size >= COUNT(sizes))
-        return build_matmul_parts(i - orders * COUNT(kinds) * COUNT(sizes), c);
-    const uint32_t flags = i % orders | kinds[i / orders % COUNT(kinds)];
+        return build_matmul_parts(i - ORDERS * COUNT(kinds) * COUNT(sizes), c);
+    const uint32_t flags = i % ORDERS | kinds[i / ORDERS % COUNT(kinds)];
     const uint32_t m = sizes[size].m, k = sizes[size].k;
     const uint32_t n = flags & MATMUL_NARROW ? (sizes[size].n + 3) / 4 * 4 : sizes[size].n;
     const struct matmul_params p = {.m = m, .n = n, .k = k, .flags = flags, .part = k};
