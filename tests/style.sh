@@ -18,7 +18,7 @@ sources()
         ! -name '*.pyc' -print | sort
 }
 
-# One pass over a file. Columns are characters: the bytes that continue one in UTF-8 do not count.
+# One pass over all files. Columns are characters: bytes that continue one in UTF-8 do not count.
 # A function begins at "{" in the first column, or behind a ")" on a line that is not indented.
 lint()
 {
@@ -41,33 +41,35 @@ lint()
                 complain("function of " FNR - begin - 1 " lines")
             begin = 0
         }
-        END { exit bad }' "$1"
+        END { exit bad }' "$@"
 }
 
-ends_in_newline()
+# Their last bytes are all newlines, or it is looked for.
+end_in_newlines()
 {
-    [[ -z $(tail -c 1 "$1") ]] && return
-    echo "${1#./}: no newline at the end"
+    local file
+    [[ -z $(tail -qc 1 "$@") ]] && return
+    for file in "$@"; do
+        [[ -z $(tail -c 1 "$file") ]] || echo "${file#./}: no newline at the end"
+    done
     return 1
 }
 
 main()
 {
-    local file count=0 status=0
-    while IFS= read -r file; do
-        count=$((count + 1))
-        lint "$file" || status=1
-        ends_in_newline "$file" || status=1
-    done < <(sources)
+    local files status=0
+    mapfile -t files < <(sources)
+    if ((${#files[@]} == 0)); then
+        echo "no sources found"
+        return 1
+    fi
+    lint "${files[@]}" || status=1
+    end_in_newlines "${files[@]}" || status=1
     if [[ -e README.md ]] && (($(wc -l <README.md) > readme_lines)); then
         echo "README.md: more than $readme_lines lines"
         status=1
     fi
-    if ((count == 0)); then
-        echo "no sources found"
-        status=1
-    fi
-    echo "$count sources read"
+    echo "${#files[@]} sources read"
     return "$status"
 }
 
