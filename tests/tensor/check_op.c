@@ -369,8 +369,9 @@ static void check_products_on(struct tensor_device *device, struct tensor_device
     }
 }
 
-/* The ways of a product that neither the rule nor a feature leads to: other tiles, for factors of
- * each type. Each is forced as a choice. */
+/* The ways of a product that neither the rule nor a feature leads to: other tiles, each with
+ * factors of every type and in every order, but not with all pairs of these, as each is a kernel to
+ * compile. A way is forced as a choice. */
 static void check_ways_on(struct tensor_device *device, struct tensor_device *twin,
                           struct tally *tally)
 {
@@ -383,10 +384,12 @@ static void check_ways_on(struct tensor_device *device, struct tensor_device *tw
     for (uint32_t i = 0; wanted(k->name) && k->build(i, &c); i++) {
         const struct matmul_params *p = (const struct matmul_params *)c.params;
         const uint32_t ways = tensor_matmul_ways(&device->info, p, way);
+        const uint32_t type = p->flags & MATMUL_BF16 ? 1 : p->flags & MATMUL_F16 ? 2 : 0;
+        const uint32_t order = p->flags & MATMUL_ORDER;
         if (p->k < 128 || p->m < 70 || p->n < 64 || p->flags & MATMUL_ENDS)
             continue;
         for (uint32_t j = 1; j < ways; j++) {
-            if (!due())
+            if ((j + order) % 3 != type || !due())
                 continue;
             struct tensor_choice forced = tensor_choice_of(p, &way[j], 1);
             device->info.choices = &(struct tensor_choices){.list = &forced, .count = 1};
