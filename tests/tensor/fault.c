@@ -34,7 +34,11 @@ struct step {
 
 static int open_step(struct step *s, const char *device, const struct tensor_fault *fault)
 {
-    const struct tensor_device_params params = {.name = device, .no_cache = true};
+    /* A device is opened for each point and each allocation, and tries its kernels for products in
+     * each: one of these is enough here. */
+    const struct tensor_device_params params = {
+        .name = device, .no_cache = true,
+        .disable = TENSOR_SHARED_TILES | TENSOR_LONG_LOADS | TENSOR_MATRIX_UNITS};
     const struct tensor_graph_params graph = {.name = "step", .training = true};
     const uint32_t xs[2] = {2 * ROWS, COLUMNS}, ws[2] = {ROWS, COLUMNS}, one = 1;
     *s = (struct step){0};
