@@ -369,9 +369,10 @@ static void check_products_on(struct tensor_device *device, struct tensor_device
     }
 }
 
-/* The ways of a product that neither the rule nor a feature leads to: other tiles, each with
- * factors of every type and in every order, but not with all pairs of these, as each is a kernel to
- * compile. A way is forced as a choice. */
+/* The ways of a product that neither the rule nor a feature leads to: other tiles. One of matrix
+ * units is tried with each type and order of its factors; one of the others, of which software
+ * drivers have many to compile, with each type in one order and each order of one type. A way is
+ * forced as a choice. */
 static void check_ways_on(struct tensor_device *device, struct tensor_device *twin,
                           struct tally *tally)
 {
@@ -389,7 +390,7 @@ static void check_ways_on(struct tensor_device *device, struct tensor_device *tw
         if (p->k < 128 || p->m < 70 || p->n < 64 || p->flags & MATMUL_ENDS)
             continue;
         for (uint32_t j = 1; j < ways; j++) {
-            if ((j + order) % 3 != type || !due())
+            if ((!way[j].unit[0] && (j + order) % 3 != type) || !due())
                 continue;
             struct tensor_choice forced = tensor_choice_of(p, &way[j], 1);
             device->info.choices = &(struct tensor_choices){.list = &forced, .count = 1};
