@@ -2,6 +2,7 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_buffer_reference : require
 #extension GL_EXT_buffer_reference_uvec2 : require
+#extension GL_EXT_control_flow_attributes : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #include "tensor/op/attention_step.h"
@@ -22,13 +23,29 @@ shared float weight[TILE];
 shared vec4 gathered[SIZE];
 shared float partial[SIZE / 4u]; /* one a subgroup, of which there are no more */
 
-/* Row n of qkv is the newest key, the cache has the others. */
-vec4 load_key(uint n, uint h, uint row, uint j, uint last, uint half_, uint c)
+/* Where a key lies, with its value a row's columns behind it. */
+struct place_of_key {
+    uvec2 rows; /* an address; a reference could not be const */
+    uint at;
+};
+
+/* Row n of qkv has the newest key, the cache the others. */
+place_of_key find_key(uint n, uint h, uint row, uint j, uint last)
 {
-    const uint columns = p.heads * HEAD, at = half_ * columns + h * HEAD + 4u * c;
-    if (j == last)
-        return load_four(p.qkv, n * 3u * columns + columns + at, HEAD - 4u * c, wide);
-    return load_four(p.cache, (row + j % p.capacity) * 2u * columns + at, HEAD - 4u * c, wide);
+    const uint columns = p.heads * HEAD, cached = (row + j % p.capacity) * 2u * columns;
+    const bool fresh = j == last;
+    return place_of_key(fresh ? uvec2(p.qkv) : uvec2(p.cache),
+                        (fresh ? (n * 3u + 1u) * columns : cached) + h * HEAD);
+}
+
+vec4 load_part(place_of_key key, uint at, uint c)
+{
+    return load_four(f32_ptr(key.rows), key.at + at + 4u * c, HEAD - 4u * c, wide);
+}
+
+float dot_at(uint begin_q, place_of_key key, uint c)
+{
+    return dot(load_four(p.qkv, begin_q + 4u * c, HEAD - 4u * c, wide), load_part(key, 0u, c));
 }
 
 float workgroup_max(float x, uint lane)
@@ -78,10 +95,13 @@ void main()
             const uint j = local + t * SIZE;
             score[t] = -3.0e38;
             if (j < count) {
+                const place_of_key key = find_key(n, h, row, first + j, last);
                 float s = 0.0;
-                for (uint d = 0u; d < FOURS; d++)
-                    s += dot(load_four(p.qkv, begin_q + 4u * d, HEAD - 4u * d, wide),
-                             load_key(n, h, row, first + j, last, 0u, d));
+                /* In fours: of more, drivers that unroll it all make what compiles for seconds. */
+                [[dont_unroll]] for (uint d = 0u; d < FOURS; d += 4u)
+                    [[unroll]] for (uint c = 0u; c < 4u; c++)
+                        if (d + c < FOURS)
+                            s += dot_at(begin_q, key, d + c);
                 score[t] = s * p.scale;
             }
             raised = max(raised, score[t]);
@@ -98,7 +118,7 @@ void main()
         y *= shrink;
         if (share < SHARES)
             for (uint j = share; j < count; j += SHARES)
-                y += weight[j] * load_key(n, h, row, first + j, last, 1u, c);
+                y += weight[j] * load_part(find_key(n, h, row, first + j, last), columns, c);
         highest = raised;
         barrier();
     }
@@ -110,8 +130,9 @@ void main()
     for (uint s = 1u; s < SHARES; s++)
         y += gathered[s * FOURS + c];
     store_four(p.y, n * columns + h * HEAD + 4u * c, HEAD - 4u * c, wide, y / sum);
+    const place_of_key newest = find_key(n, h, row, last, last);
     for (uint which = 0u; which < 2u; which++) /* k, then v */
         store_four(p.cache,
                    ((row + last % p.capacity) * 2u + which) * columns + h * HEAD + 4u * c,
-                   HEAD - 4u * c, wide, load_key(n, h, row, last, last, which, c));
+                   HEAD - 4u * c, wide, load_part(newest, which * columns, c));
 }
