@@ -3,9 +3,9 @@
 The programs are linked with refuse.c. Each place at which one allocates, told by the calls that
 lead there, is made to fail once: the program says so in a line and ends with status 1, or does
 without and ends as it would have. It never crashes (under AddressSanitizer: nor leaks), and what
-it leaves on disk is whole and right. EVERY=N in the environment: each Nth place is tried. Of
+it leaves on disk is whole and right. PLACE_EVERY=N in the environment: each Nth place is tried. Of
 training with --tune on a Vulkan device, where each try takes a second or two, only places that
-training on the cpu lacks are tried, and of them each Nth of TUNE_EVERY=N (8 times EVERY).
+training on the cpu lacks are tried, and of them each Nth of TUNE_EVERY=N (8 times PLACE_EVERY).
 """
 
 import concurrent.futures
@@ -150,7 +150,7 @@ def software_device(mb_train):
 
 def main():
     train, evaluate, generate, data = [os.path.realpath(path) for path in sys.argv[1:5]]
-    every = int(os.environ.get("EVERY", "1"))
+    every = int(os.environ.get("PLACE_EVERY", "1"))
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")

@@ -5,7 +5,7 @@
 set -u
 found=$(mktemp -d) || exit 1
 grown=$(mktemp -d) || exit 1
-"$1" -runs="$3" -max_total_time=60 -seed=1 -max_len=8192 -timeout=60 -rss_limit_mb=4096 \
+"$1" -runs="$3" -max_total_time=120 -seed=1 -max_len=8192 -timeout=60 -rss_limit_mb=4096 \
     -malloc_limit_mb=8192 -print_final_stats=1 -artifact_prefix="$found/" "$grown" "$2" \
     > "$grown/log" 2>&1
 status=$?

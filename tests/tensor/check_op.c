@@ -1,7 +1,8 @@
 /* check_op.c - one runner over one table of kernels (cases.c) and one of operations (ops.c).
  *
  *     test        every Vulkan device, as it chooses its variants, against the cpu device
- *     products    the same of its matrix products in all other variants, and in each precision
+ *     variants    the same of kernels that have others, in all of these
+ *     products    the same of matrix products in other tiles, on matrix units and in each precision
  *     reference   the cpu device against double precision (reference.c)
  *     grad        the recorded gradients against finite differences in double precision
  *     list        names all cases; fails if a kernel or an operation of op.h has none
@@ -18,7 +19,7 @@
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static const char usage[] =
-    "usage: check-op [options] test|products|reference|grad|list\n"
+    "usage: check-op [options] test|variants|products|reference|grad|list\n"
     "  --device NAME   test this device only (default: every Vulkan device)\n"
     "  --only NAME     this kernel or operation only\n"
     "  --seed N        of the values (default 1)\n"
@@ -317,7 +318,7 @@ static bool check_op_twin(struct tensor_device *device, struct tensor_device *tw
     return good;
 }
 
-enum verb { TEST, PRODUCTS, REFERENCE, GRAD, LIST };
+enum verb { TEST, VARIANTS, PRODUCTS, REFERENCE, GRAD, LIST };
 
 static void check_ops_on(struct tensor_device *device, struct tensor_device *twin, enum verb verb,
                          const char *only, struct tally *tally)
@@ -457,42 +458,51 @@ static int test_device(const char *name, struct tensor_device *cpu)
     return conclude(name, &tally);
 }
 
-/* What the device would not use itself, or would, of the features that choose between variants of
- * the matrix product, for that kernel; then linear layers in each precision. */
-static int test_products(const char *name, struct tensor_device *cpu)
+/* What the device would not use itself of the features that choose between variants, for the
+ * kernels that have some. */
+static int test_variants(const char *name, struct tensor_device *cpu)
 {
     static const struct {
         uint32_t enable, disable;
-    } ways[] = {{0, 0}, /* as it is */
+    } sets[] = {{0, 0}, /* as it is */
                 {TENSOR_SHARED_TILES, 0},
                 {TENSOR_LONG_LOADS, TENSOR_SHARED_TILES},
                 {0, TENSOR_SHARED_TILES | TENSOR_LONG_LOADS}};
-    uint32_t seen[COUNT(ways)], distinct = 0;
+    uint32_t seen[COUNT(sets)], distinct = 0;
     struct tally tally = {0};
-    for (size_t i = 0; i < COUNT(ways); i++) {
+    for (size_t i = 0; i < COUNT(sets); i++) {
         struct tensor_device *device = NULL;
         bool again = false;
-        if (check_open(name, TENSOR_PRECISION_FP32, ways[i].enable, ways[i].disable, &device) < 0)
+        if (check_open(name, TENSOR_PRECISION_FP32, sets[i].enable, sets[i].disable, &device) < 0)
             return CHECK_FAILED;
         const struct tensor_device_info *info = tensor_device_info(device);
         for (uint32_t j = 0; j < distinct; j++)
             again |= seen[j] == info->features;
         if (!again) {
             seen[distinct++] = info->features;
-            if (i)
+            if (i) /* as it is it was in test_device() */
                 check_kernels_on(device, cpu, info->features ^ seen[0], &tally);
-            else
-                check_ways_on(device, cpu, &tally);
         }
         tally.failed += !check_close(&device);
     }
-    test_matrices(name, cpu, &tally);
     if (distinct < 2) {
         printf("FAIL %s: features can be neither switched on nor off\n", name);
         tally.failed++;
     }
+    return conclude(name, &tally);
+}
+
+/* Products in tiles that are not chosen, on matrix units, and in each precision. */
+static int test_products(const char *name, struct tensor_device *cpu)
+{
+    struct tally tally = {0};
+    struct tensor_device *device = NULL, *twin = NULL;
+    if (check_open(name, TENSOR_PRECISION_FP32, 0, 0, &device) < 0)
+        return CHECK_FAILED;
+    check_ways_on(device, cpu, &tally);
+    tally.failed += !check_close(&device);
+    test_matrices(name, cpu, &tally);
     for (uint32_t i = 0; i < COUNT(narrow); i++) {
-        struct tensor_device *device = NULL, *twin = NULL;
         if (check_open(name, narrow[i], TENSOR_MATRIX_UNITS, 0, &device) < 0 ||
             check_open("cpu", narrow[i], 0, 0, &twin) < 0)
             return CHECK_FAILED;
@@ -515,7 +525,9 @@ static int run_test(struct tensor_device *cpu, enum verb verb)
         return CHECK_SKIPPED;
     }
     for (uint32_t i = 0; i < count; i++)
-        status |= verb == TEST ? test_device(name[i], cpu) : test_products(name[i], cpu);
+        status |= verb == TEST       ? test_device(name[i], cpu)
+                  : verb == VARIANTS ? test_variants(name[i], cpu)
+                                     : test_products(name[i], cpu);
     return status;
 }
 
@@ -581,7 +593,7 @@ static int run_verb(enum verb verb)
         return CHECK_FAILED;
     }
     int status = 0;
-    if (verb == TEST || verb == PRODUCTS) {
+    if (verb <= PRODUCTS) {
         status = run_test(cpu, verb);
     } else {
         if (verb == REFERENCE)
@@ -605,7 +617,8 @@ int main(int argc, char **argv)
     static const struct option longs[] = {{"device", 1, NULL, 'd'}, {"only", 1, NULL, 'o'},
                                           {"seed", 1, NULL, 's'}, {"header", 1, NULL, 'h'},
                                           {0}};
-    static const char *const verbs[] = {"test", "products", "reference", "grad", "list"};
+    static const char *const verbs[] = {"test",      "variants", "products",
+                                        "reference", "grad",     "list"};
     for (int option; (option = getopt_long(argc, argv, "", longs, NULL)) != -1;)
         switch (option) {
         case 'd': options.device = optarg; break;
