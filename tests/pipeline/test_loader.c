@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 
+#include "tests/every.h"
 #include "tests/pipeline/mixed.h"
 
 enum { T = 1000, N = 200, MAX_ROWS = 40 };
@@ -143,7 +144,7 @@ static void check_resume(uint64_t n)
 
     record(&r, n, 1, 0, whole, lengths, after);
     stop(&r);
-    for (int cut = 0; cut < 100; cut++) {
+    for (int cut = 0; cut < 100; cut += tests_every()) {
         uint64_t from = random_next(&seed) % n, count = 1 + random_next(&seed) % (n - from);
 
         count = count > 300 ? 300 : count;
