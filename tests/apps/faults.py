@@ -34,7 +34,7 @@ class Device:
         self.points, self.refused = (POINTS, 12) if first else (1, 2)
         self.train, self.faulty = programs
         # Kernels that are tried whenever a device opens would take more than all else here, where
-        # it opens twice in most processes; the test 'fault' has them.
+        # it opens twice in most processes: check_tried() has them, and the test 'fault'.
         self.options = ["--device", name]
         if name != "cpu":
             self.options += ["--disable", "shared-tiles", "--disable", "long-loads"]
@@ -114,6 +114,21 @@ def check_lost(device, whole):
         assert "has done nothing" in errors and "in graph \"" in errors, errors
         same(out, whole)
     return first, a_step
+
+
+def check_tried(device):
+    """A loss with the kernels that the device tries as it opens, which it does once more then."""
+    plain, device.options = device.options, device.options[:2]
+    whole, counted, out = [device.name + "-tried" + end for end in ("", "-count", "-lost")]
+    device.run(whole)
+    device.run(counted, faults="none", counts=counted + ".counts")
+    points = int(open(counted + ".counts").read().split()[0])
+    errors = device.run(out, faults="lost@%d" % (points - points // 4))
+    assert "was lost" in errors and "opened anew (1 of 3)" in errors, errors
+    assert "goes on after step" in errors, errors
+    same(counted, whole)
+    same(out, whole)
+    device.options = plain
 
 
 def check_again_and_again(device, whole, first, a_step):
@@ -246,6 +261,8 @@ def check_device(device):
         check_not_finite(device, whole, "norm", 1)
         check_overflow(device)
         check_scale(device)
+        if device.name != "cpu":
+            check_tried(device)
     if device.name == "cpu":
         check_outliers(device)
     print("%s: %d points of a step that has %d" % (device.name, device.points, a_step))
