@@ -8,6 +8,7 @@
 
 #include "apps/common.h"
 #include "apps/room.h"
+#include "apps/run.h"
 #include "apps/utf8.h"
 #include "megabyte/error.h"
 #include "megabyte/generator.h"
@@ -59,14 +60,13 @@ static int open_model(struct run *r)
 {
     static const struct app_room_work work = {"generating", "sequences", plan};
     const struct generate_options *o = r->options;
-    const struct megabyte_checkpoint_params params = {.model_only = true};
 
     if (o->count > UINT32_MAX / o->prompt_count)
         return app_fail(APP_USAGE, "--count: %" PRIu64 " of %zu prompts are too many", o->count,
                         o->prompt_count);
     r->count = o->count * o->prompt_count;
     r->sequences = (uint32_t)(o->batch < r->count ? o->batch : r->count);
-    if (megabyte_checkpoint_open(o->checkpoint, &params, &r->checkpoint) < 0)
+    if (app_checkpoint_open(o->checkpoint, true, &r->checkpoint) < 0)
         return app_fail(APP_FAILED, "%s", megabyte_error());
     const int status = app_room_check(&work, r->checkpoint, r->device, r->sequences);
     if (status != APP_DONE)

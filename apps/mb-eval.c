@@ -10,6 +10,7 @@
 #include "apps/device.h"
 #include "apps/eval_tables.h"
 #include "apps/room.h"
+#include "apps/run.h"
 #include "megabyte/error.h"
 #include "megabyte/evaluator.h"
 #include "megabyte/model_files.h"
@@ -255,11 +256,10 @@ static int load(struct command *c, uint32_t batch)
 static int open_model(struct command *c)
 {
     static const struct app_room_work work = {"scoring", "windows", plan};
-    const struct megabyte_checkpoint_params params = {.model_only = true};
     struct megabyte_config config;
     uint32_t batch = (uint32_t)c->batch;
 
-    if (megabyte_checkpoint_open(c->checkpoint_path, &params, &c->checkpoint) < 0 ||
+    if (app_checkpoint_open(c->checkpoint_path, true, &c->checkpoint) < 0 ||
         megabyte_model_settings(c->checkpoint, &config) < 0)
         return app_fail(APP_FAILED, "%s", megabyte_error());
     if (!batch) {

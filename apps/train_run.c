@@ -7,17 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "apps/run.h"
 #include "apps/train.h"
 #include "apps/train_state.h"
 #include "megabyte/error.h"
-
-static void note(void *user, const char *line)
-{
-    (void)user;
-    app_note("%s", line);
-}
-
-static const struct megabyte_run_log log_notes = {.line = note};
 
 /* ---- state.json ---- */
 
@@ -312,7 +305,6 @@ static int identify(struct train *t)
 int train_run_open(struct train *t)
 {
     const struct train_options *o = t->options;
-    const struct megabyte_checkpoint_params params = {.log = log_notes};
     struct megabyte_checkpoint *checkpoint = NULL;
     int status = identify(t);
 
@@ -320,7 +312,7 @@ int train_run_open(struct train *t)
         return status;
     if (t->lock < 0 && megabyte_run_lock(o->out, &t->lock) < 0)
         return app_fail(APP_FAILED, "%s", megabyte_error());
-    status = megabyte_checkpoint_open(o->out, &params, &checkpoint);
+    status = app_checkpoint_open(o->out, false, &checkpoint);
     if (status == 0) {
         status = resume(t, checkpoint);
         if (status == APP_DONE)
@@ -395,7 +387,7 @@ void train_run_save(struct train *t, bool last)
     char *state = train_run_state(t);
     const struct megabyte_checkpoint_write write = {
         .step = t->step, .state = state, .keep = (uint32_t)o->keep, .keep_every = o->keep_every,
-        .log = log_notes};
+        .log = app_run_log};
     struct megabyte_save save = {.step = t->step};
 
     train_run_settle(t, true);

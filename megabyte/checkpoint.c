@@ -2,6 +2,7 @@
 #include "megabyte/checkpoint.h"
 #include "megabyte/checkpoint_state.h"
 #include "megabyte/error.h"
+#include "megabyte/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -152,6 +153,31 @@ static int open_newest_of(const char *path, const struct megabyte_run_step *list
     return search->result < 0 ? search->result : -ENOENT;
 }
 
+static bool has(int folder, const char *name)
+{
+    return faccessat(folder, name, F_OK, 0) == 0;
+}
+
+/* `latest` may name a checkpoint that was taken away by hand, or never came back from a backup.
+ * One that is newer than what was taken and is there was saved in the meantime. */
+static void say_gone(const char *path, int run, const struct megabyte_checkpoint_params *params,
+                     const struct megabyte_checkpoint *c)
+{
+    char *text = NULL, name[MEGABYTE_RUN_NAME], folder[64], line[2048];
+    uint64_t step = 0;
+    if (!params->log.line || megabyte_file_read(run, "latest", 4096, &text, NULL) < 0)
+        return;
+    const bool named = sscanf(text, "checkpoints/%" SCNu64, &step) == 1;
+    free(text);
+    megabyte_run_step_name(step, name);
+    snprintf(folder, sizeof folder, "checkpoints/%s", name);
+    if (!named || step <= c->state.step || has(run, folder))
+        return;
+    snprintf(line, sizeof line, "took the older %s, as the newest is gone: %s/latest names %s",
+             c->path, path, folder);
+    params->log.line(params->log.user, line);
+}
+
 static int list_run(const char *path, int run, struct megabyte_run_step **list, uint32_t *count)
 {
     int checkpoints = openat(run, "checkpoints", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -180,6 +206,8 @@ static int open_run(const char *path, int run, const struct megabyte_checkpoint_
         if (result < 0)
             return result;
         result = open_newest_of(path, list, count, params, &search, c);
+        if (result == 0 && search.result == 0)
+            say_gone(path, run, params, *c);
         free(list);
         if (final(result))
             return result;
@@ -188,11 +216,6 @@ static int open_run(const char *path, int run, const struct megabyte_checkpoint_
         return megabyte_fail(-result, "no checkpoint of %s can be used; the newest: %s", path,
                              *search.first ? search.first : "it was removed");
     return 0;
-}
-
-static bool has(int folder, const char *name)
-{
-    return faccessat(folder, name, F_OK, 0) == 0;
 }
 
 int megabyte_checkpoint_open(const char *path, const struct megabyte_checkpoint_params *params,

@@ -56,7 +56,8 @@ int megabyte_checkpoint_save(const char *run_folder, const struct megabyte_check
 
 struct megabyte_checkpoint_params {
     bool model_only;             /* neither check nor need the optimizer's file: to evaluate */
-    struct megabyte_run_log log; /* hears when an older checkpoint is taken, and why */
+    struct megabyte_run_log log; /* hears when an older checkpoint is taken, and why:
+                                    the newest is damaged, or what `latest` names is gone */
 };
 
 struct megabyte_checkpoint;

@@ -141,6 +141,19 @@ truncate -s -1 older/checkpoints/00000015/model.safetensors
 "$mb_train" $cpu --steps 15 --out older data.tar 2> err || fail "an older checkpoint: $(cat err)"
 grep -q 'older.*00000010' err || fail "no note about the older checkpoint: $(cat err)"
 "$mb_generate" $cpu --quiet --bytes 5 older/checkpoints/00000015 > out || fail "it was replaced"
+# Every program that takes a run says so; of a damaged one, and of one that is gone.
+told_of_older() {
+    "$mb_generate" $cpu --bytes 5 older > out 2> err || fail "mb-generate, older: $(cat err)"
+    grep -q "^mb-generate: took the older .*00000010, $1" err || fail "mb-generate: $(cat err)"
+    "$mb_eval" $cpu --json older data.tar > out 2> err || fail "mb-eval, older: $(cat err)"
+    grep -q "^mb-eval: took the older .*00000010, $1" err || fail "mb-eval: $(cat err)"
+}
+truncate -s -1 older/checkpoints/00000015/state.json
+told_of_older 'as the newest cannot be used: .*00000015: state.json'
+rm -r older/checkpoints/00000015
+told_of_older 'as the newest is gone: older/latest names checkpoints/00000015'
+"$mb_train" $cpu --steps 15 --out older data.tar 2> err || fail "an older checkpoint: $(cat err)"
+grep -q 'took the older .*the newest is gone' err || fail "mb-train: $(cat err)"
 
 # ---- a run that belongs to something else ----
 again() {

@@ -198,6 +198,19 @@ static void damaged(struct fixture *f)
         free(bytes);
         REQUIRE(fixture_open(f, run, &seed) == 2 && seed == 2);
     }
+    /* Taken away while `latest` names it: told; a line of one that is not newer is not. */
+    REQUIRE(rename(fixture_path("damaged/checkpoints/00000002"), fixture_path("away")) == 0);
+    logged[0] = '\0';
+    REQUIRE_OK(megabyte_checkpoint_open(run, &with_log, &c));
+    REQUIRE(megabyte_checkpoint_step(c) == 1 && strstr(logged, "the newest is gone"));
+    REQUIRE(strstr(logged, "latest names checkpoints/00000002"));
+    megabyte_checkpoint_close(&c);
+    fixture_write(fixture_path("damaged/latest"), "checkpoints/00000001\n", 21);
+    logged[0] = '\0';
+    REQUIRE_OK(megabyte_checkpoint_open(run, &with_log, &c));
+    REQUIRE(!logged[0]);
+    megabyte_checkpoint_close(&c);
+    REQUIRE(rename(fixture_path("away"), fixture_path("damaged/checkpoints/00000002")) == 0);
     /* To evaluate, the model is enough. */
     const struct megabyte_checkpoint_params model = {.model_only = true};
     REQUIRE(unlink(fixture_path("damaged/checkpoints/00000002/optimizer.safetensors")) == 0);
