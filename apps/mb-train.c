@@ -25,7 +25,9 @@ static const char usage[] =
     "  --steps N | --bytes N | --minutes X\n"
     "                         how long to train in all (2000 steps); with --minutes the number of\n"
     "                         steps is fixed once the pace is known\n"
-    "  --save-every N         steps between checkpoints (500); 0: only at the end\n"
+    "  --save-every N         steps between checkpoints (500); 0: none by steps\n"
+    "  --save-minutes X       minutes between checkpoints, at most, beside --save-every (10);\n"
+    "                         0: none by time; one at the end there is always\n"
     "  --keep N               newest checkpoints that stay (3); 0: all\n"
     "  --save-memory SIZE     memory that a copy may take, which is saved while training goes on\n"
     "                         (what there is); 0: training waits for each save\n"
@@ -61,8 +63,8 @@ static const char more_usage[] =
 
 enum {
     KEY_OUT = 0x100, KEY_PRESET, KEY_SET, KEY_LIST, KEY_SEED, KEY_STEPS, KEY_BYTES, KEY_MINUTES,
-    KEY_SAVE, KEY_SAVE_MEMORY, KEY_KEEP, KEY_KEEP_EVERY, KEY_VAL, KEY_VAL_EVERY, KEY_VAL_BYTES,
-    KEY_LOG, KEY_STOP_AFTER, KEY_OUTLIERS, KEY_RETRIES, KEY_REPLAY, KEY_TUNE, KEY_DRY, KEY_JSON,
+    KEY_SAVE, KEY_SAVE_MINUTES, KEY_SAVE_MEMORY, KEY_KEEP, KEY_KEEP_EVERY, KEY_VAL, KEY_VAL_EVERY,
+    KEY_VAL_BYTES, KEY_LOG, KEY_STOP_AFTER, KEY_OUTLIERS, KEY_RETRIES, KEY_REPLAY, KEY_TUNE, KEY_DRY, KEY_JSON,
     KEY_QUIET, KEY_VERSION, KEY_HELP,
 };
 
@@ -79,6 +81,7 @@ static const struct option table[] = {
     {"bytes", required_argument, NULL, KEY_BYTES},
     {"minutes", required_argument, NULL, KEY_MINUTES},
     {"save-every", required_argument, NULL, KEY_SAVE},
+    {"save-minutes", required_argument, NULL, KEY_SAVE_MINUTES},
     {"save-memory", required_argument, NULL, KEY_SAVE_MEMORY},
     {"keep", required_argument, NULL, KEY_KEEP},
     {"keep-every", required_argument, NULL, KEY_KEEP_EVERY},
@@ -151,6 +154,9 @@ static int take_number(struct train_options *o, int key, const char *value)
         return app_number(value, 0.01, 1e7, &o->minutes) < 0 ? wrong_number("minutes", value) : 1;
     case KEY_SAVE:
         return take_count("save-every", value, 0, &o->save_every);
+    case KEY_SAVE_MINUTES:
+        return app_number(value, 0, 1e7, &o->save_minutes) < 0
+                   ? wrong_number("save-minutes", value) : 1;
     case KEY_SAVE_MEMORY:
         return take_count("save-memory", value, 0, &o->save_memory);
     case KEY_KEEP:
@@ -268,7 +274,8 @@ static int parse(int argc, char **argv, struct train_options *o)
     int taken = 1;
 
     *o = (struct train_options){.data = APP_DATA_DEFAULTS, .out = "mb-run", .seed = 1,
-                                .save_every = 500, .save_memory = UINT64_MAX, .keep = 3,
+                                .save_every = 500, .save_minutes = 10,
+                                .save_memory = UINT64_MAX, .keep = 3,
                                 .stop_after = 1, .device_retries = 3,
                                 .val_bytes = 256 << 10, .val_every = UINT64_MAX, .log_every = 10};
     /* What lies together in an archive is alike, and a model that sees it at a stretch learns it

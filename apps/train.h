@@ -32,6 +32,7 @@ struct train_options {
     size_t n_val;
     uint64_t val_bytes, val_every;
     uint64_t save_every, keep, keep_every, log_every;
+    double save_minutes;            /* 0: no checkpoints by time */
     uint64_t stop_after;            /* steps that are not finite; the last of them ends the run */
     double skip_outliers;           /* --skip-outliers: standard deviations; 0: none are skipped */
     uint64_t device_retries;        /* how often a device that failed is opened anew */

@@ -22,6 +22,7 @@ struct meter {
     uint64_t line_began_bytes;
     double grad_norm, rate;
     double waited, busy; /* for data, and the device, when the line began */
+    double save_began;   /* the last one of this process, or the process */
 };
 
 /* A batch that was read into the trainer's memory. */
@@ -297,12 +298,22 @@ static bool save_wanted(void)
     return sigtimedwait(save_signal(), NULL, &now) == SIGUSR1;
 }
 
-/* What follows a step: lines, validation, checkpoint. */
+/* Whether a checkpoint of this step is to be saved: it is one of --save-every, or --save-minutes
+ * have gone by since the last one. When a checkpoint is saved changes nothing about the steps. */
+static bool save_due(const struct train *t, const struct meter *m)
+{
+    const struct train_options *o = t->options;
+
+    return (o->save_every && t->step % o->save_every == 0) ||
+           (o->save_minutes > 0 && app_seconds() - m->save_began >= 60 * o->save_minutes);
+}
+
+/* What follows a step: lines, checkpoint, validation. The checkpoint comes first: a validation may
+ * take long, and whatever ends it loses no step. It is made up for when the run goes on. */
 static int after_step(struct train *t, struct meter *m)
 {
     const struct train_options *o = t->options;
     const bool last = t->steps && t->step >= t->steps;
-    const uint64_t every = o->save_every;
     int status = APP_DONE;
 
     if (o->minutes > 0)
@@ -310,17 +321,17 @@ static int after_step(struct train *t, struct meter *m)
     if (t->step % o->log_every == 0 || last)
         status = log_line(t, m);
     show(t, m, t->step == m->began_step + 1, last);
-    if (status == APP_DONE && validation_due(t))
-        status = train_validate(t);
     train_run_settle(t, false);
     if (status != APP_DONE)
         return status;
     const bool asked = save_wanted();
     if (asked)
         t->asked = t->step;
-    if (last || asked || (every && t->step % every == 0))
+    if (last || asked || save_due(t, m)) {
+        m->save_began = app_seconds();
         train_run_save(t, last);
-    return APP_DONE;
+    }
+    return validation_due(t) ? train_validate(t) : APP_DONE;
 }
 
 static int interrupted(struct train *t)
@@ -358,7 +369,7 @@ int train_loop(struct train *t)
     const double now = app_seconds();
     struct meter m = {.began = now, .line_began = now, .began_bytes = t->bytes,
                       .began_step = t->step, .line_began_bytes = t->bytes,
-                      .busy = tensor_device_busy(t->device)};
+                      .busy = tensor_device_busy(t->device), .save_began = now};
     struct next_batch next = {.there = false};
     int status = APP_DONE;
 
@@ -384,6 +395,10 @@ int train_loop(struct train *t)
         status = interrupted(t);
     train_run_settle(t, true);
     const bool whole = train_metrics_flush(t) == 0 && !t->save_failed;
+    /* The last validation's line is behind the last checkpoint, which made durable what was before.
+     * A file system without fsync is no failure, and a later run makes up for a line. */
+    if (fdatasync(t->metrics.fd) && errno != EINVAL)
+        app_note("%s/metrics.jsonl: cannot fsync: %s", t->options->out, strerror(errno));
     if ((status == APP_DONE || status == APP_INTERRUPTED) && !whole)
         status = APP_FAILED;
     return status;

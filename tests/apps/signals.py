@@ -1,7 +1,7 @@
 """signals.py MB_TRAIN MB_TRAIN_FAULTY: signals, wherever a run may be.
 
 SIGINT and SIGTERM save and end (130); a second one ends at once, without a save, and loses no
-earlier checkpoint; SIGUSR1 saves. That holds while data is waited for, during validation, and while
+earlier checkpoint; SIGUSR1 saves; SIGKILL in the last validation loses no step. That holds while data is waited for, during validation, and while
 a device that failed is opened anew. Standard streams that nobody reads end nothing.
 """
 
@@ -125,6 +125,50 @@ def check_validating(program):
     assert checkpoints("validating") == ["00000003"], checkpoints("validating")
 
 
+def metrics(out):
+    with open(out + "/metrics.jsonl") as f:
+        return [json.loads(text) for text in f]
+
+
+def weights(out, step):
+    with open("%s/checkpoints/%08d/model.safetensors" % (out, step), "rb") as f:
+        return f.read()
+
+
+def check_killed_validating(program):
+    """Killed in the last validation, which would take hours: the last step is saved already, and
+    the same command makes up for the validation."""
+    def line(out, val_bytes):
+        return command(program, out, "--steps", "9", "--val", "long.txt", "--val-bytes", val_bytes,
+                       "data.txt")
+
+    process = start(line("killed", "2G"))
+    wait_for(lambda: checkpoints("killed") == ["00000009"], process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, process.returncode
+    assert not any("val_bits_per_byte" in entry for entry in metrics("killed"))
+    ended(start(line("killed", "1K")), 0)
+    ended(start(line("whole", "1K")), 0)
+    assert checkpoints("killed") == checkpoints("whole") == ["00000009"]
+    assert weights("killed", 9) == weights("whole", 9)
+    scored = [[entry for entry in metrics(out) if "val_bits_per_byte" in entry]
+              for out in ("killed", "whole")]
+    assert scored[0] == scored[1] and [entry["step"] for entry in scored[0]] == [9], scored
+
+
+def check_save_minutes(program):
+    """So short a time has gone by after every step; 0 is never. The steps are the same."""
+    for out, minutes in ("by-time", "1e-12"), ("never", "0"):
+        ended(start(command(program, out, "--steps", "6", "--save-minutes", minutes, "data.txt")),
+              0)
+    assert checkpoints("by-time") == ["%08d" % step for step in range(1, 7)]
+    assert checkpoints("never") == ["00000006"]
+    assert weights("by-time", 6) == weights("never", 6)
+    line = command(program, "never", "--steps", "9", "--save-minutes", "-1", "data.txt")
+    assert "--save-minutes" in ended(start(line), 2)
+
+
 def check_recovering(faulty):
     """The device fails again and again, with a pause before the second try."""
     out = "recovering"
@@ -171,6 +215,8 @@ def main():
         check_at_once(program)
         check_start(program)
         check_validating(program)
+        check_killed_validating(program)
+        check_save_minutes(program)
         check_recovering(faulty)
         check_streams(program)
         os.chdir("/")
