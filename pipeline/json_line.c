@@ -92,6 +92,17 @@ static bool hex(struct reader *r, uint32_t *unit)
     return true;
 }
 
+/* The second half of a surrogate pair, if it is here. */
+static bool second_half(const struct reader *r, uint32_t *unit)
+{
+    struct reader ahead = *r;
+
+    if (r->end - r->at < 2 || r->at[0] != '\\' || r->at[1] != 'u')
+        return false;
+    ahead.at += 2;
+    return hex(&ahead, unit) && *unit >= 0xdc00 && *unit < 0xe000;
+}
+
 static bool put_escaped_unit(struct reader *r, struct sink *s)
 {
     uint32_t c, second;
@@ -100,17 +111,11 @@ static bool put_escaped_unit(struct reader *r, struct sink *s)
 
     if (!hex(r, &c))
         return false;
-    if (c >= 0xdc00 && c < 0xe000)
-        return wrong(r, "half a surrogate pair");
-    if (c >= 0xd800 && c < 0xdc00) {
-        if (r->end - r->at < 2 || r->at[0] != '\\' || r->at[1] != 'u')
-            return wrong(r, "half a surrogate pair");
-        r->at += 2;
-        if (!hex(r, &second))
-            return false;
-        if (second < 0xdc00 || second >= 0xe000)
-            return wrong(r, "half a surrogate pair");
+    if (c >= 0xd800 && c < 0xdc00 && second_half(r, &second)) {
+        r->at += 6;
         c = 0x10000 + ((c - 0xd800) << 10 | (second - 0xdc00));
+    } else if (c >= 0xd800 && c < 0xe000) {
+        c = 0xfffd; /* half a pair is JSON, but no character (RFC 8259, 8.2) */
     }
     if (c < 0x80) {
         out[n++] = (uint8_t)c;
@@ -333,8 +338,7 @@ int pipeline_json_text(const char *field, const uint8_t *line, size_t size, uint
     enum found found = NOT_THERE;
 
     if (!read_value(&r, field, text, length, &found))
-        snprintf(why, 128, "is not JSON (%s at byte %zu of it)", r.wrong,
-                 (size_t)(r.at - r.begin));
+        snprintf(why, 128, "is not JSON (%s at byte %zu of it)", r.wrong, (size_t)(r.at - r.begin));
     else if (!object)
         snprintf(why, 128, "is JSON, but not an object");
     else if (found == NOT_THERE)

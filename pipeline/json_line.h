@@ -14,7 +14,8 @@ enum { PIPELINE_JSON_DEPTH = 2048 }; /* of arrays and objects in one another */
 
 /*
  * The text under `field` in the object that is line[0 .. size), as UTF-8 with the escapes resolved;
- * where the field is there more than once, the last one's. `text` has room for `size` bytes, as no
+ * an escape that is half a surrogate pair becomes U+FFFD. Where the field is there more than once,
+ * it is the last one's. `text` has room for `size` bytes, as no
  * text is longer than its JSON; NULL: only *length is wanted.
  * Errors: -EBADMSG, and why[] says in words that follow "line 1" that it is no JSON, no object, or
  * has no such text. What `text` holds is then undefined.

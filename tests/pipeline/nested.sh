@@ -110,13 +110,17 @@ done
 : > empty.jsonl && same empty.jsonl --jsonl-field text empty.jsonl
 tar -cf j.tar a.jsonl.zst s/5 by-content && cat texts s/5 texts > want
 same want --jsonl-field text j.tar
+# Half of a surrogate pair is JSON: U+FFFD in its place.
+printf '{"\\udc00":0,"text":"a\\ud83d"}\n{"text":"\\ude00b\\ud83d\\u0063"}\n' > half.jsonl
+printf 'a\357\277\275\357\277\275b\357\277\275c' > want
+same want --jsonl-field text half.jsonl
 # A line longer than any buffer.
 (printf '{"text":"' && head -c 3000000 /dev/zero | tr '\0' x && printf '"}\n') > long.jsonl
 head -c 3000000 /dev/zero | tr '\0' x > want
 same want --jsonl-field text long.jsonl
 {
     printf '{"text":"a"}\n{"text":7}\n{"other":""}\n[1]\n'
-    printf 'no\n{"text":"\\ud800"}\n{"text":"b"}\n'
+    printf 'no\n{"text":"\\q"}\n{"text":"b"}\n'
 } > bad.jsonl
 refused "bad.jsonl: at byte 1: line 2 has a field 'text' that is not a text" \
     --jsonl-field text bad.jsonl
