@@ -81,7 +81,8 @@ enum { PIPELINE_MAX_NESTED = 8 };
  *                  with a text under the key, or is longer than 256 MiB, is damage.
  *     image_size   a member that is a PNG or JPEG becomes (S, S, 3) uint8, RGB: its centre square,
  *                  each pixel the mean of the area that it covers. Members that are neither are
- *                  left out. Transparent parts lie on white. The bytes come in raster order, or in
+ *                  left out. It is turned as its Exif orientation says. Transparent parts lie on
+ *                  white, mixed in the file's own numbers. The bytes come in raster order, or in
  *                  the patch scan of the paper: blocks of (p, p, 3) in raster order, and so inside
  *                  each. An image of more than 2^27 pixels or 256 MiB is damage, as is one of
  *                  which a part is missing.

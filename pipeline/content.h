@@ -50,15 +50,18 @@ int pipeline_content_jsonl_create(const char *field, struct layer *leaf,
 
 enum {
     CONTENT_IMAGE_BYTES = 1 << 28,  /* of a member that is an image */
-    CONTENT_IMAGE_PIXELS = 1 << 27, /* three bytes each are held, six in a progressive JPEG */
+    CONTENT_IMAGE_PIXELS = 1 << 27, /* of three bytes, or as docs/data.md says */
 };
 
 #ifdef PIPELINE_HAVE_IMAGES
 
-/* An image decoded: (height, width, 3) uint8, RGB. rgb is the receiver's to free. */
+/* An image decoded: (height, width, 3) uint8, RGB, as it is stored. rgb is the receiver's to free.
+ */
 struct image {
     uint8_t *rgb;
     uint32_t width, height;
+    unsigned orientation; /* which way up it is shown: Exif's number, 1 to 8; 1: as it is stored */
+    bool stray;           /* there were bytes that belong to nothing, passed over */
 };
 
 /* Decode a whole file. On failure nothing is kept, and why says what is wrong in words that follow
@@ -69,7 +72,12 @@ int pipeline_image_jpeg(const uint8_t *file, size_t size, struct image *out, cha
 /* Whether width by height is one that is decoded; if not, why says so. */
 bool pipeline_image_fits(uint64_t width, uint64_t height, char why[256]);
 
-/* The centre square of `from` as (S, S, 3) in scan order, to `to`. Errors: -ENOMEM. */
+/* The orientation that Exif data tells, from its "II" or "MM" on: 1 to 8; 1 where it tells none or
+ * is not sound. */
+unsigned pipeline_image_orientation(const uint8_t *exif, size_t size);
+
+/* The centre square of `from`, turned the way that it is shown, as (S, S, 3) in scan order, to
+ * `to`. Errors: -ENOMEM. */
 int pipeline_image_square(const struct image *from, uint32_t S, uint32_t patch, uint8_t *to);
 
 bool pipeline_content_is_image(const uint8_t *head, size_t n);

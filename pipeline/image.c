@@ -64,10 +64,41 @@ static void sum_row(const uint8_t *row, uint32_t m, uint32_t S, uint64_t *sums)
     }
 }
 
+/* How an orientation shows an image: stored x and y are mirrored, then exchanged. */
+struct turn {
+    bool mirror_x, mirror_y, swap;
+};
+
+static struct turn turn_of(unsigned orientation)
+{
+    const unsigned bit = 1u << orientation;
+
+    return (struct turn){
+        .mirror_x = bit & (1 << 2 | 1 << 3 | 1 << 7 | 1 << 8),
+        .mirror_y = bit & (1 << 3 | 1 << 4 | 1 << 6 | 1 << 7),
+        .swap = orientation >= 5,
+    };
+}
+
+/* Where the m pixels in the middle of n begin; of a row that is mirrored, counted from its end. */
+static uint32_t middle(uint32_t n, uint32_t m, bool mirrored)
+{
+    const uint32_t before = (n - m) / 2;
+
+    return mirrored ? n - m - before : before;
+}
+
+/*
+ * Stretches are as long from one end as from the other, and the sums are exact: so the square can
+ * be made as it is stored, and its pixels put where they are shown. That gives the same bytes as
+ * turning the whole image first.
+ */
 int pipeline_image_square(const struct image *from, uint32_t S, uint32_t patch, uint8_t *to)
 {
+    const struct turn turn = turn_of(from->orientation);
     uint32_t m = from->width < from->height ? from->width : from->height;
-    uint32_t left = (from->width - m) / 2, top = (from->height - m) / 2;
+    uint32_t left = middle(from->width, m, turn.mirror_x);
+    uint32_t top = middle(from->height, m, turn.mirror_y);
     uint64_t *row = calloc(6 * (size_t)S, sizeof(*row)), *area = row + 3 * (size_t)S;
     uint64_t units = m, all = (uint64_t)m * m; /* as in sum_row, of rows */
     uint32_t y = 0;
@@ -85,9 +116,14 @@ int pipeline_image_square(const struct image *from, uint32_t S, uint32_t patch, 
             units -= take;
             if (units)
                 continue;
-            for (uint32_t k = 0; k < 3 * S; k++)
-                to[pipeline_scan_place(k / 3, y, S, patch) + k % 3] =
-                    (uint8_t)((area[k] + all / 2) / all);
+            for (uint32_t k = 0; k < 3 * S; k++) {
+                uint32_t a = turn.mirror_x ? S - 1 - k / 3 : k / 3;
+                uint32_t b = turn.mirror_y ? S - 1 - y : y;
+                size_t place = turn.swap ? pipeline_scan_place(b, a, S, patch)
+                                         : pipeline_scan_place(a, b, S, patch);
+
+                to[place + k % 3] = (uint8_t)((area[k] + all / 2) / all);
+            }
             memset(area, 0, 3 * S * sizeof(*area));
             units = m;
             y++;

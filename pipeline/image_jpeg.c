@@ -2,7 +2,9 @@
 #include <setjmp.h>
 #include <stdio.h> /* before jpeglib.h, which needs it */
 #include <stdlib.h>
+#include <string.h>
 
+#include <jerror.h>
 #include <jpeglib.h>
 
 #include "pipeline/content.h"
@@ -21,6 +23,10 @@ struct job {
     uint8_t *rgb, *row; /* row: of a CMYK image, four bytes a pixel */
     char *why;          /* (256) */
     int error;
+    bool has_exif;
+    unsigned orientation;  /* what the first Exif data tells */
+    bool stray;            /* there are bytes between what belongs to the image */
+    const uint8_t *behind; /* its last row, once that is read; else NULL */
 };
 
 static void leave(struct job *job, int error)
@@ -38,11 +44,48 @@ static void on_error(j_common_ptr common)
     leave(common->client_data, EBADMSG);
 }
 
-/* Warnings (below 0) tell of bytes that are missing or wrong: what comes out would be made up. */
+/* Whether a warning leaves the pixels what they are. */
+static bool is_harmless(struct job *job, const struct jpeg_error_mgr *e)
+{
+    switch (e->msg_code) {
+    case JWRN_ADOBE_XFORM:    /* a colour transform of a number that nobody uses: the usual one */
+    case JWRN_JFIF_MAJOR:     /* a new version of what this is packed in */
+    case JWRN_NOT_SEQUENTIAL: /* numbers that mean nothing in an image of this kind */
+        return true;
+    case JWRN_EXTRANEOUS_DATA:
+        /* Cameras leave bytes of their own behind the picture, before the end marker. Those that
+         * are left over at a restart marker were meant to be pixels. */
+        job->stray = true;
+        return e->msg_parm.i[1] < JPEG_RST0 || e->msg_parm.i[1] >= JPEG_RST0 + 8;
+    default:
+        return false;
+    }
+}
+
+/* Other warnings (below 0) tell of bytes that are missing or wrong: what comes out would be made
+ * up. */
 static void on_message(j_common_ptr common, int level)
 {
-    if (level < 0)
+    if (level < 0 && !is_harmless(common->client_data, common->err))
         on_error(common);
+}
+
+/* Looks at an APP1 segment, of which the file in memory has all or it is cut, and passes over it.
+ */
+static boolean on_app1(j_decompress_ptr d)
+{
+    struct job *job = d->client_data;
+    struct jpeg_source_mgr *src = d->src;
+    const uint8_t *at = src->next_input_byte;
+    size_t length = src->bytes_in_buffer < 2 ? 2 : (size_t)at[0] << 8 | at[1];
+
+    if (!job->has_exif && length >= 8 && length <= src->bytes_in_buffer &&
+        !memcmp(at + 2, "Exif", 5)) {
+        job->has_exif = true;
+        job->orientation = pipeline_image_orientation(at + 8, length - 8);
+    }
+    src->skip_input_data(d, length < 2 ? 2 : (long)length);
+    return TRUE;
 }
 
 static void on_progress(j_common_ptr common)
@@ -76,6 +119,7 @@ static void decode(struct job *job)
     jpeg_create_decompress(d);
     d->progress = &job->progress;
     jpeg_mem_src(d, (unsigned char *)job->file, job->size);
+    jpeg_set_marker_processor(d, JPEG_APP0 + 1, on_app1);
     jpeg_read_header(d, TRUE);
     if (!pipeline_image_fits(d->image_width, d->image_height, job->why))
         leave(job, EBADMSG);
@@ -94,7 +138,17 @@ static void decode(struct job *job)
         if (cmyk)
             from_cmyk(job, to);
     }
+    if (!jpeg_has_multiple_scans(d))
+        job->behind = d->src->next_input_byte;
     jpeg_finish_decompress(d);
+}
+
+/* Whether what libjpeg stumbled over lay behind the whole picture and before an end marker: a
+ * camera's own bytes, in which there is anything that looks like a marker. */
+static bool is_whole(const struct job *job)
+{
+    return job->behind && job->error == EBADMSG &&
+           memmem(job->behind, (size_t)(job->file + job->size - job->behind), "\xff\xd9", 2);
 }
 
 /* Apart, so that no variable of a function lives across the jump. */
@@ -102,6 +156,10 @@ static void run(struct job *job)
 {
     if (setjmp(job->leave) == 0)
         decode(job);
+    if (is_whole(job)) {
+        job->error = 0;
+        job->stray = true;
+    }
 }
 
 int pipeline_image_jpeg(const uint8_t *file, size_t size, struct image *out, char why[256])
@@ -114,6 +172,7 @@ int pipeline_image_jpeg(const uint8_t *file, size_t size, struct image *out, cha
     job->file = file;
     job->size = size;
     job->why = why;
+    job->orientation = 1;
     job->d.err = jpeg_std_error(&job->errors);
     job->d.client_data = job; /* jpeg_create_decompress may fail, and keeps both */
     job->errors.error_exit = on_error;
@@ -122,7 +181,11 @@ int pipeline_image_jpeg(const uint8_t *file, size_t size, struct image *out, cha
     run(job);
     result = job->error == ENOMEM ? pipeline_fail(ENOMEM, "out of memory") : -job->error;
     if (result == 0)
-        *out = (struct image){job->rgb, job->d.output_width, job->d.output_height};
+        *out = (struct image){.rgb = job->rgb,
+                              .width = job->d.output_width,
+                              .height = job->d.output_height,
+                              .orientation = job->orientation,
+                              .stray = job->stray};
     else
         free(job->rgb);
     jpeg_destroy_decompress(&job->d);
