@@ -14,6 +14,7 @@ enum {
     LOOK_BYTES = 512,     /* of a member, to see whether it is an archive */
     HELD_BYTES = 1 << 28, /* a zip or 7z inside an archive is held in memory up to this size */
     MAX_NAME = 65536,     /* of a member, with the names of the archives that it is in */
+    MOST_TOLD = 8,        /* notes on single members, of a source */
 };
 #define BOMB_FLOOR (8ull << 30)
 
@@ -45,6 +46,7 @@ struct pipeline_archive {
     uint64_t input; /* bytes of a folder's files that are done with */
     uint64_t given; /* bytes of all members that were given */
     bool member_ended, ended;
+    uint32_t told;                 /* notes on single members */
     struct pipeline_hint hint;     /* of the source's own member */
     bool inside;                   /* it stands in an archive inside, or at its opening */
     char known[PIPELINE_MAX_NAME]; /* the present name, for messages */
@@ -64,6 +66,8 @@ static const char *what_to_do(int error)
         return "; fetch or make it again, or pass over what is damaged with --on-corrupt skip";
     case EPROTONOSUPPORT:
         return "; pack it in another way, or pass over such members with --on-corrupt skip";
+    case ENOTSUP:
+        return ", or pass over such members with --on-corrupt skip"; /* why says what to do */
     default:
         return "";
     }
@@ -80,8 +84,11 @@ static const char *or_else(const struct pipeline_archive *a, int error)
 static int fail(struct pipeline_archive *a, int error, const char *why)
 {
     uint64_t offset = a->leaf ? a->leaf->position : 0;
+    const char *to_do = what_to_do(error), *or_to_do = or_else(a, error);
     char path[PIPELINE_MAX_NAME];
 
+    if (error == ENOTSUP)
+        error = EPROTONOSUPPORT; /* which is told, and passed over, as damage is */
     pipeline_printable(a->source->path, path, sizeof(path));
     if (error == ECANCELED)
         return pipeline_fail(error, "interrupted");
@@ -89,10 +96,10 @@ static int fail(struct pipeline_archive *a, int error, const char *why)
         return pipeline_fail(error, "%s: out of memory", path);
     if (!a->known[0] || pipeline_archive_single(a))
         return pipeline_fail(error, "%s: at byte %llu: %s%s", path, (unsigned long long)offset, why,
-                             what_to_do(error));
+                             to_do);
     return pipeline_fail(error, "%s: %s '%s' at byte %llu: %s%s%s", path,
                          a->member_ended ? "after member" : "member", a->known,
-                         (unsigned long long)offset, why, what_to_do(error), or_else(a, error));
+                         (unsigned long long)offset, why, to_do, or_to_do);
 }
 
 /* A part of the present member cannot be decoded: see pipeline_archive_params.damaged. */
@@ -102,6 +109,35 @@ static int tell_damage(void *user, uint64_t part, const char *why)
     int result = fail(a, EBADMSG, why);
 
     return a->params.damaged ? a->params.damaged(a->params.user, part) : result;
+}
+
+/* As tell_damage, of what is whole and cannot be decoded here. */
+static int tell_refusal(void *user, uint64_t part, const char *why)
+{
+    struct pipeline_archive *a = user;
+    int result = -EBADMSG;
+
+    fail(a, ENOTSUP, why);
+    if (a->params.damaged)
+        result = a->params.damaged(a->params.user, part);
+    return result == -EBADMSG ? -ENOTSUP : result;
+}
+
+/* A member is read in another way than its header says. */
+static void tell_oddity(void *user, const char *why)
+{
+    struct pipeline_archive *a = user;
+    char path[PIPELINE_MAX_NAME];
+
+    if (a->told++ > MOST_TOLD)
+        return;
+    pipeline_printable(a->source->path, path, sizeof(path));
+    if (a->told > MOST_TOLD)
+        pipeline_note("%s: more such members are not told of", path);
+    else if (pipeline_archive_single(a))
+        pipeline_note("%s: %s", path, why);
+    else
+        pipeline_note("%s: member '%s': %s", path, a->known, why);
 }
 
 static int fail_container(struct pipeline_archive *a, int result, const struct container *c)
@@ -451,7 +487,7 @@ int pipeline_archive_next(struct pipeline_archive *a, struct pipeline_member *me
 /* Members that are only passed over are not decoded. */
 static int open_content(struct pipeline_archive *a)
 {
-    const struct content_damage damage = {tell_damage, a};
+    const struct content_damage damage = {tell_damage, tell_refusal, tell_oddity, a};
     int result;
 
     if (a->decoding || !a->leaf || a->member.other)

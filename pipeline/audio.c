@@ -1,31 +1,33 @@
 /*
  * Audio as bytes: 16-bit little-endian samples of one channel at one rate.
  */
+#include "pipeline/audio.h"
+
 #include <errno.h>
 #include <math.h>
 #include <samplerate.h>
-#include <sndfile.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "pipeline/content.h"
 #include "pipeline/internal.h"
 
-enum { FRAMES = 4096 }; /* decoded at a time */
+enum {
+    FRAMES = 4096,           /* decoded at a time */
+    LOOK_BYTES = 12,         /* they show what a file is */
+    TAG_HEADER = 10,         /* bytes of an ID3v2 tag before what it holds */
+    MAX_TAG_BYTES = 1 << 28, /* what such a tag can hold, and more than covers and lyrics take */
+};
+
+enum kind { KIND_OTHER, KIND_WAV, KIND_FLAC };
 
 struct audio_layer {
     struct layer layer;
     struct layer *below;
     uint32_t rate;
     struct content_damage damage;
-    const uint8_t *run; /* what below gave and the decoder did not take yet */
-    size_t run_size;
-    int below_failed; /* -errno */
-    SNDFILE *file;
-    SF_INFO info;
+    struct audio_decoder *decoder;
     SRC_STATE *resampler; /* NULL if the rate is right */
-    sf_count_t decoded;   /* frames */
     float *frames;        /* (FRAMES, channels) */
     float *mono;          /* (FRAMES), of which the resampler ... */
     long mono_at, mono_n; /* ... has taken the first ones */
@@ -34,136 +36,80 @@ struct audio_layer {
     bool opened, ended;
 };
 
-static bool is_wav(const uint8_t *head, size_t n)
+/* Bytes of an ID3v2 tag that begins here, or 0. Players and taggers put it before a FLAC, too. */
+static size_t tag_bytes(const uint8_t *head, size_t n)
 {
-    return n >= 12 && (!memcmp(head, "RIFF", 4) || !memcmp(head, "RF64", 4)) &&
-           !memcmp(head + 8, "WAVE", 4);
-}
+    size_t size = 0;
 
-bool pipeline_content_is_audio(const uint8_t *head, size_t n)
-{
-    return is_wav(head, n) || (n >= 4 && !memcmp(head, "fLaC", 4));
-}
-
-/* ---- libsndfile reads the layer below ---- */
-
-static sf_count_t file_length(void *user)
-{
-    return (sf_count_t)((struct audio_layer *)user)->below->size;
-}
-
-static sf_count_t file_tell(void *user)
-{
-    struct audio_layer *au = user;
-
-    return (sf_count_t)(au->below->position - au->run_size);
-}
-
-static sf_count_t file_seek(sf_count_t offset, int whence, void *user)
-{
-    struct audio_layer *au = user;
-    int result;
-
-    if (whence == SEEK_CUR)
-        offset += file_tell(user);
-    else if (whence == SEEK_END)
-        offset += file_length(user);
-    if (offset < 0 || offset > file_length(user))
-        return -1;
-    au->run_size = 0;
-    result = pipeline_layer_seek(au->below, (uint64_t)offset);
-    if (result < 0)
-        au->below_failed = result;
-    return result < 0 ? -1 : offset;
-}
-
-static sf_count_t file_read(void *to, sf_count_t want, void *user)
-{
-    struct audio_layer *au = user;
-    size_t have = 0;
-
-    while (have < (size_t)want && !au->below_failed) {
-        size_t n;
-
-        if (au->run_size == 0) {
-            const void *data;
-            int result = pipeline_layer_read(au->below, &data, &au->run_size);
-
-            if (result < 0)
-                au->below_failed = result;
-            if (result < 0 || au->run_size == 0)
-                break;
-            au->run = data;
-        }
-        n = (size_t)want - have < au->run_size ? (size_t)want - have : au->run_size;
-        memcpy((uint8_t *)to + have, au->run, n);
-        au->run += n;
-        au->run_size -= n;
-        have += n;
+    if (n < TAG_HEADER || memcmp(head, "ID3", 3) != 0)
+        return 0;
+    for (int i = 6; i < TAG_HEADER; i++) {
+        if (head[i] > 127)
+            return 0;
+        size = size << 7 | head[i];
     }
-    return (sf_count_t)have;
+    return size + (head[5] & 0x10 ? 2 * TAG_HEADER : TAG_HEADER);
 }
 
-/* ---- decoding ---- */
-
-/* The decoder takes a file that was cut for a shorter one. */
-static bool is_cut(const struct audio_layer *au, const uint8_t *head, size_t n)
+/* What the member is, and where that begins: behind tags. */
+static int find_kind(struct layer *leaf, enum kind *kind, size_t *from)
 {
-    uint32_t stated = n >= 12 ? pipeline_little32(head + 4) : 0;
+    const uint8_t *head;
+    size_t n, tag = 0;
 
-    return is_wav(head, n) && !memcmp(head, "RIFF", 4) && stated != UINT32_MAX &&
-           (uint64_t)stated + 8 > au->below->size;
+    *kind = KIND_OTHER;
+    *from = 0;
+    do {
+        int result;
+
+        *from += tag;
+        if (*from > MAX_TAG_BYTES)
+            return 0;
+        result = pipeline_layer_peek(leaf, *from + LOOK_BYTES, &head, &n);
+        if (result < 0 || n < *from)
+            return result;
+        head += *from;
+        n -= *from;
+        tag = tag_bytes(head, n);
+    } while (tag);
+    if (pipeline_audio_is_wav(head, n))
+        *kind = KIND_WAV;
+    else if (pipeline_audio_is_flac(head, n))
+        *kind = KIND_FLAC;
+    return 0;
 }
 
-/* 0, or -EBADMSG with why, or another failure. */
+int pipeline_content_is_audio(struct layer *leaf)
+{
+    enum kind kind;
+    size_t from;
+    int result = find_kind(leaf, &kind, &from);
+
+    return result < 0 ? result : kind != KIND_OTHER;
+}
+
+/* 0, or a failure with or without why, as a decoder's. */
 static int open_audio(struct audio_layer *au, char why[256])
 {
-    SF_VIRTUAL_IO io = {file_length, file_seek, file_read, NULL, file_tell};
-    int result, error = 0;
-    const uint8_t *head;
-    size_t n;
+    enum kind kind;
+    size_t from;
+    int error = 0, result = find_kind(au->below, &kind, &from);
 
-    result = pipeline_layer_peek(au->below, 12, &head, &n);
-    if (result == 0)
-        result = pipeline_layer_hold(au->below, CONTENT_AUDIO_BYTES);
-    if (result < 0) {
-        au->below_failed = result;
+    if (result < 0)
         return result;
-    }
-    if (!au->below->seek) {
-        snprintf(why, 256, "is larger than %d MiB, too much to be decoded inside an archive",
-                 CONTENT_AUDIO_BYTES >> 20);
-        return -EBADMSG;
-    }
-    result = pipeline_layer_peek(au->below, 12, &head, &n);
-    if (result == 0 && is_cut(au, head, n)) {
-        snprintf(why, 256, "ends early: it has %llu bytes of %llu",
-                 (unsigned long long)au->below->size,
-                 (unsigned long long)pipeline_little32(head + 4) + 8);
-        return -EBADMSG;
-    }
-    result = result == 0 ? pipeline_layer_seek(au->below, 0) : result;
-    if (result < 0) {
-        au->below_failed = result;
+    result = (kind == KIND_WAV ? pipeline_audio_wav_open : pipeline_audio_flac_open)(
+        au->below, from, &au->damage, &au->decoder, why);
+    if (result < 0)
         return result;
-    }
-    au->file = sf_open_virtual(&io, SFM_READ, &au->info, au);
-    if (au->below_failed)
-        return au->below_failed;
-    if (!au->file) {
-        snprintf(why, 256, "cannot be decoded: %.200s", sf_strerror(NULL));
-        return -EBADMSG;
-    }
-    if ((uint32_t)au->info.samplerate != au->rate) {
-        if (au->info.samplerate < 1 ||
-            !src_is_valid_ratio((double)au->rate / au->info.samplerate)) {
-            snprintf(why, 256, "has %d samples a second, which cannot become %u",
-                     au->info.samplerate, au->rate);
+    if (au->decoder->rate != au->rate) {
+        if (!src_is_valid_ratio((double)au->rate / au->decoder->rate)) {
+            snprintf(why, 256, "has %u samples a second, which cannot become %u", au->decoder->rate,
+                     au->rate);
             return -EBADMSG;
         }
         au->resampler = src_new(SRC_SINC_MEDIUM_QUALITY, 1, &error);
     }
-    au->frames = malloc(FRAMES * (size_t)au->info.channels * sizeof(float));
+    au->frames = malloc(FRAMES * (size_t)au->decoder->channels * sizeof(float));
     au->mono = malloc(FRAMES * sizeof(float));
     au->resampled = malloc(FRAMES * sizeof(float));
     au->bytes = malloc(FRAMES * 2);
@@ -175,30 +121,20 @@ static int open_audio(struct audio_layer *au, char why[256])
 /* The next frames into mono; mono_n is 0 at the end. */
 static int next_mono(struct audio_layer *au, char why[256])
 {
-    int channels = au->info.channels;
-    sf_count_t n = sf_readf_float(au->file, au->frames, FRAMES);
+    uint32_t channels = au->decoder->channels;
+    size_t n = 0;
+    int result = au->decoder->read(au->decoder, au->frames, FRAMES, &n, why);
 
     au->mono_at = 0;
     au->mono_n = 0;
-    if (au->below_failed)
-        return au->below_failed;
-    if (sf_error(au->file)) {
-        snprintf(why, 256, "cannot be decoded from sample %lld on: %.200s", (long long)au->decoded,
-                 sf_strerror(au->file));
-        return -EBADMSG;
-    }
-    if (n == 0 && au->info.frames > 0 && au->info.frames < SF_COUNT_MAX &&
-        au->decoded < au->info.frames) {
-        snprintf(why, 256, "ends early: it has %lld samples of %lld", (long long)au->decoded,
-                 (long long)au->info.frames);
-        return -EBADMSG;
-    }
-    au->decoded += n;
+    if (result < 0)
+        return result;
+    au->decoder->decoded += n;
     au->mono_n = (long)n;
-    for (sf_count_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         float sum = 0;
 
-        for (int c = 0; c < channels; c++)
+        for (uint32_t c = 0; c < channels; c++)
             sum += au->frames[i * channels + c];
         au->mono[i] = sum / (float)channels;
     }
@@ -230,7 +166,7 @@ static int next_samples(struct audio_layer *au, long *n, char why[256])
         return result;
     }
     while (*n == 0 && !au->ended) {
-        SRC_DATA d = {.src_ratio = (double)au->rate / au->info.samplerate,
+        SRC_DATA d = {.src_ratio = (double)au->rate / au->decoder->rate,
                       .data_out = au->resampled,
                       .output_frames = FRAMES};
 
@@ -251,10 +187,26 @@ static int next_samples(struct audio_layer *au, long *n, char why[256])
     return 0;
 }
 
+/* Tells of a failure. What reading the layer then returns. */
+static int tell(struct audio_layer *au, int result, const char *why)
+{
+    char told[280];
+
+    if (!why[0]) {
+        memcpy(au->layer.why, au->below->why, sizeof(au->layer.why));
+        return result;
+    }
+    snprintf(told, sizeof(told), "the audio %s", why);
+    result = (result == -ENOTSUP ? au->damage.refuse : au->damage.tell)(au->damage.user, 0, told);
+    if (result < 0)
+        snprintf(au->layer.why, sizeof(au->layer.why), "%.255s", told);
+    return result;
+}
+
 static int audio_read(struct layer *layer, const void **data, size_t *size)
 {
     struct audio_layer *au = (struct audio_layer *)layer;
-    char why[256] = "", told[280];
+    char why[256] = "";
     long n = 0;
     int result = 0;
 
@@ -268,15 +220,7 @@ static int audio_read(struct layer *layer, const void **data, size_t *size)
         result = next_samples(au, &n, why);
     if (result < 0) {
         au->ended = true;
-        if (au->below_failed)
-            memcpy(layer->why, au->below->why, sizeof(layer->why));
-        if (au->below_failed || !why[0])
-            return result;
-        snprintf(told, sizeof(told), "the audio %s", why);
-        result = au->damage.tell(au->damage.user, 0, told);
-        if (result < 0)
-            snprintf(layer->why, sizeof(layer->why), "%.255s", told);
-        return result;
+        return tell(au, result, why);
     }
     *data = au->bytes;
     *size = 2 * (size_t)n;
@@ -287,8 +231,8 @@ static void audio_close(struct layer *layer)
 {
     struct audio_layer *au = (struct audio_layer *)layer;
 
-    if (au->file)
-        sf_close(au->file);
+    if (au->decoder)
+        au->decoder->close(au->decoder);
     if (au->resampler)
         src_delete(au->resampler);
     free(au->frames);

@@ -28,8 +28,8 @@ int pipeline_content_check(const struct pipeline_content *wanted)
 #ifndef PIPELINE_HAVE_AUDIO
     if (wanted->audio_rate)
         return pipeline_fail(ENOTSUP,
-                             "this build reads no audio: libsndfile or libsamplerate was missing; "
-                             "install both (tools/install build) and build again");
+                             "this build reads no audio: libsndfile, libFLAC or libsamplerate was "
+                             "missing; install them (tools/install build) and build again");
 #endif
     return 0;
 }
@@ -51,7 +51,7 @@ int pipeline_content_wants(const struct pipeline_content *wanted, struct layer *
 #endif
 #ifdef PIPELINE_HAVE_AUDIO
     if (wanted->audio_rate)
-        return pipeline_content_is_audio(head, n);
+        return pipeline_content_is_audio(leaf);
 #endif
     return 0;
 }

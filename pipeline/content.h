@@ -15,6 +15,10 @@
  * and what. 0: it is passed over; else what the layer's read returns. */
 struct content_damage {
     int (*tell)(void *user, uint64_t part, const char *why);
+    /* As tell, of what is whole and cannot be decoded here. */
+    int (*refuse)(void *user, uint64_t part, const char *why);
+    /* Hears of what is decoded all the same, but in another way than its header says. */
+    void (*note)(void *user, const char *why);
     void *user;
 };
 
@@ -89,11 +93,13 @@ int pipeline_content_image_create(const struct pipeline_content *wanted, struct 
 
 /* ---- audio.c ---- */
 
-enum { CONTENT_AUDIO_BYTES = 1 << 29 }; /* held of a member that cannot seek */
+enum { CONTENT_AUDIO_BYTES = 1 << 29 }; /* held of a WAV that cannot seek */
 
 #ifdef PIPELINE_HAVE_AUDIO
 
-bool pipeline_content_is_audio(const uint8_t *head, size_t n);
+/* Whether the member is a WAV or FLAC; looks at its first bytes, and behind tags there. 1, 0, or
+ * what reading says. */
+int pipeline_content_is_audio(struct layer *leaf);
 
 /* The samples; owns leaf. */
 int pipeline_content_audio_create(const struct pipeline_content *wanted, struct layer *leaf,
