@@ -17,6 +17,7 @@ struct command {
     bool json;
     struct pipeline_io *io;
     struct pipeline_sources *sources;
+    struct pipeline_stream_stats seen; /* by ls: files listed and left out */
 };
 
 static const char usage[] =
@@ -108,6 +109,15 @@ static int drain(struct pipeline_stream *stream, bool write_out, double began)
     return APP_DONE;
 }
 
+/* That nothing is there is no failure; but who asked for what is not there wants to know. */
+static void note_none(const struct command *c, struct pipeline_stream_stats s)
+{
+    if (s.members || !s.left_out)
+        return;
+    pipeline_choice_took_none(&c->data.choice, s.left_out);
+    app_note("%s", pipeline_error());
+}
+
 static int run_cat(struct command *c)
 {
     struct pipeline_stream *stream;
@@ -119,6 +129,8 @@ static int run_cat(struct command *c)
     if (result < 0)
         return app_fail_pipeline(result);
     result = drain(stream, true, app_seconds());
+    if (result == APP_DONE)
+        note_none(c, pipeline_stream_stats(stream));
     app_report_damage(pipeline_stream_stats(stream).damaged);
     pipeline_stream_destroy(&stream);
     return result;
@@ -179,6 +191,8 @@ static int list_source(struct command *c, const struct pipeline_source *source, 
             result = -ECANCELED;
             break;
         }
+        if (m.has_bytes)
+            *(listed(c, archive, &m) ? &c->seen.members : &c->seen.left_out) += 1;
         if (!listed(c, archive, &m))
             continue;
         if (c->json)
@@ -208,6 +222,7 @@ static int run_ls(struct command *c)
             return app_fail_pipeline(result);
         }
     }
+    note_none(c, c->seen);
     if (c->json)
         return app_json(json_pack("{s:o, s:I}", "members", list, "damaged", damaged));
     if (fflush(stdout) && errno != EPIPE)
@@ -296,6 +311,7 @@ static int run_stat(struct command *c)
         json_decref(list);
         return result;
     }
+    note_none(c, total);
     if (c->json) {
         json_t *o = stats_json(&total, seconds);
 

@@ -35,7 +35,7 @@ struct flac {
     const char *lost;   /* what the decoder said first, or NULL */
     float *frames;      /* (n, channels), what it decoded last, of which `at` are given */
     size_t room, n, at;
-    bool ended;
+    bool dry, ended; /* below has no more; nothing more is decoded */
 };
 
 bool pipeline_audio_is_flac(const uint8_t *head, size_t n)
@@ -115,6 +115,7 @@ static FLAC__StreamDecoderReadStatus on_read(const FLAC__StreamDecoder *decoder,
         n = take(f, piece, *size < PIECE ? *size : PIECE);
     if (f->failed || f->lost)
         return FLAC__STREAM_DECODER_READ_STATUS_ABORT;
+    f->dry = n == 0;
     memcpy(keep(f, n), piece, n);
     memcpy(bytes, piece, n);
     *size = n;
@@ -162,6 +163,8 @@ static FLAC__StreamDecoderWriteStatus on_write(const FLAC__StreamDecoder *decode
     return FLAC__STREAM_DECODER_WRITE_STATUS_CONTINUE;
 }
 
+static const char no_frame[] = "there is no frame where one must begin";
+
 static void on_error(const FLAC__StreamDecoder *decoder, FLAC__StreamDecoderErrorStatus status,
                      void *user)
 {
@@ -169,11 +172,14 @@ static void on_error(const FLAC__StreamDecoder *decoder, FLAC__StreamDecoderErro
 
     if (f->lost)
         return;
-    f->lost = status == FLAC__STREAM_DECODER_ERROR_STATUS_FRAME_CRC_MISMATCH
-                  ? "a frame does not have its checksum"
-              : status == FLAC__STREAM_DECODER_ERROR_STATUS_UNPARSEABLE_STREAM
-                  ? "a frame is coded in a way that libFLAC does not know"
-                  : "there is no frame where one must begin";
+    if (f->dry)
+        f->lost = "it ends in the middle of a frame";
+    else if (status == FLAC__STREAM_DECODER_ERROR_STATUS_FRAME_CRC_MISMATCH)
+        f->lost = "a frame does not have its checksum";
+    else if (status == FLAC__STREAM_DECODER_ERROR_STATUS_UNPARSEABLE_STREAM)
+        f->lost = "a frame is coded in a way that libFLAC does not know";
+    else
+        f->lost = no_frame;
 }
 
 /* ---- the end ---- */
@@ -232,6 +238,19 @@ static int at_end(struct flac *f, char why[256])
     return cut || sum_fails ? -EBADMSG : f->failed;
 }
 
+/* Whether the decoder has bytes behind the last frame that begin none. It would look for one in all
+ * that follows, and take what it finds into its sum. */
+static bool is_no_frame(const struct flac *f)
+{
+    uint64_t back = f->fed - f->frame_end;
+    const uint8_t *p;
+
+    if (back < 2 || back > f->n_bytes)
+        return false;
+    p = f->bytes + f->n_bytes - back;
+    return p[0] != 0xff || (p[1] & 0xfe) != 0xf8;
+}
+
 /* Decodes the next frame; n stays 0 at the end. */
 static int next_frame(struct flac *f, char why[256])
 {
@@ -241,6 +260,10 @@ static int next_frame(struct flac *f, char why[256])
     /* A sum that holds tells that there are no more. */
     if (f->total && f->summed && f->made >= f->total)
         return at_end(f, why);
+    if (is_no_frame(f)) {
+        f->lost = f->lost ? f->lost : no_frame;
+        return at_end(f, why);
+    }
     FLAC__stream_decoder_process_single(f->decoder);
     if (FLAC__stream_decoder_get_state(f->decoder) == FLAC__STREAM_DECODER_MEMORY_ALLOCATION_ERROR)
         f->failed = pipeline_fail(ENOMEM, "out of memory");

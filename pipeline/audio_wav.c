@@ -44,6 +44,7 @@ struct wav {
     /* What libsndfile sees: a head of our own, if any, and the samples. */
     uint8_t head[12 + HEADER + MAX_FORMAT + HEADER];
     size_t head_size;
+    uint64_t view_size;
     uint64_t place; /* where it reads next ... */
     bool moved;     /* ... and whether below does not stand there */
     SNDFILE *file;
@@ -326,9 +327,9 @@ static int measure(struct wav *w, uint64_t stated, char why[256])
         w->data_size = here;
         if (here)
             note(w,
-                 "the header does not say how many samples there are (its size is %llu): all %llu "
-                 "bytes behind it are read as samples",
-                 stated, here);
+                 "its header does not say how many samples it has, as of what was written into a "
+                 "pipe: all %llu bytes from byte %llu on are read as samples",
+                 here, w->data_at);
         return w->failed;
     }
     if (stated > here) {
@@ -399,45 +400,54 @@ static int plain_format(const struct wav *w)
     }
 }
 
-/* Whether libsndfile decodes it, and prints nothing of its own. */
+/* Whether libsndfile decodes such a coding, without printing lines of its own. */
+static bool is_decoded(uint16_t tag, unsigned bits)
+{
+    static const uint16_t known[] = {6, 7, 2, 0x11, 0x31, 0x38, 0x40, 0x101, 0x102};
+
+    if (tag == 1)
+        return bits <= 32;
+    if (tag == 3)
+        return bits == 32 || bits == 64;
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (tag == known[i])
+            return true;
+    }
+    return false;
+}
+
 static int check_format(struct wav *w, char why[256])
 {
-    static const uint16_t known[] = {1, 2, 3, 6, 7, 0x11, 0x31, 0x38, 0x40, 0x101, 0x102};
-    uint16_t tag = format_tag(w);
-    const char *name = tag == 0x50 || tag == 0x55 ? "MP3" : tag == 0x92 ? "AC-3" : "one unknown";
+    uint16_t tag = format_tag(w), bits = little16(w->format + 14);
 
     w->base.channels = little16(w->format + 2);
     w->base.rate = pipeline_little32(w->format + 4);
-    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-        if (tag != known[i])
-            continue;
-        if (w->base.channels == 0 || w->base.rate == 0 || w->base.rate > INT32_MAX) {
-            snprintf(why, 256, "says that it has %u channels of %u samples a second",
-                     w->base.channels, w->base.rate);
-            return -EBADMSG;
-        }
-        if (w->base.channels <= AUDIO_MAX_CHANNELS)
-            return 0;
+    if (!is_decoded(tag, bits)) {
         snprintf(why, 256,
-                 "has %u channels, of which no more than %d are supported: leave some "
-                 "out",
+                 "is a WAV whose coding (format 0x%04x%s, %u bits) is not supported: convert it "
+                 "to 16-bit PCM or FLAC",
+                 tag, tag == 0x50 || tag == 0x55 ? ", MP3" : "", bits);
+        return -ENOTSUP;
+    }
+    if (w->base.channels > AUDIO_MAX_CHANNELS) {
+        snprintf(why, 256,
+                 "has %u channels, of which no more than %d are supported: leave some out",
                  w->base.channels, AUDIO_MAX_CHANNELS);
         return -ENOTSUP;
     }
-    snprintf(why, 256,
-             "is a WAV whose coding (0x%04x, %s) is not supported: convert it to PCM or "
-             "FLAC",
-             tag, name);
-    return -ENOTSUP;
+    if (w->base.channels == 0 || w->base.rate == 0 || w->base.rate > INT32_MAX) {
+        snprintf(why, 256, "says that it has %u channels, and %u samples a second",
+                 w->base.channels, w->base.rate);
+        return -EBADMSG;
+    }
+    return 0;
 }
 
 /* ---- libsndfile reads the head and the samples ---- */
 
 static sf_count_t file_length(void *user)
 {
-    struct wav *w = user;
-
-    return (sf_count_t)(w->head_size + w->data_size);
+    return (sf_count_t)((struct wav *)user)->view_size;
 }
 
 static sf_count_t file_tell(void *user)
@@ -474,8 +484,8 @@ static sf_count_t file_read(void *to, sf_count_t want, void *user)
         w->moved = true;
     }
     n = (size_t)want - have;
-    if (n > w->head_size + w->data_size - w->place)
-        n = (size_t)(w->head_size + w->data_size - w->place);
+    if (n > w->view_size - w->place)
+        n = (size_t)(w->view_size - w->place);
     if (n == 0)
         return (sf_count_t)have;
     if (w->moved && go_to(w, w->data_at + (w->place - w->head_size)) < 0)
@@ -500,6 +510,10 @@ static void write_head(struct wav *w)
     memcpy(p, "data", 4);
     put_little32(p + 4, w->data_size);
     w->head_size = HEADER + riff;
+    /* It may ask for the byte behind an odd number of them. */
+    w->view_size = w->head_size + w->data_size;
+    if (w->data_size % 2 && w->data_at + w->data_size < w->end)
+        w->view_size++;
 }
 
 static int open_file(struct wav *w, char why[256])
@@ -513,6 +527,7 @@ static int open_file(struct wav *w, char why[256])
                  "it to PCM or FLAC");
         return -ENOTSUP;
     }
+    w->view_size = w->data_size;
     if (plain)
         w->info = (SF_INFO){.samplerate = (int)w->base.rate,
                             .channels = (int)w->base.channels,

@@ -543,6 +543,18 @@ static const char *chosen_by(const struct pipeline_choice *choice)
     return " by --include and --exclude";
 }
 
+int pipeline_choice_took_none(const struct pipeline_choice *choice, uint64_t left_out)
+{
+    if (choice->side == PIPELINE_SIDE_ALL)
+        return pipeline_fail(ENODATA, "none of the %llu files in the data is chosen%s",
+                             (unsigned long long)left_out, chosen_by(choice));
+    return pipeline_fail(ENODATA,
+                         "no bytes fall on the %s side with --val-fraction %g (%llu files "
+                         "seen): take another fraction, or name held-out data with --val",
+                         choice->side == PIPELINE_SIDE_VAL ? "held-out" : "training",
+                         choice->val_fraction, (unsigned long long)left_out);
+}
+
 static int no_data(const struct pipeline_stream *s)
 {
     const struct pipeline_stream_stats *st = &s->stats;
@@ -550,17 +562,10 @@ static int no_data(const struct pipeline_stream *s)
     if (st->members == 0 && st->left_out == 0)
         return pipeline_fail(ENODATA, "the data holds no bytes: it has no file in it%s",
                              st->damaged ? " that could be read" : "");
-    if (s->choice.side == PIPELINE_SIDE_ALL && st->members == 0)
-        return pipeline_fail(ENODATA, "none of the %llu files in the data is chosen%s",
-                             (unsigned long long)st->left_out, chosen_by(&s->choice));
-    if (s->choice.side == PIPELINE_SIDE_ALL)
+    if (s->choice.side == PIPELINE_SIDE_ALL && st->members)
         return pipeline_fail(ENODATA, "the data holds no bytes: its %llu files are empty",
                              (unsigned long long)st->members);
-    return pipeline_fail(ENODATA,
-                         "no bytes fall on the %s side with --val-fraction %g (%llu files "
-                         "seen): take another fraction, or name held-out data with --val",
-                         s->choice.side == PIPELINE_SIDE_VAL ? "held-out" : "training",
-                         s->choice.val_fraction, (unsigned long long)(st->members + st->left_out));
+    return pipeline_choice_took_none(&s->choice, st->members + st->left_out);
 }
 
 void pipeline_stream_watch(struct pipeline_stream *s, pipeline_entered *entered, void *user)

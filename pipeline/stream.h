@@ -68,6 +68,9 @@ struct pipeline_archive_params pipeline_choice_archive_params(const struct pipel
 /* Whether something with this hash is on the side of the choice; see enum pipeline_side. */
 bool pipeline_choice_on_side(const struct pipeline_choice *choice, uint64_t hash);
 
+/* Keeps the line that says why a choice took none of so many files; -ENODATA. */
+int pipeline_choice_took_none(const struct pipeline_choice *choice, uint64_t left_out);
+
 /* xxHash64, seed 0, of a member's name. */
 uint64_t pipeline_name_hash(const char *name);
 
