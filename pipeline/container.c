@@ -470,6 +470,12 @@ static int read_entry(struct container *c)
     size_t n = 0;
     int result = archive_read_data_block(c->reader, &data, &n, &at);
 
+    /* Members of a 7z that were passed over before the first is read are decoded only now, and up
+     * to 3.7 libarchive takes it for the end if they fill its buffer to the last byte. It goes on
+     * when it is asked again; what is really damaged fails again. */
+    if (result == ARCHIVE_FATAL && c->format == FORMAT_7ZIP && !c->decoded && c->next_index > 1)
+        result = archive_read_data_block(c->reader, &data, &n, &at);
+    c->decoded = true;
     if (result != ARCHIVE_OK && result != ARCHIVE_EOF)
         return fail_reader(c);
     if (result == ARCHIVE_EOF) {

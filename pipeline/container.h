@@ -43,6 +43,7 @@ struct container {
     const uint8_t *pending; /* bytes of the present member behind a hole */
     size_t pending_size;
     bool opened;      /* reader has found its format */
+    bool decoded;     /* reader was asked for an entry's bytes before */
     char no_name[32]; /* stands for a name that cannot be read */
 };
 
