@@ -55,7 +55,8 @@ enum { CEILING_SIZE_MAX = 4096, CEILING_RUNS = 5 };
 /* The best of some runs of a product of n by n by n, or of a copy of n by n floats. */
 static int time_large(struct tensor_device *device, uint32_t n, bool copy, double *seconds)
 {
-    const struct tensor_graph_params params = {.name = "ceiling", .timing = true};
+    const struct tensor_graph_params params = {
+        .name = "ceiling", .timing = true, .autotune = tensor_device_autotune(device)};
     const uint32_t square[2] = {n, n};
     struct tensor_arena *arena = NULL;
     struct tensor_graph *graph = NULL;
@@ -373,7 +374,9 @@ static int record_op(const struct bench_options *o, struct tensor_device *device
                      struct tensor_arena *arena, struct tensor_graph **graph)
 {
     const uint32_t n = (uint32_t)o->size, square[2] = {n, n};
-    const struct tensor_graph_params params = {.name = "op", .training = true, .timing = true};
+    const struct tensor_graph_params params = {
+        .name = "op", .training = true, .timing = true,
+        .autotune = tensor_device_autotune(device)};
     struct tensor *x = tensor_arena_take(arena, "x", TENSOR_F32, 2, square);
     struct tensor *weight = tensor_arena_take(arena, "weight", TENSOR_F32, 2, square);
     struct tensor *factor = tensor_arena_take(arena, "factor", TENSOR_F32, 1, (uint32_t[]){1});

@@ -24,20 +24,21 @@ static double flops_of(const struct app_products *products, const char *product)
     return 0;
 }
 
-static bool take(void *user, const struct tensor_trial *trial)
+static bool take(void *user, const struct tensor_candidate *candidate)
 {
     struct trials *t = user;
-    const double flops = flops_of(t->products, trial->product);
-    const double rate = flops / (trial->seconds > 0 ? trial->seconds : 1e-12);
+    const double flops = flops_of(t->products, candidate->product);
+    const double rate = flops / (candidate->seconds > 0 ? candidate->seconds : 1e-12);
 
     if (t->options->json)
-        app_json_append(&t->list, json_pack("{s:s, s:s, s:f, s:f, s:b}", "product", trial->product,
-                                            "way", trial->way, "seconds", trial->seconds,
-                                            "flops_per_second", rate, "faster", trial->taken));
+        app_json_append(&t->list,
+                        json_pack("{s:s, s:s, s:f, s:f, s:b}", "product", candidate->product, "way",
+                                  candidate->config, "seconds", candidate->seconds,
+                                  "flops_per_second", rate, "faster", candidate->fastest));
     else
-        printf("%-36s %-52s %10.3f %9.1f%s\n", trial->product, trial->way, 1e3 * trial->seconds,
-               rate * 1e-9, trial->taken ? " *" : "");
-    app_progress("product %" PRIu32 " of %" PRIu32, trial->number, trial->products);
+        printf("%-36s %-52s %10.3f %9.1f%s\n", candidate->product, candidate->config,
+               1e3 * candidate->seconds, rate * 1e-9, candidate->fastest ? " *" : "");
+    app_progress("product %" PRIu32 " of %" PRIu32, candidate->number, candidate->products);
     return !app_interrupted();
 }
 

@@ -36,8 +36,8 @@ void app_products_print(const struct app_products *products)
     printf("%-36s %6s  %s\n", "product (m x n x k)", "passes", "goes as");
     for (uint32_t i = 0; i < products->count; i++) {
         const struct tensor_product *p = &products->list[i];
-        printf("%-36s %6u  %s%s\n", p->product, p->passes, p->way,
-               p->chosen ? " (found by trying)" : "");
+        printf("%-36s %6u  %s%s\n", p->product, p->passes, p->config,
+               p->tuned ? " (found by trying)" : "");
     }
 }
 
@@ -48,15 +48,16 @@ json_t *app_products_json(const struct app_products *products)
     for (uint32_t i = 0; i < products->count; i++) {
         const struct tensor_product *p = &products->list[i];
         app_json_append(&array, json_pack("{s:s, s:s, s:b, s:i, s:f}", "product", p->product, "way",
-                                          p->way, "chosen", p->chosen, "passes", (int)p->passes,
+                                          p->config, "chosen", p->tuned, "passes", (int)p->passes,
                                           "flops", p->flops));
     }
     return array;
 }
 
 struct tuning {
+    struct tensor_autotune *cache;
     bool again;
-    bool (*each)(void *user, const struct tensor_trial *trial);
+    bool (*each)(void *user, const struct tensor_candidate *candidate);
     void *user;
 };
 
@@ -65,13 +66,15 @@ static int tune(void *user, struct tensor_graph *graph)
     const struct tuning *t = user;
 
     tensor_graph_memory(graph);
-    return tensor_graph_tune(graph, t->again, t->each, t->user);
+    return tensor_graph_autotune(graph, t->cache, t->again, t->each, t->user);
 }
 
 int app_products_tune(const struct megabyte_model *model, bool again,
-                      bool (*each)(void *user, const struct tensor_trial *trial), void *user)
+                      bool (*each)(void *user, const struct tensor_candidate *candidate),
+                      void *user)
 {
-    struct tuning t = {.again = again, .each = each, .user = user};
+    struct tuning t = {.cache = tensor_device_autotune(model->device), .again = again, .each = each,
+                       .user = user};
 
     return megabyte_trainer_recording(model, tune, &t) < 0
                ? app_fail(APP_FAILED, "%s", megabyte_error()) : APP_DONE;

@@ -1,6 +1,6 @@
 /*
  * Which kernels compute the matrix products of a training step, for mb-train and mb-bench
- * (tensor/choices.h).
+ * (tensor/autotune.h).
  */
 #ifndef APPS_PRODUCTS_H
 #define APPS_PRODUCTS_H
@@ -8,7 +8,7 @@
 #include <jansson.h>
 
 #include "megabyte/trainer.h"
-#include "tensor/choices.h"
+#include "tensor/autotune.h"
 
 #define APP_PRODUCTS_MAX 256
 
@@ -25,9 +25,11 @@ int app_products_of_step(const struct megabyte_model *model, struct app_products
 void app_products_print(const struct app_products *products);
 json_t *app_products_json(const struct app_products *products);
 
-/* Tries the kernels for the products of the model's training step: of those without a choice, or
- * with `again` of all. `each` hears of every trial (tensor_graph_tune). Returns an exit status. */
+/* Times the kernel configurations for the products of the model's training step, and puts the
+ * fastest into the device's autotune cache: of products that it lacks, or with `again` of all.
+ * Calls `each` for every candidate (tensor_graph_autotune). Returns an exit status. */
 int app_products_tune(const struct megabyte_model *model, bool again,
-                      bool (*each)(void *user, const struct tensor_trial *trial), void *user);
+                      bool (*each)(void *user, const struct tensor_candidate *candidate),
+                      void *user);
 
 #endif

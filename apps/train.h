@@ -151,10 +151,10 @@ void train_run_close(struct train *t);
 
 /* ---- train_choices.c ---- */
 
-/* Settles which kernels compute the run's products (tensor/choices.h), for its model on its device,
- * before its trainer is made: those that `made_on`, of its checkpoint, says, where that is of this
- * device and driver; else, as for a run that begins (NULL), those of the device's file, with --tune
- * after trying, and of them only what its step needs. Returns an exit status. */
+/* Settles which kernels compute the run's products (tensor/autotune.h), before its trainer is made.
+ * Those of `made_on`, of its checkpoint, if that is of this device and driver. Else, as for a new
+ * run (NULL), those of the device's cache, with --tune after measuring. Keeps only what the model's
+ * step needs. Returns an exit status. */
 int train_choices_settle(const struct train *t, const json_t *made_on);
 /* Takes what `made_on` says. */
 int train_choices_again(struct tensor_device *device, const json_t *made_on);

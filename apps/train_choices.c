@@ -8,19 +8,18 @@
 #include "apps/train.h"
 #include "megabyte/error.h"
 
-static bool tell(void *user, const struct tensor_trial *trial)
+static bool tell(void *user, const struct tensor_candidate *candidate)
 {
     (void)user;
-    app_progress("trying kernels: product %u of %u, %s: %s", trial->number, trial->products,
-                 trial->product, trial->way);
+    app_progress("trying kernels: product %u of %u, %s: %s", candidate->number,
+                 candidate->products, candidate->product, candidate->config);
     return !app_interrupted();
 }
 
 static int keep(void *user, struct tensor_graph *graph)
 {
-    (void)user;
     tensor_graph_memory(graph);
-    tensor_graph_keep_choices(graph);
+    tensor_autotune_keep(user, graph);
     return 0;
 }
 
@@ -36,7 +35,7 @@ json_t *train_choices_machine(const struct tensor_device *device)
 
 json_t *train_choices_json(const struct tensor_device *device)
 {
-    char *text = tensor_device_choices(device);
+    char *text = tensor_autotune_write(tensor_device_autotune(device));
     json_t *object = text ? json_loads(text, 0, NULL) : NULL;
 
     free(text);
@@ -61,7 +60,8 @@ int train_choices_again(struct tensor_device *device, const json_t *made_on)
 {
     json_t *products = json_object_get(made_on, "products"); /* NULL: an older version */
     char *text = products ? json_dumps(products, 0) : NULL;
-    const int status = products && !text ? -1 : tensor_device_choose(device, text, NULL);
+    const int status = products && !text ? -1 : tensor_autotune_read(
+        tensor_device_autotune(device), text, NULL);
 
     free(text);
     return status < 0 ? app_fail(APP_FAILED, "the kernels that a checkpoint names cannot be taken: "
@@ -85,6 +85,7 @@ int train_choices_settle(const struct train *t, const json_t *made_on)
     app_progress_end();
     if (status == APP_DONE && app_interrupted())
         return APP_INTERRUPTED;
-    return status == APP_DONE && megabyte_trainer_recording(model, keep, NULL) < 0
+    struct tensor_autotune *cache = tensor_device_autotune(t->device);
+    return status == APP_DONE && megabyte_trainer_recording(model, keep, cache) < 0
                ? app_fail(APP_FAILED, "%s", megabyte_error()) : status;
 }

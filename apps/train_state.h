@@ -9,7 +9,7 @@
  *      "loss_scale": 65536, "loss_scale_steps": 77,     of fp16 only
  *      "made_on": {"device": ..., "driver": ..., "threads": 2, "kernels": 1, "build": ...,
  *                  "micro_batch": 4, "local_group": 0, "cores": 132,   where the driver tells
- *                  "products": {"PRODUCT": "WAY", ...}},  (tensor/choices.h)
+ *                  "products": {"PRODUCT": "WAY", ...}},  (tensor/autotune.h)
  *      "data": {"cursor": {...}, "choice": {...}, "sources": [{...}]}}
  */
 #ifndef APPS_TRAIN_STATE_H

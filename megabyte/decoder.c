@@ -1,6 +1,7 @@
 /* decoder.c - models one unit at a time, with their caches (decoder.h). */
 #include "megabyte/decoder.h"
 #include "megabyte/error.h"
+#include "tensor/autotune.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -184,7 +185,8 @@ static struct tensor *record_bytes(struct tensor_graph *g, const struct megabyte
 
 static int record_prefill(struct megabyte_decoder *d, const struct shared *s, bool timing)
 {
-    const struct tensor_graph_params params = {.name = "prefill", .timing = timing};
+    const struct tensor_graph_params params = {
+        .name = "prefill", .timing = timing, .autotune = tensor_device_autotune(d->model->device)};
     const int status = tensor_graph_create(d->model->device, &params, &d->prefill);
     if (status < 0)
         return status;
@@ -259,7 +261,8 @@ static void record_patch(struct tensor_graph *g, struct megabyte_decoder *d, con
 
 static int record_advance(struct megabyte_decoder *d, const struct shared *s, bool timing)
 {
-    const struct tensor_graph_params params = {.name = "advance", .timing = timing};
+    const struct tensor_graph_params params = {
+        .name = "advance", .timing = timing, .autotune = tensor_device_autotune(d->model->device)};
     const int status = tensor_graph_create(d->model->device, &params, &d->advance);
     if (status < 0)
         return status;

@@ -1,6 +1,7 @@
 /* evaluator.c - scores windows, and streams by windows. */
 #include "megabyte/evaluator.h"
 #include "megabyte/error.h"
+#include "tensor/autotune.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -41,7 +42,8 @@ static int prepare(const struct megabyte_model *model, uint32_t batch,
     e->model = model;
     e->batch = batch;
     e->span = megabyte_config_predicted(&model->config);
-    const struct tensor_graph_params params = {.name = "evaluate"};
+    const struct tensor_graph_params params = {
+        .name = "evaluate", .autotune = tensor_device_autotune(model->device)};
     int status = tensor_arena_create(model->device, TENSOR_HOST, "staging", &e->arena);
     if (status == 0)
         status = tensor_graph_create(model->device, &params, &e->graph);

@@ -1,6 +1,7 @@
 /* trainer.c - the training step. */
 #include "megabyte/trainer.h"
 #include "megabyte/error.h"
+#include "tensor/autotune.h"
 #include "tensor/op.h"
 #include "tensor/random.h"
 #include <errno.h>
@@ -88,6 +89,8 @@ static int record(struct megabyte_trainer *t)
                                                .random = t->random,
                                                .timing = t->params.timing,
                                                .loss_scale = t->scale.scale,
+                                               .autotune = tensor_device_autotune(
+                                                   t->model->device),
                                                .recompute = t->model->config.recompute};
     const int status = tensor_graph_create(t->model->device, &params, &t->graph);
     if (status < 0)

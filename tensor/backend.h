@@ -26,6 +26,7 @@ struct tensor_range {
 /* A pass with memory: params hold real addresses. */
 struct tensor_step {
     const struct tensor_pass *pass;
+    const struct tensor_autotune *autotune; /* of the graph; NULL: none */
     struct tensor_range range[TENSOR_PASS_ARGS];
     _Alignas(8) unsigned char params[TENSOR_PARAMS_MAX];
 };
@@ -67,12 +68,6 @@ struct tensor_backend {
     int (*wait)(struct tensor_device *device);
 };
 
-/* Which products go which way (choice.h). */
-struct tensor_choices {
-    struct tensor_choice *list;
-    uint32_t count, room;
-};
-
 /* Every backend's device begins with this. */
 struct tensor_device {
     const struct tensor_backend *backend;
@@ -82,7 +77,7 @@ struct tensor_device {
     bool failed; /* likewise tensor_device_failed() */
     uint64_t allocated; /* bytes of its blocks, likewise */
     struct tensor_kernels_made kernels; /* likewise */
-    struct tensor_choices choices;      /* info.choices, but while a kernel is tried */
+    struct tensor_autotune *autotune;   /* its own cache; NULL before tensor_device_open() ends */
 };
 
 int tensor_cpu_open(const struct tensor_device_params *params, struct tensor_device **device);

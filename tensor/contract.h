@@ -33,6 +33,8 @@ struct tensor_launch {
     uint32_t constant[TENSOR_CONSTANTS]; /* specialization constants 1 … TENSOR_CONSTANTS */
 };
 
+struct tensor_autotune; /* autotune.h */
+
 struct tensor_kernel {
     const char *name;
     uint32_t params_size;
@@ -42,8 +44,13 @@ struct tensor_kernel {
     void (*cpu)(const void *params);  /* does the whole grid, with OpenMP */
     /* Bytes that the C twin takes beside its arguments; NULL: none. Addresses are not asked. */
     uint64_t (*cpu_scratch)(const void *params);
+    /* One of the two spreads it over a Vulkan device. A kernel that has several configurations
+     * looks in the graph's autotune cache (NULL: there is none). */
     void (*launch)(const struct tensor_device_info *info, const void *params,
                    struct tensor_launch *launch);
+    void (*launch_tuned)(const struct tensor_device_info *info,
+                         const struct tensor_autotune *autotune, const void *params,
+                         struct tensor_launch *launch);
     const char *variant[TENSOR_VARIANTS]; /* names of .comp files; [0] runs on every device */
 };
 
@@ -116,6 +123,7 @@ void tensor_graph_pass(struct tensor_graph *g, const struct tensor_kernel *kerne
 void tensor_graph_node(struct tensor_graph *g, const struct tensor_node *node);
 
 const struct tensor_device_info *tensor_graph_device_info(const struct tensor_graph *g);
+const struct tensor_autotune *tensor_graph_tuning(const struct tensor_graph *g);
 bool tensor_graph_training(const struct tensor_graph *g);
 struct tensor *tensor_graph_random(const struct tensor_graph *g);
 /* A number that no other call on this graph got: the random stream of one dropout. */

@@ -96,8 +96,6 @@ struct tensor_device_info {
     uint32_t matrix_shapes;   /* of its matrix units: how many follow */
     struct tensor_matrix_shape matrix_shape[TENSOR_MATRIX_SHAPES];
     uint32_t threads;         /* of the cpu device; 0 on vulkan */
-    const struct tensor_choices *choices; /* of kernels, as they are in use (choices.h); NULL:
-                                             none */
     uint64_t memory_bytes;    /* device-local memory, or the machine's memory */
     uint64_t allocation_bytes;/* largest single allocation */
     uint64_t copy_bytes;      /* what it takes for copies between host and device, from the first

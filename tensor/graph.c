@@ -93,6 +93,7 @@ static int fill_step(struct tensor_graph *g, const struct tensor_pass *pass,
                      struct tensor_step *step)
 {
     step->pass = pass;
+    step->autotune = g->params.autotune;
     memcpy(step->params, pass->params, sizeof step->params);
     for (uint32_t i = 0; i < pass->kernel->args; i++) {
         const struct tensor *t = pass->arg[i];

@@ -20,6 +20,7 @@
 #include "tensor/arena.h"
 
 struct tensor_graph;
+struct tensor_autotune;
 
 struct tensor_graph_params {
     const char *name;            /* for messages and timings */
@@ -28,6 +29,9 @@ struct tensor_graph_params {
                                     The same (seed, draw) gives the same bits on every device */
     struct tensor *loss_scale;   /* (1) F32, read at run time: what the loss counts times in its
                                     gradients; NULL: 1 */
+    /* What was measured of matrix products (autotune.h); it must outlive the graph. NULL: every
+     * product uses the rule's configuration. */
+    const struct tensor_autotune *autotune;
     bool recompute;              /* segments are computed again for the gradient, not kept */
     bool timing;                 /* measure every pass (tensor_graph_times) */
 };

@@ -198,29 +198,6 @@ enum tensor_type tensor_graph_factor_type(const struct tensor_graph *g)
     return types[g->device->info.precision];
 }
 
-struct tensor *tensor_graph_narrow(struct tensor_graph *g, struct tensor *t)
-{
-    const enum tensor_type type = tensor_graph_factor_type(g);
-    if (type == TENSOR_F32 || t->type == type || g->error)
-        return t;
-    if (t->narrow && t->narrow->type == type)
-        return t->narrow;
-    /* Views of the same elements, under whatever shape, share a cast. */
-    for (uint32_t i = g->cast_count; i--;) {
-        const struct tensor_cast *c = &g->casts[i];
-        if (c->storage == t->storage && c->offset == t->offset && c->count == t->count &&
-            c->version == t->storage->version)
-            return c->narrow;
-    }
-    if (!tensor_graph_grow(g, (void **)&g->casts, g->cast_count, &g->cast_room, sizeof *g->casts))
-        return &g->dummy;
-    struct tensor *narrow = tensor_graph_new(g, type, t->rank, t->shape);
-    tensor_cast(g, narrow, t);
-    g->casts[g->cast_count++] =
-        (struct tensor_cast){t->storage, t->offset, t->count, t->storage->version, narrow};
-    return narrow;
-}
-
 void tensor_graph_keep(struct tensor_graph *g, struct tensor *t)
 {
     t->storage->keep = true;
@@ -229,6 +206,11 @@ void tensor_graph_keep(struct tensor_graph *g, struct tensor *t)
 const struct tensor_device_info *tensor_graph_device_info(const struct tensor_graph *g)
 {
     return &g->device->info;
+}
+
+const struct tensor_autotune *tensor_graph_tuning(const struct tensor_graph *g)
+{
+    return g->params.autotune;
 }
 
 bool tensor_graph_training(const struct tensor_graph *g)

@@ -111,7 +111,7 @@ static int check_access(const struct tensor *t, uint64_t at, uint64_t size)
     if (at > tensor_size(t) || size > tensor_size(t) - at)
         return tensor_fail(EINVAL, "%" PRIu64 " bytes from %" PRIu64 " on lie beyond tensor %s of %"
                            PRIu64 " bytes", size, at, t->name ? t->name : "", tensor_size(t));
-    return tensor_device_wait(t->storage->device);
+    return t->storage->device->backend->wait(t->storage->device);
 }
 
 int tensor_write(struct tensor *t, uint64_t at, const void *from, uint64_t size)

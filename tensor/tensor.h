@@ -7,7 +7,7 @@
  *     device.h   opens a device                   arena.h   memory that outlives a graph
  *     op.h       every operation, its formula      graph.h   records, differentiates, plans, runs
  *     random.h   counter-based random numbers      safetensors.h   tensors in files
- *     choices.h  which kernels compute products
+ *     autotune.h  which kernels compute products
  *
  * Errors. Functions that can fail return 0 or a negative errno value and write their result through
  * the last argument, which stays untouched on failure. tensor_error() then holds one line for

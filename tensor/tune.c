@@ -1,31 +1,33 @@
-/* tune.c - finds out which way of a matrix product is the fastest (choices.h).
+/* tune.c - finds the fastest kernel configuration of a matrix product (autotune.h).
  *
- * A trial is a graph with that one product and its end, on tensors of its own. First all ways are
- * timed with k whole; then the fastest of them with k in more and more parts, while that helps.
- * Times are the fastest of some runs: what disturbs a run only makes it slower.
+ * A candidate is timed in a graph with that one product and its epilogue, on tensors of its own,
+ * and with an autotune cache of that one entry. First all configurations are timed with k whole;
+ * then the fastest of them with k split in more and more parts, while that helps. A time is the
+ * shortest of some runs: what disturbs a run only makes it slower.
  */
-#include "tensor/choice.h"
+#include "tensor/autotune_cache.h"
 #include "tensor/cpu/narrow.h"
+#include "tensor/op/matmul_config.h"
 #include "tensor/recording.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define RUNS      7    /* at most, of one way */
-#define ENOUGH    0.05 /* seconds after which a way has had its chance */
+#define RUNS      7    /* at most, of one candidate */
+#define ENOUGH    0.05 /* seconds after which a candidate is not run again */
 #define HOPELESS  1.5  /* times the fastest: not run again */
-#define GAIN      0.97 /* of the rule's time that another way may take */
+#define GAIN      0.97 /* of the rule's time that another candidate may take */
 #define PART_LESS 128  /* elements of k in a part, at least */
 
 struct tuner {
     struct tensor_device *device;
-    bool (*each)(void *user, const struct tensor_trial *trial);
+    bool (*each)(void *user, const struct tensor_candidate *candidate);
     void *user;
     uint32_t number, products;
     struct tensor_arena *arena; /* of the product at hand: */
     struct tensor *a, *b, *bias, *residual, *random, *c;
-    struct matmul_params params; /* with the end of its first pass */
-    struct tensor_choice best;
+    struct matmul_params params; /* with the epilogue of its first pass */
+    struct tensor_autotune_entry best;
     double seconds;             /* of the best */
     bool stopped;
 };
@@ -54,17 +56,17 @@ static int fill(struct tensor *t)
 
 static struct tensor *take(struct tuner *t, enum tensor_type type, uint32_t rows, uint32_t columns)
 {
-    return tensor_arena_take(t->arena, "trial", type, 2, (uint32_t[]){rows, columns});
+    return tensor_arena_take(t->arena, "candidate", type, 2, (uint32_t[]){rows, columns});
 }
 
-/* The tensors of a product. What its end asks for may be zeros. */
+/* The tensors of a product. Those of its epilogue may be zeros. */
 static int take_tensors(struct tuner *t, const struct matmul_params *p)
 {
     const enum tensor_type type = p->flags & MATMUL_BF16  ? TENSOR_BF16
                                   : p->flags & MATMUL_F16 ? TENSOR_F16
                                                           : TENSOR_F32;
     const enum tensor_type result = p->flags & MATMUL_NARROW ? type : TENSOR_F32;
-    int status = tensor_arena_create(t->device, TENSOR_DEVICE, "trial", &t->arena);
+    int status = tensor_arena_create(t->device, TENSOR_DEVICE, "candidate", &t->arena);
     if (status < 0)
         return status;
     t->a = take(t, type, p->m, p->k);
@@ -110,20 +112,19 @@ static int time_runs(const struct tuner *t, struct tensor_graph *g, double *seco
     return 0;
 }
 
-/* Records the product as the choice says, and times it. */
-static int time_choice(struct tuner *t, const struct tensor_choice *choice, double *seconds)
+/* Records the product with one configuration, and times it. */
+static int time_candidate(struct tuner *t, const struct tensor_autotune_entry *entry,
+                          double *seconds)
 {
-    const struct tensor_graph_params params = {.name = "trial", .timing = true,
-                                               .random = t->random};
+    struct tensor_autotune_entry one = *entry;
+    const struct tensor_autotune only = {.device = t->device, .list = &one, .count = 1};
+    const struct tensor_graph_params params = {.name = "candidate", .timing = true,
+                                               .random = t->random, .autotune = &only};
     const struct matmul_params *p = &t->params;
-    struct tensor_choice one = *choice;
-    const struct tensor_choices only = {.list = &one, .count = 1};
-    const struct tensor_choices *before = t->device->info.choices;
     struct tensor_graph *g = NULL;
     int status = tensor_graph_create(t->device, &params, &g);
     if (status < 0)
         return status;
-    t->device->info.choices = &only;
     tensor_record_matmul(g, &(struct tensor_matmul){
         .a = t->a, .b = t->b, .bias = t->bias, .residual = t->residual, .c = t->c, .m = p->m,
         .n = p->n, .k = p->k, .flags = p->flags & (MATMUL_ORDER | MATMUL_RELU),
@@ -131,49 +132,48 @@ static int time_choice(struct tuner *t, const struct tensor_choice *choice, doub
     status = tensor_graph_finish(g);
     if (status == 0)
         status = time_runs(t, g, seconds);
-    t->device->info.choices = before;
     tensor_graph_destroy(&g);
     return status;
 }
 
-/* A trial of one way; the rule's is the first. */
-static int try_way(struct tuner *t, const struct matmul_way *way, uint32_t parts, bool rule,
-                   bool *better)
+/* Times one candidate and reports it; the rule's is the first. */
+static int try_config(struct tuner *t, const struct matmul_config *config, uint32_t parts,
+                      bool rule, bool *better)
 {
-    const struct tensor_choice choice = tensor_choice_of(&t->params, way, parts);
-    char product[TENSOR_PRODUCT_TEXT], text[TENSOR_WAY_TEXT];
+    const struct tensor_autotune_entry entry = tensor_matmul_entry(&t->params, config, parts);
+    char product[TENSOR_PRODUCT_TEXT], text[TENSOR_CONFIG_TEXT];
     double seconds;
-    const int status = time_choice(t, &choice, &seconds);
+    const int status = time_candidate(t, &entry, &seconds);
     if (status < 0)
         return status;
     *better = rule || seconds < t->seconds;
     if (*better) {
         t->seconds = seconds;
-        t->best = choice;
+        t->best = entry;
     }
-    tensor_choice_text(&choice, product, text);
-    const struct tensor_trial trial = {.product = product, .way = text, .seconds = seconds,
-                                       .taken = *better, .number = t->number,
-                                       .products = t->products};
-    t->stopped = t->each && !t->each(t->user, &trial);
+    tensor_autotune_text(&entry, product, text);
+    const struct tensor_candidate candidate = {
+        .product = product, .config = text, .seconds = seconds, .fastest = *better,
+        .number = t->number, .products = t->products};
+    t->stopped = t->each && !t->each(t->user, &candidate);
     return 0;
 }
 
-/* All ways of a product; t->best is then the one to take. */
+/* Times all configurations of a product; t->best is then the one to use. */
 static int try_all(struct tuner *t, const struct matmul_params *p)
 {
-    struct matmul_way way[MATMUL_WAYS];
-    const uint32_t count = tensor_matmul_ways(&t->device->info, p, way);
+    struct matmul_config config[MATMUL_CONFIGS];
+    const uint32_t count = tensor_matmul_configs(&t->device->info, p, config);
     const uint32_t usual = tensor_matmul_parts(p->k, p->part);
     uint32_t fastest = 0;
     bool better;
-    int status = try_way(t, &way[0], usual, true, &better);
-    const struct tensor_choice rule = t->best;
+    int status = try_config(t, &config[0], usual, true, &better);
+    const struct tensor_autotune_entry rule = t->best;
     double rule_seconds = t->seconds;
     for (uint32_t i = 0; i < count && status == 0 && !t->stopped; i++) {
         if (i == 0 && usual == 1)
             continue;
-        status = try_way(t, &way[i], 1, false, &better);
+        status = try_config(t, &config[i], 1, false, &better);
         fastest = status == 0 && better ? i : fastest;
     }
     for (uint32_t parts = 2; parts <= MATMUL_PARTS_MAX && status == 0 && !t->stopped; parts *= 2) {
@@ -181,7 +181,7 @@ static int try_all(struct tuner *t, const struct matmul_params *p)
         const uint32_t made = tensor_matmul_parts(p->k, part);
         if (part < PART_LESS || (uint64_t)made * p->m * p->n > INT32_MAX)
             break;
-        status = try_way(t, &way[fastest], made, false, &better);
+        status = try_config(t, &config[fastest], made, false, &better);
         if (status == 0 && !better)
             break;
     }
@@ -189,9 +189,9 @@ static int try_all(struct tuner *t, const struct matmul_params *p)
     for (int i = 0; i < 2 && status == 0 && !t->stopped &&
                     memcmp(&t->best, &rule, sizeof rule); i++) {
         double rule_again, best_again;
-        status = time_choice(t, &rule, &rule_again);
+        status = time_candidate(t, &rule, &rule_again);
         if (status == 0)
-            status = time_choice(t, &t->best, &best_again);
+            status = time_candidate(t, &t->best, &best_again);
         if (status == 0) {
             rule_seconds = rule_again < rule_seconds ? rule_again : rule_seconds;
             t->seconds = best_again < t->seconds ? best_again : t->seconds;
@@ -203,46 +203,55 @@ static int try_all(struct tuner *t, const struct matmul_params *p)
 }
 
 static int tune_product(struct tuner *t, const struct matmul_params *p,
-                        struct tensor_choices *found)
+                        struct tensor_autotune *found)
 {
-    const struct tensor_choices *before = t->device->info.choices;
     t->params = *p;
     t->params.a = t->params.b = t->params.c = t->params.bias = t->params.residual = 0;
     t->seconds = 0;
     int status = take_tensors(t, p);
-    if (status == 0) {
-        t->device->info.choices = NULL; /* what the rule says */
-        t->params.part = tensor_matmul_part_taken(&t->device->info, &t->params);
-        t->device->info.choices = before;
+    if (status == 0) { /* the rule's: without a cache */
+        t->params.part = tensor_matmul_part_for(&t->device->info, NULL, &t->params);
         const struct matmul_params here = t->params;
         status = try_all(t, &here);
     }
     tensor_arena_destroy(&t->arena);
-    return status == 0 && !t->stopped ? tensor_choices_put(found, &t->best) : status;
+    return status == 0 && !t->stopped ? tensor_autotune_put(found, &t->best) : status;
 }
 
-/* Product number `pass` with its end, which is a pass of its own where k is in parts. */
+/* ---- products of a graph ---- */
+
+/* Returns the parameters of the pass if it is a matrix product of a Vulkan device, else NULL. */
+static const struct matmul_params *product_of(const struct tensor_graph *g, uint32_t pass)
+{
+    if (g->passes[pass].kernel != tensor_kernel_matmul || strcmp(g->device->info.kind, "vulkan"))
+        return NULL;
+    return (const struct matmul_params *)(g->steps ? g->steps[pass].params
+                                                   : g->passes[pass].params);
+}
+
+/* The product of a pass with its epilogue, which is a pass of its own with split-K. */
 static struct matmul_params whole_product(const struct tensor_graph *g, uint32_t pass)
 {
-    struct matmul_params p = *tensor_product_of(g, pass);
+    struct matmul_params p = *product_of(g, pass);
     if (tensor_matmul_parts(p.k, p.part) > 1)
         p.flags |= ((const struct matmul_params *)(g->steps ? g->steps[pass + 1].params
                                                             : g->passes[pass + 1].params))->flags;
     return p;
 }
 
-/* The first pass of each product that is to be tried; returns how many. */
-static uint32_t list_products(const struct tensor_graph *g, bool again, uint32_t *list)
+/* Lists the first pass of each product that is to be timed; returns how many. */
+static uint32_t list_products(const struct tensor_graph *g, const struct tensor_autotune *cache,
+                              bool again, uint32_t *list)
 {
     uint32_t count = 0;
-    struct tensor_choices seen = {0};
+    struct tensor_autotune seen = {0};
     for (uint32_t i = 0; i < g->pass_count; i++) {
-        const struct matmul_params *p = tensor_product_of(g, i);
-        if (!p || tensor_choices_find(&seen, p) ||
-            (!again && tensor_choices_find(&g->device->choices, p)))
+        const struct matmul_params *p = product_of(g, i);
+        if (!p || tensor_autotune_find(&seen, p) || (!again && tensor_autotune_find(cache, p)))
             continue;
-        const struct tensor_choice c = tensor_choice_of(p, &(struct matmul_way){0}, 1);
-        if (tensor_choices_put(&seen, &c) < 0)
+        const struct tensor_autotune_entry e =
+            tensor_matmul_entry(p, &(struct matmul_config){0}, 1);
+        if (tensor_autotune_put(&seen, &e) < 0)
             break;
         list[count++] = i;
     }
@@ -250,24 +259,66 @@ static uint32_t list_products(const struct tensor_graph *g, bool again, uint32_t
     return count;
 }
 
-int tensor_graph_tune(struct tensor_graph *g, bool again,
-                      bool (*each)(void *user, const struct tensor_trial *trial), void *user)
+int tensor_graph_autotune(struct tensor_graph *g, struct tensor_autotune *cache, bool again,
+                          bool (*each)(void *user, const struct tensor_candidate *candidate),
+                          void *user)
 {
     struct tuner t = {.device = g->device, .each = each, .user = user};
-    struct tensor_choices found = {0};
+    struct tensor_autotune found = {.device = g->device};
     uint32_t *list = calloc(g->pass_count + 1u, sizeof *list);
-    int status = list ? 0 : tensor_fail(ENOMEM, "no host memory to try kernels");
-    t.products = status == 0 ? list_products(g, again, list) : 0;
+    int status = list ? 0 : tensor_fail(ENOMEM, "no host memory to time kernels");
+    t.products = status == 0 ? list_products(g, cache, again, list) : 0;
     for (uint32_t i = 0; i < t.products && status == 0 && !t.stopped; i++) {
         const struct matmul_params p = whole_product(g, list[i]);
         t.number = i + 1;
         status = tune_product(&t, &p, &found);
     }
     for (uint32_t i = 0; i < found.count && status == 0; i++)
-        status = tensor_choices_put(&g->device->choices, &found.list[i]);
+        status = tensor_autotune_put(cache, &found.list[i]);
     if (found.count)
-        tensor_choices_save(g->device, &found);
+        tensor_autotune_save(&found);
     free(found.list);
     free(list);
     return status;
+}
+
+uint32_t tensor_graph_products(const struct tensor_graph *g, struct tensor_product *list,
+                               uint32_t capacity)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < g->pass_count; i++) {
+        const struct matmul_params *p = product_of(g, i);
+        struct matmul_config config;
+        struct tensor_product found = {.passes = 1, .flops = g->passes[i].flops};
+        uint32_t j = 0;
+        if (!p)
+            continue;
+        tensor_matmul_configure(&g->device->info, g->params.autotune, p, &config, &found.tuned);
+        const struct tensor_autotune_entry e =
+            tensor_matmul_entry(p, &config, tensor_matmul_parts(p->k, p->part));
+        tensor_autotune_text(&e, found.product, found.config);
+        while (j < count && j < capacity &&
+               (strcmp(list[j].product, found.product) || strcmp(list[j].config, found.config)))
+            j++;
+        if (j < count && j < capacity)
+            list[j].passes++;
+        else if (count++ < capacity)
+            list[j] = found;
+    }
+    return count;
+}
+
+void tensor_autotune_keep(struct tensor_autotune *cache, const struct tensor_graph *g)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < cache->count; i++) {
+        bool wanted = false;
+        for (uint32_t j = 0; j < g->pass_count && !wanted; j++) {
+            const struct matmul_params *p = product_of(g, j);
+            wanted = p && tensor_autotune_same_product(&cache->list[i], p);
+        }
+        if (wanted)
+            cache->list[kept++] = cache->list[i];
+    }
+    cache->count = kept;
 }

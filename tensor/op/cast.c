@@ -1,8 +1,7 @@
 /* cast.c - rounding to 16 bits (op.h: tensor_cast). */
 #include "tensor/op/cast.h"
-#include "tensor/contract.h"
 #include "tensor/cpu/narrow.h"
-#include "tensor/storage.h"
+#include "tensor/recording.h"
 
 void tensor_cpu_narrow(const float *from, uint16_t *to, uint64_t count, uint32_t type)
 {
@@ -72,4 +71,27 @@ void tensor_cast(struct tensor_graph *g, struct tensor *to, struct tensor *from)
         return;
     const struct cast_params p = {.count = (uint32_t)to->count, .type = tensor_narrow_type(to)};
     tensor_graph_pass(g, &cast, &p, (struct tensor *[]){from, to}, 0);
+}
+
+struct tensor *tensor_graph_narrow(struct tensor_graph *g, struct tensor *t)
+{
+    const enum tensor_type type = tensor_graph_factor_type(g);
+    if (type == TENSOR_F32 || t->type == type || g->error)
+        return t;
+    if (t->narrow && t->narrow->type == type)
+        return t->narrow;
+    /* Views of the same elements, under whatever shape, share a cast. */
+    for (uint32_t i = g->cast_count; i--;) {
+        const struct tensor_cast *c = &g->casts[i];
+        if (c->storage == t->storage && c->offset == t->offset && c->count == t->count &&
+            c->version == t->storage->version)
+            return c->narrow;
+    }
+    if (!tensor_graph_grow(g, (void **)&g->casts, g->cast_count, &g->cast_room, sizeof *g->casts))
+        return &g->dummy;
+    struct tensor *narrow = tensor_graph_new(g, type, t->rank, t->shape);
+    tensor_cast(g, narrow, t);
+    g->casts[g->cast_count++] =
+        (struct tensor_cast){t->storage, t->offset, t->count, t->storage->version, narrow};
+    return narrow;
 }

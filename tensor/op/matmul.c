@@ -2,7 +2,7 @@
 #include "tensor/cpu/matmul.h"
 #include "tensor/cpu/narrow.h"
 #include "tensor/op/dropout.h"
-#include "tensor/op/matmul_way.h"
+#include "tensor/op/matmul_config.h"
 #include "tensor/storage.h"
 #include <string.h>
 
@@ -48,12 +48,13 @@ static void matmul_cpu(const void *params)
         tensor_cpu_matmul(p);
 }
 
-static void matmul_launch(const struct tensor_device_info *info, const void *params,
+static void matmul_launch(const struct tensor_device_info *info,
+                          const struct tensor_autotune *autotune, const void *params,
                           struct tensor_launch *launch)
 {
-    struct matmul_way way;
-    tensor_matmul_way(info, params, &way, NULL);
-    *launch = way.launch;
+    struct matmul_config config;
+    tensor_matmul_configure(info, autotune, params, &config, NULL);
+    *launch = config.launch;
 }
 
 static uint64_t matmul_scratch(const void *params)
@@ -69,62 +70,14 @@ static const struct tensor_kernel matmul = {
     .narrow = 1u << 0 | 1u << 1 | 1u << 3 | 1u << 5,
     .cpu = matmul_cpu,
     .cpu_scratch = matmul_scratch,
-    .launch = matmul_launch,
+    .launch_tuned = matmul_launch,
     .variant = {"matmul_direct", "matmul_tiled", "matmul_pairs", "matmul_coop_f16",
                 "matmul_coop_bf16", "matmul_flexible_f16", "matmul_flexible_bf16",
                 "matmul_coop2_f16", "matmul_coop2_bf16"},
 };
 const struct tensor_kernel *const tensor_kernel_matmul = &matmul;
 
-/* ---- the end of a product ---- */
-
-#define CHUNK 64 /* elements of a row that are finished at a time */
-
-static void finish_chunk(const struct matmul_params *p, uint32_t ends, uint32_t row,
-                         uint32_t column, uint32_t count, float sum[CHUNK])
-{
-    const size_t at = (size_t)row * p->n + column;
-    const bool narrow = p->flags & MATMUL_NARROW;
-    if (ends & MATMUL_BIAS)
-        for (uint32_t i = 0; i < count; i++)
-            sum[i] += f32_at(p->bias)[column + i];
-    if (ends & MATMUL_RELU)
-        for (uint32_t i = 0; i < count; i++)
-            sum[i] = sum[i] < 0 ? 0 : sum[i];
-    if (ends & MATMUL_DROPOUT)
-        tensor_dropout(sum, sum, row, column, count, u32_at(p->random), p->stream, p->threshold,
-                       p->scale);
-    if (ends & MATMUL_RESIDUAL) {
-        float wide[CHUNK];
-        const float *residual = narrow ? wide : f32_at(p->residual) + at;
-        if (narrow)
-            tensor_widen_row(u16_at(p->residual) + at, wide, count, tensor_cpu_factors(p));
-        for (uint32_t i = 0; i < count; i++)
-            sum[i] += residual[i];
-    }
-    if (narrow)
-        tensor_narrow_row(sum, u16_at(p->c) + at, count, tensor_cpu_factors(p));
-    else
-        memcpy(f32_at(p->c) + at, sum, count * sizeof *sum);
-}
-
-void tensor_cpu_matmul_end(const struct matmul_params *p, uint32_t ends, const float *sums)
-{
-    const size_t count = (size_t)p->m * p->n;
-    const uint32_t parts = tensor_matmul_parts(p->k, p->part);
-#pragma omp parallel for schedule(static)
-    for (uint32_t row = 0; row < p->m; row++)
-        for (uint32_t column = 0; column < p->n; column += CHUNK) {
-            const float *from = sums + (size_t)row * p->n + column;
-            const uint32_t here = p->n - column < CHUNK ? p->n - column : CHUNK;
-            float sum[CHUNK];
-            memcpy(sum, from, here * sizeof *sum);
-            for (uint32_t part = 1; part < parts; part++)
-                for (uint32_t i = 0; i < here; i++)
-                    sum[i] += from[part * count + i];
-            finish_chunk(p, ends, row, column, here, sum);
-        }
-}
+/* ---- the sum of split-K, with the epilogue ---- */
 
 static void matmul_sum_cpu(const void *params)
 {
@@ -220,7 +173,7 @@ void tensor_record_matmul(struct tensor_graph *g, const struct tensor_matmul *x)
         return;
     const double flops = 2.0 * x->m * x->n * x->k;
     struct tensor *const random = x->threshold ? tensor_graph_random(g) : NULL;
-    p.part = tensor_matmul_part_taken(tensor_graph_device_info(g), &p);
+    p.part = tensor_matmul_part_for(tensor_graph_device_info(g), tensor_graph_tuning(g), &p);
     const uint32_t parts = tensor_matmul_parts(x->k, p.part), flags = p.flags;
     if (parts == 1) {
         tensor_graph_pass(g, &matmul, &p,

@@ -36,26 +36,26 @@ static uint32_t lines_of(const struct matmul_params *p)
            (p->n % 4 == 0 && c % 16 == 0 ? MATMUL_COOP_C_ALIGNED : 0);
 }
 
-/* Appends a way that is not there yet, with its grid. Returns how many there are then. */
-static uint32_t add_way(struct matmul_way *way, uint32_t count, struct matmul_way *w,
+/* Appends a configuration that is not there yet, with its grid. Returns how many there are then. */
+static uint32_t add_config(struct matmul_config *config, uint32_t count, struct matmul_config *w,
                         const struct matmul_params *p)
 {
     const uint32_t workgroup = w->launch.workgroup;
     for (uint32_t i = 0; i < count; i++)
-        if (way[i].launch.variant == w->launch.variant && way[i].m == w->m && way[i].n == w->n &&
-            !memcmp(way[i].unit, w->unit, sizeof w->unit))
+        if (config[i].launch.variant == w->launch.variant && config[i].m == w->m &&
+            config[i].n == w->n && !memcmp(config[i].unit, w->unit, sizeof w->unit))
             return count;
-    if (count == MATMUL_WAYS)
+    if (count == MATMUL_CONFIGS)
         return count;
     tensor_launch_groups(&w->launch, count_tiles(p, w->m, w->n));
     w->launch.workgroup = workgroup;
-    way[count] = *w;
+    config[count] = *w;
     return count + 1;
 }
 
 /* ---- a subgroup's matrices ---- */
 
-/* A tile of c: so many subgroups each way, which take so many rows and columns each. */
+/* A tile of c: so many subgroups each config, which take so many rows and columns each. */
 struct tile {
     uint32_t sub_m, sub_n, rows, columns;
 };
@@ -99,10 +99,10 @@ static bool set_tile(const struct tensor_device_info *info, const struct matmul_
     return c[10] && launch->workgroup <= info->workgroup;
 }
 
-/* The ways of one shape, from the largest tile on. Returns how many there are then. */
+/* The configurations of one shape, from the largest tile on. Returns how many there are then. */
 static uint32_t add_subgroups(const struct tensor_device_info *info, const struct matmul_params *p,
                               const struct tensor_matrix_shape *shape, uint32_t variant,
-                              struct matmul_way *way, uint32_t count)
+                              struct matmul_config *config, uint32_t count)
 {
     /* Sums of 64 x 64 a subgroup are 128 registers on each of 32 lanes: as many as fit, and what a
      * subgroup reads from shared memory then stays below what its matrix units take. A software
@@ -112,7 +112,7 @@ static uint32_t add_subgroups(const struct tensor_device_info *info, const struc
     const struct tile *tiles = info->software ? software : gpu;
     const uint32_t tile_count = info->software ? 1 : sizeof gpu / sizeof *gpu;
     for (uint32_t i = 0; i < tile_count; i++) {
-        struct matmul_way w = {.unit = {shape->m, shape->n, shape->k}};
+        struct matmul_config w = {.unit = {shape->m, shape->n, shape->k}};
         if (!set_tile(info, p, shape, &tiles[i], &w.launch))
             continue;
         uint32_t *c = w.launch.constant;
@@ -125,14 +125,14 @@ static uint32_t add_subgroups(const struct tensor_device_info *info, const struc
             p->k % c[4] == 0)
             c[1] |= MATMUL_COOP_DIRECT;
         w.launch.variant = variant;
-        count = add_way(way, count, &w, p);
+        count = add_config(config, count, &w, p);
     }
     return count;
 }
 
 /* Those of all shapes of subgroups of a feature, the largest first: it loads least. */
 static uint32_t add_shapes(const struct tensor_device_info *info, const struct matmul_params *p,
-                           uint32_t feature, uint32_t variant, struct matmul_way *way,
+                           uint32_t feature, uint32_t variant, struct matmul_config *config,
                            uint32_t count)
 {
     uint32_t done = 0, largest = 1;
@@ -148,7 +148,7 @@ static uint32_t add_shapes(const struct tensor_device_info *info, const struct m
             }
         }
         if (largest)
-            count = add_subgroups(info, p, &info->matrix_shape[next], variant, way, count);
+            count = add_subgroups(info, p, &info->matrix_shape[next], variant, config, count);
         done |= 1u << next;
     }
     return count;
@@ -158,7 +158,7 @@ static uint32_t add_shapes(const struct tensor_device_info *info, const struct m
 
 static uint32_t add_workgroups(const struct tensor_device_info *info,
                                const struct matmul_params *p, uint32_t feature, uint32_t variant,
-                               struct matmul_way *way, uint32_t count)
+                               struct matmul_config *config, uint32_t count)
 {
     static const struct {
         uint32_t m, n, k, workgroup;
@@ -170,7 +170,7 @@ static uint32_t add_workgroups(const struct tensor_device_info *info,
             if (s->feature != feature || s->workgroup != tiles[i].workgroup || m % s->m ||
                 n % s->n || k % s->k)
                 continue;
-            struct matmul_way w = {.m = m, .n = n}; /* units are the driver's affair */
+            struct matmul_config w = {.m = m, .n = n}; /* units are the driver's affair */
             w.launch.variant = variant;
             w.launch.workgroup = tiles[i].workgroup;
             w.launch.constant[0] = p->flags & MATMUL_CONSTANT;
@@ -178,28 +178,28 @@ static uint32_t add_workgroups(const struct tensor_device_info *info,
             w.launch.constant[2] = m;
             w.launch.constant[3] = n;
             w.launch.constant[4] = k;
-            count = add_way(way, count, &w, p);
+            count = add_config(config, count, &w, p);
         }
     return count;
 }
 
-/* Of the ways from `from` on, which differ by shape first and by tile second: of the first shape
- * the largest tile that gives each core of the GPU something to do. */
+/* Of the configurations from `from` on, which differ by shape first and by tile second: of the
+ * first shape the largest tile that gives each core of the GPU something to do. */
 static uint32_t rule(const struct tensor_device_info *info, const struct matmul_params *p,
-                     const struct matmul_way *way, uint32_t from, uint32_t count)
+                     const struct matmul_config *config, uint32_t from, uint32_t count)
 {
     const uint32_t wanted = tensor_matmul_groups_wanted(info);
     uint32_t i = from;
-    while (i + 1 < count && count_tiles(p, way[i].m, way[i].n) < wanted &&
-           (way[i + 1].launch.variant == way[from].launch.variant &&
-            !memcmp(way[i + 1].unit, way[from].unit, sizeof way->unit)))
+    while (i + 1 < count && count_tiles(p, config[i].m, config[i].n) < wanted &&
+           (config[i + 1].launch.variant == config[from].launch.variant &&
+            !memcmp(config[i + 1].unit, config[from].unit, sizeof config->unit)))
         i++;
     return i;
 }
 
-uint32_t tensor_matmul_coop_ways(const struct tensor_device_info *info,
+uint32_t tensor_matmul_coop_configs(const struct tensor_device_info *info,
                                  const struct matmul_params *p, uint32_t first,
-                                 struct matmul_way *way, uint32_t count, uint32_t *usual)
+                                 struct matmul_config *config, uint32_t count, uint32_t *usual)
 {
     const bool half = p->flags & MATMUL_F16;
     const uint32_t one = half ? TENSOR_COOP_F16 : TENSOR_COOP_BF16;
@@ -209,14 +209,15 @@ uint32_t tensor_matmul_coop_ways(const struct tensor_device_info *info,
         return count;
     if (info->features & two) {
         count = add_workgroups(info, p, two, first + (half ? MATMUL_COOP2_F16 : MATMUL_COOP2_BF16),
-                               way, count);
+                               config, count);
         count = add_shapes(info, p, two,
-                           first + (half ? MATMUL_FLEXIBLE_F16 : MATMUL_FLEXIBLE_BF16), way, count);
+                           first + (half ? MATMUL_FLEXIBLE_F16 : MATMUL_FLEXIBLE_BF16), config,
+                           count);
     }
     if (info->features & one)
-        count = add_shapes(info, p, one, first + (half ? MATMUL_COOP_F16 : MATMUL_COOP_BF16), way,
-                           count);
+        count = add_shapes(info, p, one, first + (half ? MATMUL_COOP_F16 : MATMUL_COOP_BF16),
+                           config, count);
     if (count > from)
-        *usual = rule(info, p, way, from, count);
+        *usual = rule(info, p, config, from, count);
     return count;
 }

@@ -1,8 +1,8 @@
-/* matmul_coop.h - the ways of a matrix product on matrix units (matmul_coop.c). */
+/* matmul_coop.h - kernel configurations of a matrix product on matrix units (matmul_coop.c). */
 #ifndef TENSOR_OP_MATMUL_COOP_H
 #define TENSOR_OP_MATMUL_COOP_H
 
-#include "tensor/op/matmul_way.h"
+#include "tensor/op/matmul_config.h"
 
 /* Which kernel to take, as variants follow one another. */
 enum matmul_coop {
@@ -14,10 +14,10 @@ enum matmul_coop {
     MATMUL_COOP2_BF16,
 };
 
-/* Appends the ways that the features in use and the device's shapes allow, of variants from `first`
- * on; *usual becomes the rule's choice of them. Returns how many there are then. */
-uint32_t tensor_matmul_coop_ways(const struct tensor_device_info *info,
+/* Appends those that the features in use and the device's shapes allow, of variants from `first`
+ * on; *usual becomes the rule's of them. Returns how many there are then. */
+uint32_t tensor_matmul_coop_configs(const struct tensor_device_info *info,
                                  const struct matmul_params *p, uint32_t first,
-                                 struct matmul_way *way, uint32_t count, uint32_t *usual);
+                                 struct matmul_config *config, uint32_t count, uint32_t *usual);
 
 #endif

@@ -1,4 +1,4 @@
-/* cache.c - compiled pipelines on disk, and choices of kernels beside them
+/* cache.c - compiled pipelines on disk, and the autotune cache beside them
  *
  * Drivers are given only what they wrote themselves: the file has our header with a digest, since
  * not every driver survives damaged data, and then Vulkan's header, which must name this driver.
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "tensor/vulkan/choices.h"
+#include "tensor/vulkan/autotune.h"
 #include "tensor/vulkan/device.h"
 
 #define FILE_MAX (64u << 20) /* larger than any cache of ours: not read, so that it starts anew */
@@ -169,7 +169,7 @@ void tensor_vulkan_cache_close(struct vulkan_device *d)
     d->vk.vkDestroyPipelineCache(d->device, d->cache, NULL);
 }
 
-/* ---- choices.h ---- */
+/* ---- autotune.h ---- */
 
 uint64_t tensor_vulkan_kernels_digest(void)
 {
@@ -179,8 +179,8 @@ uint64_t tensor_vulkan_kernels_digest(void)
     return all;
 }
 
-/* The same path with another end; false: there is no cache. */
-static bool choices_path(const struct tensor_device *device, char path[512])
+/* The same path with another suffix. Returns false if there is no cache. */
+static bool autotune_path(const struct tensor_device *device, char path[512])
 {
     const struct vulkan_device *d = (const struct vulkan_device *)device;
     const size_t length = strlen(d->cache_path), end = strlen("pipelines");
@@ -190,20 +190,20 @@ static bool choices_path(const struct tensor_device *device, char path[512])
     return true;
 }
 
-char *tensor_vulkan_choices_read(const struct tensor_device *device, char path[512], size_t *size)
+char *tensor_vulkan_autotune_read(const struct tensor_device *device, char path[512], size_t *size)
 {
-    enum { CHOICES_MAX = 4 << 20 };
-    FILE *file = choices_path(device, path) ? fopen(path, "rbe") : NULL;
-    char *text = file ? malloc(CHOICES_MAX) : NULL;
+    enum { AUTOTUNE_MAX = 4 << 20 };
+    FILE *file = autotune_path(device, path) ? fopen(path, "rbe") : NULL;
+    char *text = file ? malloc(AUTOTUNE_MAX) : NULL;
     if (text)
-        *size = fread(text, 1, CHOICES_MAX, file);
+        *size = fread(text, 1, AUTOTUNE_MAX, file);
     if (file)
         fclose(file);
     return text;
 }
 
-bool tensor_vulkan_choices_write(const struct tensor_device *device, const char *text)
+bool tensor_vulkan_autotune_write(const struct tensor_device *device, const char *text)
 {
     char path[512];
-    return !choices_path(device, path) || replace(path, text, strlen(text), "\n", 1);
+    return !autotune_path(device, path) || replace(path, text, strlen(text), "\n", 1);
 }

@@ -13,20 +13,6 @@
 
 /* ---- what there is ---- */
 
-bool tensor_vulkan_has_extension(VkPhysicalDevice physical, const char *name)
-{
-    uint32_t count = 0;
-    if (vkEnumerateDeviceExtensionProperties(physical, NULL, &count, NULL) != VK_SUCCESS || !count)
-        return false;
-    VkExtensionProperties *list = calloc(count, sizeof(*list));
-    bool found = false;
-    if (list && vkEnumerateDeviceExtensionProperties(physical, NULL, &count, list) >= 0)
-        for (uint32_t i = 0; i < count; i++)
-            found |= strcmp(list[i].extensionName, name) == 0;
-    free(list);
-    return found;
-}
-
 /* A family for computing alone where there is one: it does not share a ring with the desktop. */
 static bool find_family(struct vulkan_found *f)
 {

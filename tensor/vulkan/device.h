@@ -6,7 +6,7 @@
  *     memory.c     blocks, and copies through the staging buffer
  *     pipeline.c   kernels as pipelines: one layout, 128 bytes of push constants, no descriptors
  *     specialize.c their code with plain constants (specialize.h)
- *     cache.c      compiled pipelines on disk, and choices of kernels (choices.h)
+ *     cache.c      compiled pipelines on disk, and the autotune cache (autotune.h)
  *     queue.c      submissions on one timeline, waiting, what to say when one does not finish
  *     program.c    steps recorded once into command buffers, with barriers, slices and timestamps
  *     volk.c       Vulkan's entry points, found at run time
@@ -127,9 +127,6 @@ const char *tensor_vulkan_result(VkResult result);
 /* Finds the loader and makes an instance. Needs d->base.params, for validation; d = NULL: none. */
 int tensor_vulkan_instance_create(struct vulkan_device *d, VkInstance *instance);
 void tensor_vulkan_instance_destroy(struct vulkan_device *d);
-
-/* ---- device.c ---- */
-
 bool tensor_vulkan_has_extension(VkPhysicalDevice physical, const char *name);
 
 /* ---- memory.c ---- */

@@ -46,7 +46,11 @@ void tensor_vulkan_launch(const struct vulkan_device *d, const struct tensor_ste
                           struct tensor_launch *launch)
 {
     *launch = (struct tensor_launch){.groups = {1, 1, 1}, .workgroup = 1};
-    step->pass->kernel->launch(&d->base.info, step->params, launch);
+    const struct tensor_kernel *kernel = step->pass->kernel;
+    if (kernel->launch_tuned)
+        kernel->launch_tuned(&d->base.info, step->autotune, step->params, launch);
+    else
+        kernel->launch(&d->base.info, step->params, launch);
 }
 
 const char *tensor_vulkan_step_kernel(struct tensor_device *device, const struct tensor_step *step)

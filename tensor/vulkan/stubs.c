@@ -1,6 +1,6 @@
 /* stubs.c - the vulkan device of a build without Vulkan */
 #include <errno.h>
-#include "tensor/vulkan/choices.h"
+#include "tensor/vulkan/autotune.h"
 #include "tensor/vulkan/hooks.h"
 
 int tensor_vulkan_open(const struct tensor_device_params *params, const char *which,
@@ -26,12 +26,12 @@ uint64_t tensor_vulkan_kernels_digest(void)
     return 0;
 }
 
-char *tensor_vulkan_choices_read(const struct tensor_device *device, char path[512], size_t *size)
+char *tensor_vulkan_autotune_read(const struct tensor_device *device, char path[512], size_t *size)
 {
     return NULL;
 }
 
-bool tensor_vulkan_choices_write(const struct tensor_device *device, const char *text)
+bool tensor_vulkan_autotune_write(const struct tensor_device *device, const char *text)
 {
     return true;
 }

@@ -1,4 +1,4 @@
-"""tune.py MB_TRAIN MB_BENCH: kernels that are found by trying, and kept (tensor/choices.h).
+"""tune.py MB_TRAIN MB_BENCH: kernels that are found by trying, and kept (tensor/autotune.h).
 
 On every Vulkan device there is: what is tried and what is kept; the same file gives the same bits
 again, and other bits than none; a run that is resumed keeps the kernels it was begun with, whatever

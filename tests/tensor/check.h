@@ -38,6 +38,7 @@ struct check_kernel_case {
     struct check_arg arg[TENSOR_PASS_ARGS];
     uint32_t args;
     bool cpu_only; /* no Vulkan variant does it */
+    const struct tensor_autotune *autotune; /* of the graph that runs it; NULL: none */
     _Alignas(8) unsigned char params[TENSOR_PARAMS_MAX];
 };
 

@@ -7,7 +7,7 @@
  *     grad        the recorded gradients against finite differences in double precision
  *     list        names all cases; fails if a kernel or an operation of op.h has none
  */
-#include "tensor/choice.h"
+#include "tensor/op/matmul_config.h"
 #include "tests/every.h"
 #include "tests/tensor/check.h"
 #include <errno.h>
@@ -370,41 +370,43 @@ static void check_products_on(struct tensor_device *device, struct tensor_device
     }
 }
 
-/* The ways of a product that neither the rule nor a feature leads to: other tiles. One of matrix
- * units is tried with each type and order of its factors; one of the others, of which software
- * drivers have many to compile, with each type in one order and each order of one type. A way is
- * forced as a choice. */
-static void check_ways_on(struct tensor_device *device, struct tensor_device *twin,
-                          struct tally *tally)
+/* The configurations of a product that neither the rule nor a feature leads to: other tiles. One of
+ * matrix units is tried with each type and order of its factors; one of the others, of which
+ * software drivers have many to compile, with each type in one order and each order of one type.
+ * The graph's autotune cache has that one entry; without a cache the rule decides. */
+static void check_configs_on(struct tensor_device *device, struct tensor_device *twin,
+                             struct tally *tally)
 {
     static struct check_kernel_case c;
-    static struct matmul_way way[MATMUL_WAYS];
+    static struct matmul_config config[MATMUL_CONFIGS];
     const struct check_kernel *k = check_kernels;
-    const struct tensor_choices *before = device->info.choices;
     while (strcmp(k->name, "matmul") != 0)
         k++;
     for (uint32_t i = 0; wanted(k->name) && k->build(i, &c); i++) {
         const struct matmul_params *p = (const struct matmul_params *)c.params;
-        const uint32_t ways = tensor_matmul_ways(&device->info, p, way);
+        const uint32_t configs = tensor_matmul_configs(&device->info, p, config);
         const uint32_t type = p->flags & MATMUL_BF16 ? 1 : p->flags & MATMUL_F16 ? 2 : 0;
         const uint32_t order = p->flags & MATMUL_ORDER;
         if (p->k < 128 || p->m < 70 || p->n < 64 || p->flags & MATMUL_ENDS)
             continue;
-        for (uint32_t j = 1; j < ways; j++) {
-            if ((!way[j].unit[0] && (j + order) % 3 != type) || !due())
+        for (uint32_t j = 1; j < configs; j++) {
+            if ((!config[j].unit[0] && (j + order) % 3 != type) || !due())
                 continue;
-            struct tensor_choice forced = tensor_choice_of(p, &way[j], 1);
-            device->info.choices = &(struct tensor_choices){.list = &forced, .count = 1};
-            struct tensor_choice taken;
-            bool chosen;
-            tensor_matmul_way(&device->info, p, &way[MATMUL_WAYS - 1], &chosen);
-            taken = tensor_choice_of(p, &way[MATMUL_WAYS - 1], 1);
+            struct tensor_autotune_entry forced = tensor_matmul_entry(p, &config[j], 1);
+            const struct tensor_autotune cache = {.device = device, .list = &forced, .count = 1};
+            struct matmul_config taken, usual;
+            bool tuned, untuned;
+            tensor_matmul_configure(&device->info, &cache, p, &taken, &tuned);
+            tensor_matmul_configure(&device->info, NULL, p, &usual, &untuned);
+            const struct tensor_autotune_entry entry = tensor_matmul_entry(p, &taken, 1);
+            c.autotune = &cache;
             tally->cases++;
-            tally->failed += !chosen || memcmp(&taken, &forced, sizeof taken) ||
+            tally->failed += !tuned || untuned || memcmp(&entry, &forced, sizeof entry) ||
+                             memcmp(&usual, &config[0], sizeof usual) ||
                              !check_kernel_case(device, twin, k, &c, 0);
+            c.autotune = NULL;
         }
     }
-    device->info.choices = before;
 }
 
 /* Matrix products on matrix units: every shape of every feature that the device and the build have,
@@ -499,7 +501,7 @@ static int test_products(const char *name, struct tensor_device *cpu)
     struct tensor_device *device = NULL, *twin = NULL;
     if (check_open(name, TENSOR_PRECISION_FP32, 0, 0, &device) < 0)
         return CHECK_FAILED;
-    check_ways_on(device, cpu, &tally);
+    check_configs_on(device, cpu, &tally);
     tally.failed += !check_close(&device);
     test_matrices(name, cpu, &tally);
     for (uint32_t i = 0; i < COUNT(narrow); i++) {

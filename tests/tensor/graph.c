@@ -1,5 +1,5 @@
 /* graph.c - the planner, the recorder and the random numbers, on the cpu device. */
-#include "tensor/op/matmul_way.h"
+#include "tensor/op/matmul_config.h"
 #include "tensor/random.h"
 #include "tests/tensor/check.h"
 #include <errno.h>
@@ -651,11 +651,19 @@ static void test_cores(void)
             .matrix_shape = {{TENSOR_COOP_F16, 16, 16, 16, 0}}};
         struct matmul_params p = {.m = 1024, .n = 1024, .k = 8192, .part = 8192,
                                   .flags = MATMUL_F16 | MATMUL_TRANSPOSE_A};
-        struct matmul_way way;
-        tensor_matmul_way(&info, &p, &way, NULL);
-        REQUIRE(way.m == wanted[i].tile && way.n == wanted[i].tile);
+        struct matmul_config config;
+        tensor_matmul_configure(&info, NULL, &p, &config, NULL);
+        REQUIRE(config.m == wanted[i].tile && config.n == wanted[i].tile);
         p.m = p.n = 128;
-        REQUIRE(tensor_matmul_parts(p.k, tensor_matmul_part_taken(&info, &p)) == wanted[i].parts);
+        REQUIRE(tensor_matmul_parts(p.k, tensor_matmul_part_for(&info, NULL, &p)) ==
+                wanted[i].parts);
+        /* A cache that the caller passes in comes before the rule; it changes nothing else. */
+        struct tensor_autotune_entry entry = tensor_matmul_entry(&p, &config, 4);
+        const struct tensor_autotune cache = {.list = &entry, .count = 1};
+        REQUIRE(tensor_matmul_parts(p.k, tensor_matmul_part_for(&info, &cache, &p)) == 4);
+        p.n = 64;
+        REQUIRE(tensor_matmul_part_for(&info, &cache, &p) ==
+                tensor_matmul_part_for(&info, NULL, &p));
     }
 }
 

@@ -64,7 +64,8 @@ static bool run_pass(struct tensor_device *device, const struct tensor_kernel *k
 {
     struct tensor_graph *g = NULL;
     struct tensor *arg[TENSOR_PASS_ARGS] = {0};
-    if (tensor_graph_create(device, &(struct tensor_graph_params){.name = "check"}, &g) < 0)
+    const struct tensor_graph_params params = {.name = "check", .autotune = c->autotune};
+    if (tensor_graph_create(device, &params, &g) < 0)
         return false;
     for (uint32_t i = 0; i < c->args; i++) {
         const struct check_arg *a = &c->arg[i];

@@ -1,6 +1,5 @@
-/* matmul_way.c - which ways there are, and which is taken. */
-#include "tensor/op/matmul_way.h"
-#include "tensor/choice.h"
+/* matmul_config.c - which kernel configurations there are, and which is picked. */
+#include "tensor/op/matmul_config.h"
 #include "tensor/op/matmul_coop.h"
 #include <string.h>
 
@@ -23,9 +22,9 @@ static uint32_t lengths(const struct matmul_params *p)
 
 /* ---- without shared memory ---- */
 
-static struct matmul_way direct(const struct matmul_params *p)
+static struct matmul_config direct(const struct matmul_params *p)
 {
-    struct matmul_way w = {.m = MATMUL_DIRECT_M, .n = MATMUL_DIRECT_N};
+    struct matmul_config w = {.m = MATMUL_DIRECT_M, .n = MATMUL_DIRECT_N};
     tensor_launch_items(&w.launch, (uint64_t)tiles(p->m, w.m) * tiles(p->n, w.n));
     w.launch.variant = DIRECT;
     w.launch.constant[0] = p->flags & MATMUL_CONSTANT;
@@ -35,11 +34,11 @@ static struct matmul_way direct(const struct matmul_params *p)
     return w;
 }
 
-static struct matmul_way pairs(const struct tensor_device_info *info,
+static struct matmul_config pairs(const struct tensor_device_info *info,
                                const struct matmul_params *p, uint32_t rows, uint32_t groups)
 {
     const uint32_t width = 4 * (info->subgroup < 8 ? 8 : info->subgroup);
-    struct matmul_way w = {.m = rows, .n = groups * width};
+    struct matmul_config w = {.m = rows, .n = groups * width};
     w.launch.variant = PAIRS;
     w.launch.workgroup = width / 4;
     w.launch.constant[0] = p->flags & MATMUL_CONSTANT;
@@ -54,7 +53,7 @@ static struct matmul_way pairs(const struct tensor_device_info *info,
 /* Those of matmul_pairs, if all lines are whole loads of 8 bytes at multiples of that: the rule's,
  * the largest tile that a product fills, and smaller ones. */
 static uint32_t add_pairs(const struct tensor_device_info *info, const struct matmul_params *p,
-                          struct matmul_way *way, uint32_t count)
+                          struct matmul_config *config, uint32_t count)
 {
     const uint32_t step = p->flags & MATMUL_FACTORS ? 4 : 2;
     const uint32_t least = p->flags & MATMUL_TRANSPOSE_A ? step : 2;
@@ -71,15 +70,15 @@ static uint32_t add_pairs(const struct tensor_device_info *info, const struct ma
     for (uint32_t r = rows; r >= 1 && r >= rows / 4; r /= 2)
         for (uint32_t g = groups; g >= 1 && g >= groups / 2; g /= 2)
             if (r == rows || r >= least)
-                way[count++] = pairs(info, p, r, g);
+                config[count++] = pairs(info, p, r, g);
     return count;
 }
 
 /* ---- with it ---- */
 
-static struct matmul_way tiled(const struct matmul_params *p)
+static struct matmul_config tiled(const struct matmul_params *p)
 {
-    struct matmul_way w = {.m = MATMUL_TILED_M, .n = MATMUL_TILED_N};
+    struct matmul_config w = {.m = MATMUL_TILED_M, .n = MATMUL_TILED_N};
     w.launch = direct(p).launch; /* the same constants */
     w.launch.variant = TILED;
     w.launch.workgroup = 256;
@@ -90,27 +89,27 @@ static struct matmul_way tiled(const struct matmul_params *p)
 
 /* ---- all ---- */
 
-uint32_t tensor_matmul_ways(const struct tensor_device_info *info, const struct matmul_params *p,
-                            struct matmul_way way[MATMUL_WAYS])
+uint32_t tensor_matmul_configs(const struct tensor_device_info *info, const struct matmul_params *p,
+                            struct matmul_config config[MATMUL_CONFIGS])
 {
     uint32_t count = 0, usual = 0;
-    way[count++] = direct(p);
+    config[count++] = direct(p);
     if (info->features & TENSOR_LONG_LOADS) {
         const uint32_t from = count;
-        count = add_pairs(info, p, way, count);
+        count = add_pairs(info, p, config, count);
         usual = count > from ? from : usual;
     }
     if (info->features & TENSOR_SHARED_TILES) {
         usual = count;
-        way[count++] = tiled(p);
+        config[count++] = tiled(p);
     }
-    count = tensor_matmul_coop_ways(info, p, UNITS, way, count, &usual);
-    const struct matmul_way first = way[usual];
+    count = tensor_matmul_coop_configs(info, p, UNITS, config, count, &usual);
+    const struct matmul_config first = config[usual];
     for (; usual; usual--)
-        way[usual] = way[usual - 1];
-    way[0] = first;
+        config[usual] = config[usual - 1];
+    config[0] = first;
     for (uint32_t i = 0; i < count; i++)
-        way[i].launch.groups[2] = tensor_matmul_parts(p->k, p->part);
+        config[i].launch.groups[2] = tensor_matmul_parts(p->k, p->part);
     return count;
 }
 
@@ -125,28 +124,45 @@ uint32_t tensor_matmul_parts(uint32_t k, uint32_t part)
     return tiles(k, part);
 }
 
-void tensor_matmul_way(const struct tensor_device_info *info, const struct matmul_params *p,
-                       struct matmul_way *way, bool *chosen)
+struct tensor_autotune_entry tensor_matmul_entry(const struct matmul_params *p,
+                                                 const struct matmul_config *config,
+                                                 uint32_t parts)
 {
-    struct matmul_way all[MATMUL_WAYS];
-    const uint32_t count = tensor_matmul_ways(info, p, all);
-    const struct tensor_choice *choice = tensor_choices_find(info->choices, p);
+    return (struct tensor_autotune_entry){
+        .m = p->m, .n = p->n, .k = p->k, .flags = p->flags & (MATMUL_ORDER | MATMUL_FACTORS),
+        .variant = config->launch.variant, .tile = {config->m, config->n},
+        .unit = {config->unit[0], config->unit[1], config->unit[2]}, .parts = parts};
+}
+
+static bool is_entry(const struct matmul_config *c, const struct tensor_autotune_entry *e)
+{
+    return e->variant == c->launch.variant && e->tile[0] == c->m && e->tile[1] == c->n &&
+           !memcmp(e->unit, c->unit, sizeof e->unit);
+}
+
+void tensor_matmul_configure(const struct tensor_device_info *info,
+                             const struct tensor_autotune *autotune, const struct matmul_params *p,
+                             struct matmul_config *config, bool *tuned)
+{
+    struct matmul_config all[MATMUL_CONFIGS];
+    const uint32_t count = tensor_matmul_configs(info, p, all);
+    const struct tensor_autotune_entry *entry = tensor_autotune_find(autotune, p);
     uint32_t i = 0;
-    while (choice && i < count && !tensor_choice_is(choice, &all[i]))
+    while (entry && i < count && !is_entry(&all[i], entry))
         i++;
-    const bool found = choice && i < count;
-    *way = all[found ? i : 0];
-    if (chosen)
-        *chosen = found;
+    const bool found = entry && i < count;
+    *config = all[found ? i : 0];
+    if (tuned)
+        *tuned = found;
 }
 
 /* The rule's number of parts. */
 static uint32_t parts_wanted(const struct tensor_device_info *info, const struct matmul_params *p)
 {
-    struct matmul_way all[MATMUL_WAYS];
+    struct matmul_config all[MATMUL_CONFIGS];
     if (info->software || !(p->flags & MATMUL_TRANSPOSE_A) || p->k < 2 * SPLIT_DEPTH)
         return 1;
-    tensor_matmul_ways(info, p, all);
+    tensor_matmul_configs(info, p, all);
     const uint32_t *groups = all[0].launch.groups;
     const uint64_t count = (uint64_t)groups[0] * groups[1];
     const uint64_t wanted = 2 * (uint64_t)tensor_matmul_groups_wanted(info) / count;
@@ -155,15 +171,16 @@ static uint32_t parts_wanted(const struct tensor_device_info *info, const struct
     return parts < 1 ? 1 : parts < MATMUL_PARTS_MAX ? (uint32_t)parts : MATMUL_PARTS_MAX;
 }
 
-uint32_t tensor_matmul_part_taken(const struct tensor_device_info *info,
-                                  const struct matmul_params *p)
+uint32_t tensor_matmul_part_for(const struct tensor_device_info *info,
+                                const struct tensor_autotune *autotune,
+                                const struct matmul_params *p)
 {
     struct matmul_params whole = *p;
     whole.part = p->k;
     if (strcmp(info->kind, "vulkan"))
         return p->k;
-    const struct tensor_choice *choice = tensor_choices_find(info->choices, &whole);
-    uint32_t parts = choice ? choice->parts : parts_wanted(info, &whole);
+    const struct tensor_autotune_entry *entry = tensor_autotune_find(autotune, &whole);
+    uint32_t parts = entry ? entry->parts : parts_wanted(info, &whole);
     while (parts > 1 && (uint64_t)parts * p->m * p->n > INT32_MAX)
         parts /= 2;
     return tensor_matmul_part(p->k, parts);
