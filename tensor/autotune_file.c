@@ -187,7 +187,7 @@ static json_t *read_file(struct tensor_device *device)
     else
         fits(device, file, &why);
     if (why) {
-        tensor_log(device, "%s %s%s; it is ignored; --tune writes a new one", path,
+        tensor_log(device, "%s %s%s; it is not used; --tune writes a new one", path,
                    file ? "" : "is damaged: ", why);
         json_decref(file);
         file = NULL;
