@@ -23,7 +23,6 @@ struct level {
     struct container *container;
     char *name;    /* "" for the source; "a.tar/b.zip" inside; ends without '/' */
     bool whole;    /* params.enter took all that is in it */
-    bool failed;   /* its last call failed */
     int64_t time;  /* of the member that it is ... */
     uint32_t mode; /* ... and which what is only compressed keeps */
 };
@@ -45,7 +44,7 @@ struct pipeline_archive {
     size_t rest_size;
     uint64_t input; /* bytes of a folder's files that are done with */
     uint64_t given; /* bytes of all members that were given */
-    bool member_ended, ended;
+    bool ended;
     uint32_t told;                 /* notes on single members */
     struct pipeline_hint hint;     /* of the source's own member */
     bool inside;                   /* it stands in an archive inside, or at its opening */
@@ -80,10 +79,10 @@ static const char *or_else(const struct pipeline_archive *a, int error)
     return ", or take archives inside archives as they are with --nested 0";
 }
 
-/* Keeps "SOURCE: member 'M' at byte N: why; what to do". */
-static int fail(struct pipeline_archive *a, int error, const char *why)
+/* Keeps "SOURCE: member 'M' at byte N: why; what to do"; how: "member" or "after member". */
+static int fail_at(struct pipeline_archive *a, int error, const char *why, const char *how,
+                   uint64_t offset)
 {
-    uint64_t offset = a->leaf ? a->leaf->position : 0;
     const char *to_do = what_to_do(error), *or_to_do = or_else(a, error);
     char path[PIPELINE_MAX_NAME];
 
@@ -97,9 +96,13 @@ static int fail(struct pipeline_archive *a, int error, const char *why)
     if (!a->known[0] || pipeline_archive_single(a))
         return pipeline_fail(error, "%s: at byte %llu: %s%s", path, (unsigned long long)offset, why,
                              to_do);
-    return pipeline_fail(error, "%s: %s '%s' at byte %llu: %s%s%s", path,
-                         a->member_ended ? "after member" : "member", a->known,
+    return pipeline_fail(error, "%s: %s '%s' at byte %llu: %s%s%s", path, how, a->known,
                          (unsigned long long)offset, why, to_do, or_to_do);
+}
+
+static int fail(struct pipeline_archive *a, int error, const char *why)
+{
+    return fail_at(a, error, why, "member", a->leaf ? a->leaf->position : 0);
 }
 
 /* A part of the present member cannot be decoded: see pipeline_archive_params.damaged. */
@@ -143,6 +146,24 @@ static void tell_oddity(void *user, const char *why)
 static int fail_container(struct pipeline_archive *a, int result, const struct container *c)
 {
     return fail(a, -result, c && c->why[0] ? c->why : strerror(-result));
+}
+
+/* The next member cannot be had. The place is that behind the member before, in the archive. */
+static int fail_next(struct pipeline_archive *a, int result, const struct container *c)
+{
+    return fail_at(a, -result, c->why[0] ? c->why : strerror(-result),
+                   c->next_index > 1 ? "after member" : "member", c->at);
+}
+
+/* A failure was told. So was what broke an archive on the way to it; it is not told again. */
+static void mark_told(struct pipeline_archive *a)
+{
+    for (uint32_t i = 0; i <= a->top; i++) {
+        struct container *c = a->levels[i].container;
+
+        if (c && c->broken)
+            c->told = true;
+    }
 }
 
 static void tell_note(struct pipeline_archive *a, struct container *c)
@@ -287,12 +308,44 @@ static int check_bomb(struct pipeline_archive *a)
     return fail(a, EFBIG, why);
 }
 
+static bool is_damage(int result)
+{
+    return result == -EBADMSG || result == -EPROTONOSUPPORT;
+}
+
+/* Whether the present member's own bytes are asked for. */
+static bool is_wanted(const struct pipeline_archive *a)
+{
+    return !a->params.wanted || pipeline_archive_single(a) ||
+           a->params.wanted(a->params.user, &a->member);
+}
+
+/* The first bytes of the present member, to see whether it is an archive. 0 bytes if they cannot be
+ * decoded and it is not asked for: what it is shows in its name then, if at all. */
+static int look_at(struct pipeline_archive *a, const uint8_t **head, size_t *n)
+{
+    size_t want = LOOK_BYTES, length = strlen(a->member.name);
+    bool cut;
+    int result;
+
+    if (length > 4 && !strcasecmp(a->member.name + length - 4, ".iso"))
+        want = DETECT_BYTES; /* these show themselves late */
+    result = pipeline_layer_peek(a->leaf, want, head, n);
+    if (result >= 0)
+        return 0;
+    *n = 0;
+    if (is_damage(result) && !is_wanted(a) &&
+        (result == -EPROTONOSUPPORT ||
+         !pipeline_detect_promise((const uint8_t *)"", 0, a->member.name, &cut)))
+        return 0;
+    return fail(a, -result, a->leaf->why);
+}
+
 /* Whether the present member is an archive or compressed, and to be opened. */
 static int is_container(struct pipeline_archive *a, bool *open, bool *whole)
 {
     const struct level *level = &a->levels[a->top];
     enum pipeline_enter enter = PIPELINE_ENTER_TAKE;
-    size_t want = LOOK_BYTES, length = strlen(a->member.name);
     enum detect_format format;
     const uint8_t *head;
     size_t n;
@@ -300,21 +353,22 @@ static int is_container(struct pipeline_archive *a, bool *open, bool *whole)
     int result;
 
     *open = false;
-    if (a->top >= a->params.nested || !level->container->reader || a->member.index < a->wanted)
-        return 0;
-    if (length > 4 && !strcasecmp(a->member.name + length - 4, ".iso"))
-        want = DETECT_BYTES; /* these show themselves late */
-    result = pipeline_layer_peek(a->leaf, want, &head, &n);
-    if (result < 0)
-        return fail(a, -result, a->leaf->why);
-    format = pipeline_detect_format(head, n, a->member.name, &bad);
-    if (format == FORMAT_PLAIN && !bad && pipeline_detect_filter(head, n) == FILTER_NONE)
+    if (a->top >= a->params.nested || !pipeline_container_packs(level->container) ||
+        a->member.index < a->wanted)
         return 0;
     if (!level->whole && a->params.enter)
         enter = a->params.enter(a->params.user, a->member.name);
-    *open = enter != PIPELINE_ENTER_PASS;
+    if (enter == PIPELINE_ENTER_PASS)
+        return 0;
+    result = look_at(a, &head, &n);
+    if (result < 0 || n == 0)
+        return result;
+    format = pipeline_detect_format(head, n, a->member.name, &bad);
+    if (format == FORMAT_PLAIN && !bad && pipeline_detect_filter(head, n) == FILTER_NONE)
+        return 0;
+    *open = true;
     *whole = enter == PIPELINE_ENTER_TAKE && a->params.enter;
-    if (!*open || (format != FORMAT_ZIP && format != FORMAT_7ZIP))
+    if (format != FORMAT_ZIP && format != FORMAT_7ZIP)
         return 0;
     /* Their directory is at the end. */
     result = pipeline_layer_hold(a->leaf, HELD_BYTES);
@@ -327,7 +381,7 @@ static int look_inside(struct pipeline_archive *a)
     int result;
 
     a->member.other = false;
-    if (a->member.index < a->wanted)
+    if (a->member.index < a->wanted || !is_wanted(a))
         return 0; /* it is only passed over */
     result = pipeline_content_wants(&a->params.content, a->leaf);
     if (result < 0)
@@ -430,13 +484,11 @@ static int advance(struct pipeline_archive *a)
     result = pipeline_container_next(c);
     tell_note(a, c);
     if (result < 0) {
-        a->member_ended = c->member_ended;
-        if (a->top == 0 || !level->failed) {
-            level->failed = true;
-            a->member.inner = inner;
-            return fail_container(a, result, c);
-        }
-        result = 0; /* told before, and it did not recover: its level goes on behind it */
+        /* What fails has a place of its own, as a member has. */
+        a->member.index = a->top ? index : c->next_index - 1;
+        a->member.inner = a->top ? inner : 0;
+        a->standing = true;
+        return fail_next(a, result, c);
     }
     if (result == 0 && a->top == 0) {
         a->ended = true;
@@ -447,7 +499,6 @@ static int advance(struct pipeline_archive *a)
         leave_level(a);
         return 0;
     }
-    level->failed = false;
     a->member = c->member;
     if (a->top == 0)
         a->hint = member_hint(c);
@@ -456,7 +507,6 @@ static int advance(struct pipeline_archive *a)
         a->member.inner = inner;
         a->member.whole = level->whole;
     }
-    a->member_ended = false;
     a->standing = true;
     result = name_member(a, c);
     if (result == 0 && a->member.has_bytes)
@@ -481,6 +531,8 @@ int pipeline_archive_next(struct pipeline_archive *a, struct pipeline_member *me
     while (result == 0 && !a->ended)
         result = advance(a);
     *member = a->member;
+    if (result < 0)
+        mark_told(a);
     return result < 0 ? result : !a->ended;
 }
 
@@ -510,13 +562,15 @@ int pipeline_archive_read(struct pipeline_archive *a, const uint8_t **data, size
         return 0;
     }
     result = open_content(a);
+    if (result < 0)
+        mark_told(a);
     if (result < 0 || !a->leaf || a->member.other)
         return result;
     result = pipeline_layer_read(a->leaf, &bytes, size);
-    a->levels[a->top].failed = result < 0;
-    if (result < 0)
+    if (result < 0) {
+        mark_told(a);
         return fail(a, -result, a->leaf->why[0] ? a->leaf->why : strerror(-result));
-    a->member_ended = *size == 0;
+    }
     a->given += *size;
     *data = bytes;
     return check_bomb(a);
@@ -563,17 +617,6 @@ static int discard(struct pipeline_archive *a, uint64_t offset)
     return 0;
 }
 
-/* As pipeline_archive_next, but tries once more behind damage: who goes to a place has come past it
- * before. */
-static int next_or_past(struct pipeline_archive *a, struct pipeline_member *m)
-{
-    int result = pipeline_archive_next(a, m);
-
-    if (result == -EBADMSG || result == -EPROTONOSUPPORT)
-        result = pipeline_archive_next(a, m);
-    return result;
-}
-
 int pipeline_archive_skip_to(struct pipeline_archive *a, uint64_t index)
 {
     struct pipeline_member m;
@@ -589,9 +632,11 @@ int pipeline_archive_skip_to(struct pipeline_archive *a, uint64_t index)
         leave_level(a);
     pipeline_container_skip_to(a->levels[0].container, index);
     while (a->levels[0].container->next_index < index) {
-        result = next_or_past(a, &m);
-        if (result <= 0)
-            return result < 0 ? result : no_such_place(a, index, 0);
+        result = pipeline_archive_next(a, &m);
+        if (result == 0)
+            return no_such_place(a, index, 0);
+        if (result < 0 && !is_damage(result))
+            return result;
     }
     return 0;
 }
@@ -626,9 +671,10 @@ int pipeline_archive_seek(struct pipeline_archive *a, uint64_t index, uint64_t i
     if (result < 0)
         return result;
     do
-        result = next_or_past(a, &m);
-    while (result > 0 && m.index == index && m.inner < inner);
-    if (result == 0 || (result > 0 && (m.index != index || m.inner != inner)))
+        result = pipeline_archive_next(a, &m);
+    while ((result > 0 || is_damage(result)) && m.index == index && m.inner < inner);
+    if (result == 0 || ((result > 0 || is_damage(result)) &&
+                        (m.index != index || m.inner != inner)))
         return no_such_place(a, index, offset);
     if (result > 0)
         result = offset ? discard(a, offset) : 0;
@@ -650,11 +696,6 @@ const char *pipeline_archive_filter(const struct pipeline_archive *a)
 bool pipeline_archive_single(const struct pipeline_archive *a)
 {
     return pipeline_container_plain(a->levels[0].container);
-}
-
-bool pipeline_archive_random(const struct pipeline_archive *a)
-{
-    return pipeline_container_random(a->levels[0].container);
 }
 
 uint64_t pipeline_archive_input(const struct pipeline_archive *a)

@@ -110,6 +110,10 @@ struct pipeline_archive_params {
     uint64_t max_bytes; /* so is one of which more than so many bytes came out; 0: no limit */
     struct pipeline_content content;
     enum pipeline_enter (*enter)(void *user, const char *name); /* NULL: all are taken */
+    /* Whether the bytes of a member are wanted if it is not opened. One that is not wanted is not
+     * decoded beyond what it takes to see whether it is an archive, and if that cannot be seen, it
+     * is passed over. NULL: all are. */
+    bool (*wanted)(void *user, const struct pipeline_member *member);
     /* A part of the present member, a line counted from 1, cannot be decoded, as pipeline_error()
      * says. 0: it is passed over; else reading fails with what it returns. NULL: reading fails. */
     int (*damaged)(void *user, uint64_t part);
@@ -136,9 +140,10 @@ void pipeline_archive_close(struct pipeline_archive **archive);
  * The next member; bytes of the present one that were not read are passed over (where the format
  * allows, without decoding them). 1: *member is filled in. 0: there are no more.
  * Errors: -EBADMSG, -EPROTONOSUPPORT, -EFBIG (see params) and what reading the file says; index and
- * inner of *member then tell the place of this failure from others. After the first two one may try
- * to go on: an archive inside is left if it cannot, and if the source cannot, the next call fails
- * again.
+ * inner of *member then tell the place of this failure from others. After the first two one may go
+ * on, also where pipeline_archive_read failed: the next call gives what lies behind the damage, in
+ * this archive or in the one that it is in, or says that there is no more. It never fails twice at
+ * one place, so that going on comes to an end.
  */
 int pipeline_archive_next(struct pipeline_archive *archive, struct pipeline_member *member);
 
@@ -164,7 +169,9 @@ struct pipeline_hint pipeline_archive_hint(const struct pipeline_archive *archiv
  *     zstd with a hint           decodes from the frame on that the hint names
  *     all else                   decodes what is before it
  * *hint is what pipeline_archive_hint gave for the same data, or NULL. *member may be NULL.
- * Errors: -ESTALE if there is no such place, else as pipeline_archive_next.
+ * Damage before the member is passed over: whoever has a place behind it has come past it before.
+ * Errors: -ESTALE if there is no such place, else as pipeline_archive_next; if it is the place of a
+ * failure itself, that failure, behind which it stands then.
  */
 int pipeline_archive_seek(struct pipeline_archive *archive, uint64_t index, uint64_t inner,
                           uint64_t offset, const struct pipeline_hint *hint,
@@ -181,9 +188,6 @@ const char *pipeline_archive_filter(const struct pipeline_archive *archive);
 
 /* Whether it is one file's bytes, perhaps decompressed, so that it has exactly one member. */
 bool pipeline_archive_single(const struct pipeline_archive *archive);
-
-/* Whether a member can be reached past a damaged one: true for zip, iso9660 and folders. */
-bool pipeline_archive_random(const struct pipeline_archive *archive);
 
 /* Bytes of the source, as it lies on disk, that were read so far. */
 uint64_t pipeline_archive_input(const struct pipeline_archive *archive);

@@ -15,6 +15,7 @@
 enum {
     ZEROS = 65536,
     HEADER_BYTES = 64 << 20, /* of one member, where it tells its own length */
+    CPIO_TRAILER = 124,      /* the last entry, which has no content */
 };
 
 /*
@@ -43,11 +44,16 @@ static void leave_locale(locale_t before)
 }
 
 /* Keeps what is wrong; archive.c says where. */
-static int fail(struct container *c, int error, const char *why)
+int pipeline_container_fail(struct container *c, int error, const char *why)
 {
     c->error = -error;
     snprintf(c->why, sizeof(c->why), "%s", why);
     return -error;
+}
+
+static int fail(struct container *c, int error, const char *why)
+{
+    return pipeline_container_fail(c, error, why);
 }
 
 static int fail_layer(struct container *c, const struct layer *layer)
@@ -55,18 +61,30 @@ static int fail_layer(struct container *c, const struct layer *layer)
     return fail(c, -layer->error, layer->why[0] ? layer->why : strerror(-layer->error));
 }
 
+int pipeline_container_fail_layer(struct container *c)
+{
+    return fail_layer(c, c->top);
+}
+
+/* What libarchive says, or NULL if that is nothing for a user: words about its own insides. */
+static const char *reader_said(struct archive *reader)
+{
+    const char *said = archive_error_string(reader);
+
+    return said && !strcasestr(said, "internal error") && !strstr(said, "rogrammer") ? said : NULL;
+}
+
 /* Turns what libarchive says into our errors. */
 static int fail_reader(struct container *c)
 {
-    const char *said = archive_error_string(c->reader);
+    const char *said = reader_said(c->reader);
     char why[256];
 
-    if (c->top->error)
+    if (c->broken)
         return fail_layer(c, c->top);
     if (archive_errno(c->reader) == ENOMEM)
         return fail(c, ENOMEM, "out of memory");
-    /* Asking before a format was found is not safe in libarchive 3.6. */
-    if ((c->opened && archive_read_has_encrypted_entries(c->reader) > 0) ||
+    if (c->encrypted ||
         (said && (strstr(said, "ncrypt") || strstr(said, "assphrase") || strstr(said, "Crypto"))))
         return fail(c, EPROTONOSUPPORT, "it is encrypted: no password can be given");
     snprintf(why, sizeof(why), "the %s archive is damaged or cut short (%s)",
@@ -79,10 +97,23 @@ static int fail_reader(struct container *c)
 static la_ssize_t give(struct archive *reader, void *user, const void **data)
 {
     struct container *c = user;
-    size_t n;
+    struct recovery *r = &c->recovery;
+    size_t n = r->again_size;
+    int result = pipeline_recovery_keep(c);
 
-    if (pipeline_layer_read(c->top, data, &n) < 0) {
-        archive_set_error(reader, EIO, "%s", c->top->why);
+    if (result == 0 && n) {
+        *data = r->again;
+        r->again_size = 0;
+    } else if (result == 0) {
+        if (pipeline_layer_read(c->top, data, &n) < 0) {
+            c->broken = true;
+            archive_set_error(reader, EIO, "%s", c->top->why);
+            return -1;
+        }
+        result = pipeline_recovery_patch(c, c->top->position - n, data, n);
+    }
+    if (result < 0) {
+        archive_set_error(reader, ENOMEM, "out of memory");
         return -1;
     }
     if (n) {
@@ -101,10 +132,14 @@ static la_ssize_t give(struct archive *reader, void *user, const void **data)
 static la_int64_t skip(struct archive *reader, void *user, la_int64_t n)
 {
     struct container *c = user;
-    uint64_t skipped = n > 0 ? pipeline_layer_skip(c->top, (uint64_t)n) : 0;
+    uint64_t skipped = 0;
 
     (void)reader;
+    if (n > 0 && c->recovery.again_size == 0)
+        skipped = pipeline_layer_skip(c->top, (uint64_t)n);
     c->given_total += skipped;
+    if (skipped)
+        c->given_size = 0; /* what was given before does not end where it goes on */
     return (la_int64_t)skipped;
 }
 
@@ -118,6 +153,8 @@ static la_int64_t seek(struct archive *reader, void *user, la_int64_t offset, in
     else if (whence == SEEK_END)
         offset += size;
     if (offset < 0 || offset > size || pipeline_layer_seek(c->top, (uint64_t)offset) < 0) {
+        c->recovery.misplaced = true;
+        c->broken = c->top->error != 0;
         archive_set_error(reader, EINVAL, "it points to a place outside of the file");
         return ARCHIVE_FATAL;
     }
@@ -147,7 +184,7 @@ static int support(struct archive *reader, enum detect_format format, bool seeka
     return ARCHIVE_FATAL;
 }
 
-static int open_reader(struct container *c)
+int pipeline_container_reader(struct container *c)
 {
     bool seekable = c->top->seek != NULL;
     int result;
@@ -198,13 +235,13 @@ static int open_format(struct container *c, const char *name)
         return fail_layer(c, c->top);
     c->format = pipeline_detect_format(head, n, name, &bad);
     if (bad)
-        return fail(c, EBADMSG, "the first tar header is damaged");
+        return 0; /* pipeline_container_next tells it, and goes on behind it */
     if (c->format == FORMAT_7ZIP && !first_7z_header_holds(head, n))
         return fail(c, EBADMSG, "the first 7z header is damaged or cut short");
     if (c->format == FORMAT_ISO && (result = check_iso_size(c, head)) < 0)
         return result;
     if (c->format != FORMAT_PLAIN)
-        return open_reader(c);
+        return pipeline_container_reader(c);
     if (c->top->error && n < 512)
         return fail_layer(c, c->top); /* what it is cannot be told from so few bytes */
     if (c->filter_kind != FILTER_NONE)
@@ -283,6 +320,7 @@ void pipeline_container_destroy(struct container **c)
     if (!dead)
         return;
     archive_read_free(dead->reader);
+    pipeline_recovery_finish(dead);
     pipeline_layer_destroy(&dead->filter);
     pipeline_layer_destroy(&dead->base);
     free(dead);
@@ -310,25 +348,33 @@ static int rest_of_layer(struct container *c, uint64_t *nonzero, uint64_t *rest)
         /* A decompressor goes on to its end, which is where it notices damage. */
         if (*nonzero && !c->filter)
             return 0;
-        if (pipeline_layer_read(c->top, &data, &n) < 0)
+        if (pipeline_layer_read(c->top, &data, &n) < 0) {
+            c->broken = true;
             return fail_layer(c, c->top);
+        }
         p = data;
     } while (n);
     return 0;
 }
 
 /* At the end of the entries: was it the end of the archive? `before` is how much the reader had
- * used before it looked for one more entry. */
-static int check_end(struct container *c, uint64_t before)
+ * used before it looked for one more entry, behind one that is there in full if `whole`. */
+static int check_end(struct container *c, uint64_t before, bool whole)
 {
     uint64_t used = (uint64_t)archive_filter_bytes(c->reader, 0);
     uint64_t nonzero = 0, rest = 0;
     int result = 0;
 
     c->ended = true;
+    if (!whole && c->format == FORMAT_AR) /* which has no end marker either */
+        return fail_reader(c);
     if (c->format == FORMAT_TAR && used < before + 512)
         return fail(c, EBADMSG, "the tar archive has no end marker: it was cut short");
-    if (c->filter || c->format == FORMAT_TAR || c->format == FORMAT_AR)
+    /* The last entry of a cpio is never longer. What was passed over to find it is damage. */
+    if (c->format == FORMAT_CPIO && used > before + CPIO_TRAILER) {
+        return fail(c, EBADMSG, "the cpio archive has bytes between its members that are no header");
+    }
+    if (c->filter || c->format == FORMAT_TAR || c->format == FORMAT_CPIO || c->format == FORMAT_AR)
         result = rest_of_layer(c, &nonzero, &rest);
     if (result < 0)
         return result;
@@ -337,6 +383,10 @@ static int check_end(struct container *c, uint64_t before)
     if (c->format == FORMAT_TAR && nonzero)
         snprintf(c->note, sizeof(c->note),
                  "more follows after the tar archive's end marker and is not read");
+    else if (c->format == FORMAT_CPIO && nonzero)
+        snprintf(c->note, sizeof(c->note),
+                 "more follows after the cpio archive's last entry and is not read: if that is an "
+                 "archive too, as in an initramfs, cut it off into a file of its own");
     return 0;
 }
 
@@ -380,32 +430,93 @@ static void describe(struct container *c, struct archive_entry *e)
     m->has_bytes = m->type == '-';
 }
 
-static int next_entry(struct container *c)
+/* The present header cannot be read, as `why` says. */
+static int lose_entry(struct container *c, int failure, bool fatal)
 {
-    struct archive_entry *entry;
-    uint64_t before;
-    int result;
+    c->in_entry = false;
+    c->recovery.lost = true;
+    c->recovery.fatal = fatal;
+    return failure;
+}
 
-    /* Done apart from the header, so that we know where the header begins. */
-    if (c->opened && archive_read_data_skip(c->reader) < ARCHIVE_OK)
-        return fail_reader(c);
-    before = (uint64_t)archive_filter_bytes(c->reader, 0);
-    /* These tell the length of what libarchive then holds, a name say. */
-    if (c->format == FORMAT_TAR || c->format == FORMAT_CPIO || c->format == FORMAT_AR)
-        c->header_limit = c->given_total + HEADER_BYTES;
-    result = archive_read_next_header(c->reader, &entry);
-    c->header_limit = 0;
-    if (result == ARCHIVE_EOF) {
-        c->member_ended = true;
-        return check_end(c, before);
-    }
-    /* A warning here is about a name or an attribute; the bytes are there. */
-    if (result < ARCHIVE_WARN)
-        return fail_reader(c);
-    c->opened = true;
+/* libarchive looks for the next header of a cpio by itself and calls it a warning. */
+static bool passed_over_bytes(const struct container *c, int result)
+{
+    const char *said = archive_error_string(c->reader);
+
+    return c->format == FORMAT_CPIO && result == ARCHIVE_WARN && said &&
+           !strncmp(said, "Skipped ", 8);
+}
+
+static int take_entry(struct container *c, struct archive_entry *entry)
+{
+    c->opened = c->in_entry = true;
+    c->encrypted = archive_entry_is_encrypted(entry) > 0;
     c->header = c->origin + (uint64_t)archive_read_header_position(c->reader);
     describe(c, entry);
     return 1;
+}
+
+/* Reads one header. */
+static int read_header(struct container *c)
+{
+    struct archive_entry *entry = NULL;
+    bool whole = true;
+    uint64_t before;
+    int result;
+
+    /* Done apart from the header, so that we know where the header begins. Who reads a member hears
+     * of damage in it; what is only passed over must not stop the others, if there are any. */
+    if (c->in_entry)
+        whole = archive_read_data_skip(c->reader) >= ARCHIVE_WARN || c->entry_failed;
+    c->in_entry = c->encrypted = c->entry_failed = false;
+    before = (uint64_t)archive_filter_bytes(c->reader, 0);
+    c->at = c->origin + before;
+    /* These tell the length of what libarchive then holds, a name say. */
+    if (c->format == FORMAT_TAR || c->format == FORMAT_CPIO || c->format == FORMAT_AR)
+        c->header_limit = c->given_total + HEADER_BYTES;
+    pipeline_recovery_begin(c);
+    result = archive_read_next_header(c->reader, &entry);
+    pipeline_recovery_end(c);
+    c->header_limit = 0;
+    if (result == ARCHIVE_EOF && c->recovery.unsure)
+        return lose_entry(c, 0, true);
+    if (result == ARCHIVE_EOF) {
+        c->member_ended = true;
+        return check_end(c, before, whole);
+    }
+    if (passed_over_bytes(c, result)) {
+        c->recovery.found = entry;
+        return fail(c, EBADMSG, "the cpio archive has bytes between its members that are no header");
+    }
+    /* Other warnings are about a name or an attribute; the bytes are there. */
+    if (result != ARCHIVE_OK && result != ARCHIVE_WARN) {
+        c->encrypted = entry && archive_entry_is_metadata_encrypted(entry) > 0;
+        return lose_entry(c, fail_reader(c), result == ARCHIVE_FATAL);
+    }
+    return take_entry(c, entry);
+}
+
+static int next_entry(struct container *c)
+{
+    struct archive_entry *found = c->recovery.found;
+    int result = 1;
+
+    if (found) {
+        c->recovery.found = NULL;
+        return take_entry(c, found);
+    }
+    if (!c->reader && !c->recovery.lost)
+        return lose_entry(c, fail(c, EBADMSG, "the first tar header is damaged"), true);
+    do {
+        if (c->recovery.lost)
+            result = pipeline_recovery_go_on(c);
+        if (result <= 0)
+            return result;
+        c->recovery.lost = false;
+        result = read_header(c);
+    } while (result == 0 && c->recovery.lost);
+    return result;
 }
 
 /* A folder's files are layers of their own, opened when first read. */
@@ -445,15 +556,19 @@ int pipeline_container_next(struct container *c)
     int result = 0;
 
     c->error = 0;
+    if (c->told || (c->recovery.lost && c->broken))
+        c->ended = true;
     if (!c->ended && c->folder)
         result = next_in_folder(c);
-    else if (!c->ended && c->reader)
+    else if (!c->ended && c->format != FORMAT_PLAIN)
         result = next_entry(c);
     else if (!c->ended)
         result = next_plain(c);
     leave_locale(before);
     if (result == 0)
         c->ended = true;
+    if (result < 0)
+        c->next_index++;
     if (result <= 0)
         return result;
     c->member.index = c->next_index++;
@@ -529,6 +644,7 @@ static int entry_layer_read(struct layer *layer, const void **data, size_t *size
 
     if (result < 0)
         memcpy(layer->why, m->container->why, sizeof(layer->why));
+    m->container->entry_failed = result < 0;
     return result;
 }
 
@@ -611,12 +727,12 @@ int pipeline_container_member(struct container *c, struct layer **out)
 
 bool pipeline_container_plain(const struct container *c)
 {
-    return !c->folder && !c->reader;
+    return !c->folder && c->format == FORMAT_PLAIN;
 }
 
-bool pipeline_container_random(const struct container *c)
+bool pipeline_container_packs(const struct container *c)
 {
-    return c->folder || (!c->filter && (c->format == FORMAT_ZIP || c->format == FORMAT_ISO));
+    return !c->folder && c->format != FORMAT_PLAIN;
 }
 
 void pipeline_container_skip_to(struct container *c, uint64_t index)
@@ -630,7 +746,7 @@ int pipeline_container_restart(struct container *c, uint64_t index,
 {
     int result;
 
-    if (!c->reader || c->format != FORMAT_TAR || !hint->header || index <= c->next_index)
+    if (c->format != FORMAT_TAR || !hint->header || index <= c->next_index)
         return 0;
     if (!c->base->seek || (c->filter && !c->filter->restart))
         return 0;
@@ -640,15 +756,19 @@ int pipeline_container_restart(struct container *c, uint64_t index,
         c->filter->learn(c->filter, (struct layer_point){hint->in, hint->out});
     archive_read_free(c->reader);
     c->reader = NULL;
-    c->opened = false;
+    c->opened = c->in_entry = c->decoded = false;
+    c->recovery.again_size = 0;
+    c->recovery.found = NULL;
+    c->recovery.lost = c->recovery.unsure = false;
     result = pipeline_layer_jump(c->top, hint->header);
     if (result < 0)
         return fail_layer(c, c->top);
     if (c->top->position != hint->header)
         return fail(c, ESTALE, "it is shorter than the data that the run was started with");
     c->origin = hint->header;
+    c->given = NULL;
     c->given_size = c->given_total = 0;
     c->next_index = index;
-    result = open_reader(c);
+    result = pipeline_container_reader(c);
     return result < 0 ? result : 1;
 }

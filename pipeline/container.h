@@ -16,6 +16,31 @@
 #include "pipeline/archive.h"
 #include "pipeline/layer.h"
 
+struct archive;
+struct archive_entry;
+
+/* Headers of one zip that are passed over: for each the zip is opened once more. */
+enum { RECOVERY_PATCHES = 64 };
+
+/* What it takes to go on behind a header that cannot be read; recover.c's own, but for the first
+ * lines. */
+struct recovery {
+    bool lost, fatal; /* the last header could not be read; and the reader will read no more */
+    bool misplaced;   /* the reader was to go to a place outside of the file */
+    uint64_t from;    /* byte given to the reader where the last header begins, if it is kept */
+    struct archive_entry *found; /* an entry that the reader came upon behind damage */
+    const uint8_t *again;        /* bytes to give to the reader before those of `top` ... */
+    size_t again_size;           /* ... and their number */
+    bool unsure;                 /* where the archive goes on was guessed */
+    bool keeping;                /* a header is being read: what it was read from is kept */
+    uint8_t *kept;               /* from `from` on, without what was given last */
+    size_t kept_size, kept_room;
+    uint8_t *replay; /* where `again` points to */
+    uint64_t patches[RECOVERY_PATCHES]; /* bytes of a zip where a member's header is, but is none */
+    size_t n_patches;
+    uint8_t *patched;
+};
+
 struct container {
     struct pipeline_io *io;
     const struct pipeline_source *folder; /* or NULL */
@@ -27,6 +52,8 @@ struct container {
     uint64_t next_index;           /* of the member that pipeline_container_next will give */
     struct pipeline_member member; /* the present one, if next_index > 0; its name is bare */
     bool member_ended, ended;      /* all its bytes were read; there are no more members */
+    bool broken;                   /* a failure of top has stopped the reading of an archive ... */
+    bool told;                     /* ... and was told: set by whoever did, there is no more */
     int error;                     /* of the last failure ... */
     char why[256];                 /* ... and what it was, without a place */
     char note[160];                /* something to note about it, or ""; without a place */
@@ -38,13 +65,18 @@ struct container {
     uint64_t header_limit;  /* given_total may not pass it while a header is read; 0: it may */
     uint64_t origin;        /* byte of top where reader began ... */
     uint64_t header;        /* ... and where the present member's header does */
+    uint64_t at;            /* byte of top where the header that was read last begins */
     uint64_t offset;        /* bytes of the present member that were read */
     uint64_t hole;          /* zeros to give before `pending` */
     const uint8_t *pending; /* bytes of the present member behind a hole */
     size_t pending_size;
     bool opened;      /* reader has found its format */
+    bool in_entry;    /* reader stands in an entry, whose rest is still to be passed over */
+    bool encrypted;   /* that entry is */
+    bool entry_failed; /* and what was read of it was damaged, which was told */
     bool decoded;     /* reader was asked for an entry's bytes before */
     char no_name[32]; /* stands for a name that cannot be read */
+    struct recovery recovery;
 };
 
 /*
@@ -64,8 +96,14 @@ int pipeline_container_open_folder(struct pipeline_io *io, const struct pipeline
 /* Frees it and what it stands on and sets *c to NULL; NULL is left alone. */
 void pipeline_container_destroy(struct container **c);
 
-/* The next member, in c->member, or 0 at the end, or a negative errno with `why`. The layer of the
- * member before must be destroyed first. */
+/*
+ * The next member, in c->member, or 0 at the end, or a negative errno with `why`. The layer of the
+ * member before must be destroyed first.
+ * After a failure one may call it again: it goes on behind what failed, where the format allows
+ * (recover.c), and is at the end otherwise. What failed has a number of its own, next_index - 1,
+ * so that places behind it have the same numbers whoever comes to them. It never fails twice at
+ * one place.
+ */
 int pipeline_container_next(struct container *c);
 
 /*
@@ -77,9 +115,8 @@ int pipeline_container_member(struct container *c, struct layer **out);
 /* Whether its only member is its top layer: plain bytes, perhaps decompressed. */
 bool pipeline_container_plain(const struct container *c);
 
-/* Whether members can be reached past a damaged one: zip and iso9660 on bytes as they are, and
- * folders. */
-bool pipeline_container_random(const struct container *c);
+/* Whether its members may be archives in their turn: it is one, and no folder. */
+bool pipeline_container_packs(const struct container *c);
 
 /* Makes pipeline_container_next give member `index` of a folder, if it lies ahead and there is one;
  * other containers have to be read. */
@@ -89,5 +126,32 @@ void pipeline_container_skip_to(struct container *c, uint64_t index);
  * is not possible here, and nothing has changed. Errors: as pipeline_container_next. */
 int pipeline_container_restart(struct container *c, uint64_t index,
                                const struct pipeline_hint *hint);
+
+/* ---- between container.c and recover.c ---- */
+
+/* A reader for the format, which has not read anything. 0, or a failure as above. */
+int pipeline_container_reader(struct container *c);
+
+/* Keeps what is wrong and returns -error; the second says what happened to the top layer. */
+int pipeline_container_fail(struct container *c, int error, const char *why);
+int pipeline_container_fail_layer(struct container *c);
+
+/* A header is read from here on; and has been read. */
+void pipeline_recovery_begin(struct container *c);
+void pipeline_recovery_end(struct container *c);
+
+/* The reader wants more than it was given: keeps that, if it belongs to the header that is being
+ * read. 0 or -ENOMEM. */
+int pipeline_recovery_keep(struct container *c);
+
+/* Puts what stands for a header that is none into bytes that go to the reader, n from byte `at` of
+ * the top layer on. 0 or -ENOMEM. */
+int pipeline_recovery_patch(struct container *c, uint64_t at, const void **data, size_t n);
+
+/* Goes on behind a header that could not be read. 1: the reader stands at the next one. 0: there is
+ * none. Or a failure: one more header, behind the other, cannot be read. */
+int pipeline_recovery_go_on(struct container *c);
+
+void pipeline_recovery_finish(struct container *c);
 
 #endif

@@ -27,8 +27,7 @@ struct pipeline_stream {
     struct pipeline_archive *archive; /* of sources->list[at.source], or NULL */
     bool in_member;                   /* the archive stands in member at.member, which is taken */
     bool single;                      /* it is split by blocks */
-    bool stumbled;                    /* the last thing was damage: failing again means giving up */
-    uint64_t went_around; /* 1 + the member behind which go_around last went on; 0 = none */
+    int stopped;                      /* the failure at which reading stopped, until it seeks */
     uint64_t name_hash;
     struct pipeline_position at; /* of the next byte to come out of the archive */
     const uint8_t *rest;         /* bytes that came out and were not given yet; they end at `at` */
@@ -78,6 +77,17 @@ static enum pipeline_enter enter_by_choice(void *user, const char *name)
     return on_enter(user, name);
 }
 
+static bool wants(const struct pipeline_choice *choice, const struct pipeline_member *m)
+{
+    return pipeline_choice_takes(choice, m) &&
+           pipeline_choice_on_side(choice, pipeline_name_hash(m->name));
+}
+
+static bool wanted_by_choice(void *user, const struct pipeline_member *m)
+{
+    return wants(user, m);
+}
+
 struct pipeline_archive_params pipeline_choice_archive_params(const struct pipeline_choice *choice)
 {
     return (struct pipeline_archive_params){
@@ -86,6 +96,7 @@ struct pipeline_archive_params pipeline_choice_archive_params(const struct pipel
         .max_bytes = choice->max_bytes,
         .content = choice->content,
         .enter = enter_by_choice,
+        .wanted = wanted_by_choice,
         .user = (void *)choice,
     };
 }
@@ -163,8 +174,6 @@ static void leave_source(struct pipeline_stream *s)
     s->input_before += s->sources->list[s->at.source].size;
     s->at = (struct pipeline_position){.source = s->at.source + 1};
     s->in_member = false;
-    s->stumbled = false;
-    s->went_around = 0;
 }
 
 /* Counts and notes what pipeline_error() says, once for each place. */
@@ -216,52 +225,43 @@ static enum pipeline_enter enter_by_stream(void *user, const char *name)
     return on_enter(&((struct pipeline_stream *)user)->choice, name);
 }
 
+static bool wanted_by_stream(void *user, const struct pipeline_member *m)
+{
+    return wants(&((struct pipeline_stream *)user)->choice, m);
+}
+
 static int open_source(struct pipeline_stream *s)
 {
     struct pipeline_archive_params params = pipeline_choice_archive_params(&s->choice);
 
     params.enter = enter_by_stream;
+    params.wanted = wanted_by_stream;
     params.damaged = on_damage;
     params.user = s;
     return pipeline_archive_open(s->io, &s->sources->list[s->at.source], &params, &s->archive);
 }
 
-/* Goes on behind the present member with a fresh archive; false if that fails too. */
-static bool go_around(struct pipeline_stream *s)
+static bool is_damage(int result)
 {
-    /* Once for each member: if the next one's header is what fails, it fails again. */
-    if (!s->archive || !pipeline_archive_random(s->archive) || s->went_around == s->at.member + 1)
-        return false;
-    s->went_around = s->at.member + 1;
-    pipeline_archive_close(&s->archive);
-    return open_source(s) == 0 && pipeline_archive_skip_to(s->archive, s->at.member + 1) == 0;
+    return result == -EBADMSG || result == -EPROTONOSUPPORT;
 }
 
-/* What to do about a failure: pass it on, or get past it and return 0. */
+/* What to do about a failure: pass it on, or get past it and return 0. The archive goes on behind
+ * damage by itself, as far as it can. */
 static int get_past(struct pipeline_stream *s, int result)
 {
-    bool bomb = result == -EFBIG, damage = result == -EBADMSG || result == -EPROTONOSUPPORT;
+    bool bomb = result == -EFBIG;
 
-    if (bomb && s->choice.on_corrupt == PIPELINE_CORRUPT_SKIP) {
-        result = remember_damage(s, 0);
-        leave_source(s);
+    if (!bomb && !is_damage(result))
         return result;
-    }
-    if (!damage || s->choice.on_corrupt == PIPELINE_CORRUPT_STOP)
+    if (s->choice.on_corrupt == PIPELINE_CORRUPT_STOP) {
+        s->stopped = result;
         return result;
-    if (s->stumbled) {
-        /* The archive did not recover by itself. */
-        if (!go_around(s))
-            leave_source(s);
-        s->stumbled = false;
-        return 0;
     }
     result = remember_damage(s, 0);
-    if (!s->archive)
-        leave_source(s);
-    else
-        s->stumbled = true;
     s->in_member = false;
+    if (bomb || !s->archive)
+        leave_source(s);
     return result;
 }
 
@@ -284,7 +284,6 @@ static int enter_member(struct pipeline_stream *s)
     s->at.offset = 0;
     if (result < 0)
         return result;
-    s->stumbled = false;
     if (!m.has_bytes)
         return 1;
     s->name_hash = pipeline_name_hash(m.name);
@@ -378,6 +377,8 @@ int pipeline_stream_next(struct pipeline_stream *s, const uint8_t **data, size_t
 
     remember_given(s);
     *size = s->rest_size ? take_piece(s, data) : 0;
+    if (*size == 0 && s->stopped)
+        return s->stopped;
     while (*size == 0 && result > 0) {
         result = step(s);
         if (result < 0) {
@@ -491,13 +492,13 @@ int pipeline_stream_seek(struct pipeline_stream *s, struct pipeline_position to)
     struct pipeline_member m;
     int result;
 
-    if (!s->stumbled && to.source == here.source && to.member == here.member &&
+    if (!s->stopped && to.source == here.source && to.member == here.member &&
         to.inner == here.inner && to.offset == here.offset)
         return 0;
     pipeline_archive_close(&s->archive);
     s->rest_size = s->given_size = s->n_last = 0;
-    s->in_member = s->stumbled = false;
-    s->went_around = 0;
+    s->in_member = false;
+    s->stopped = 0;
     s->input_before = 0;
     s->at = (struct pipeline_position){to.source, to.member, to.inner, to.offset};
     if (to.check_bytes > PIPELINE_CHECK_BYTES || to.check_bytes > to.offset)
@@ -516,6 +517,9 @@ int pipeline_stream_seek(struct pipeline_stream *s, struct pipeline_position to)
     if (result == 0)
         result = pipeline_archive_seek(s->archive, to.member, to.inner, to.offset - to.check_bytes,
                                        &to.hint, &m);
+    if (is_damage(result) && s->choice.on_corrupt == PIPELINE_CORRUPT_SKIP && s->archive &&
+        to.offset == 0)
+        return 0; /* the place of damage that was passed over: it goes on behind it */
     if (result == 0 && to.check_bytes)
         result = check_before(s, to);
     if (result < 0) {
