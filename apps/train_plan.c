@@ -68,6 +68,7 @@ static int make_plan(const struct train *t, const struct megabyte_config *config
     uint64_t copy = 0; /* of what a checkpoint holds: weights in fp32, two moments */
     int status = megabyte_model_create(t->device, config, true, &model);
 
+    *plan = (struct train_plan){0};
     if (status == 0)
         status = megabyte_trainer_plan(model, &trainer);
     if (status == 0 && (o->n_val || o->data.choice.val_fraction > 0))
