@@ -1,6 +1,6 @@
 /* every.h - tests of many like cases, where a sanitizer or a driver makes all of them take long:
- * EVERY=N in the environment leaves each Nth. tools/check sets it in builds whose cases another
- * build has in full. */
+ * EVERY=N in the environment leaves each Nth. Test setups (tests/meson.build) set it in builds
+ * whose cases another has in full, and in the quick check. */
 #ifndef TESTS_EVERY_H
 #define TESTS_EVERY_H
 

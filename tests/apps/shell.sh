@@ -9,6 +9,8 @@ here=$(realpath "$(dirname "$0")")
 scratch=$(mktemp -d) || exit 1
 trap 'cd /; rm -rf "$scratch"' EXIT
 cd "$scratch" || exit 1
+# Whatever the caller's: the names of files are UTF-8, words and times are the same everywhere.
+export LC_ALL=C.UTF-8 TZ=UTC0
 export TMPDIR="$scratch" XDG_CACHE_HOME="$scratch/cache"
 # The model is too small for threads, and tests run beside each other.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"

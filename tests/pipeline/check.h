@@ -54,6 +54,8 @@ static inline void enter_scratch(void)
     atexit(leave_scratch);
     /* Small files, read thousands of times, need no windows of 8 MiB to be cleared each time. */
     CHECK(setenv("XZ_OPT", "-0", 1) == 0);
+    /* Archivers want UTF-8 for the names of files. */
+    CHECK(setenv("LC_ALL", "C.UTF-8", 1) == 0);
 }
 
 static inline void run_or_skip(const char *command)
