@@ -9,10 +9,12 @@ function_lines=100
 readme_lines=200
 columns=100
 
-# Found by walking, since an unpacked release is no git checkout.
+# Found by walking, since an unpacked release is no git checkout. A folder that Meson builds in is
+# passed over by what it holds, since it may have any name.
 sources()
 {
-    find . \( -path ./.git -o -path './build*' -o -path './subprojects/*/*' \) -prune -o -type f \
+    find . \( -name .git -o -path './build*' -o -path './subprojects/*/*' \
+        -o -type d -exec test -e '{}/meson-private' \; \) -prune -o -type f \
         \( -name '*.[ch]' -o -name '*.comp' -o -name '*.glsl' -o -name '*.sh' -o -name '*.py' \
         -o -name meson.build -o -name meson_options.txt -o -path './tools/*' -o -path './.ci/*' \) \
         ! -name '*.pyc' -print | sort

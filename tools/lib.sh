@@ -32,6 +32,19 @@ say()
     printf '      %s\n' "$*"
 }
 
+# What the comment at the top of the script says; the answer to --help.
+usage()
+{
+    sed -n '2,/^[^#]/s/^#$//p; 2,/^[^#]/s/^# //p' "$0"
+}
+
+# misuse WHAT: the script was called in a way that it does not know.
+misuse()
+{
+    printf '%s: %s; see %s --help\n' "$(basename "$0")" "$*" "tools/$(basename "$0")" >&2
+    exit 2
+}
+
 die()
 {
     printf '%s: %s\n' "$(basename "$0")" "$*" >&2

@@ -27,18 +27,19 @@ finish()
     exit $((failed > 0))
 }
 
-# run_tests NAME BUILD ARGUMENT...: `meson test` in the folder BUILD; counts its results and names
-# what did not pass as [NAME] TEST.
+# run_tests NAME BUILD SETUP ARGUMENT...: `meson test` in the folder BUILD with a setup of
+# tests/meson.build; counts its results and names what did not pass as [NAME] TEST.
 run_tests()
 {
-    local name=$1 build=$2 result test log
-    shift 2
-    rm -f "$build/meson-logs/$name"{,-run}.json
-    # A busy machine is no failure.
-    quietly "$build/meson-logs/$name.out" meson test -C "$build" --no-rebuild --logbase "$name" \
-        --timeout-multiplier 3 "$@"
-    log=$build/meson-logs/$name.json
-    if [[ ! -e $log ]]; then log=${log%.json}-run.json; fi # meson appends a wrapper's name
+    local name=$1 build=$2 setup=$3 result test log
+    shift 3
+    log=$build/meson-logs/$name
+    rm -f "$log"{,-run,-"$setup"}.json
+    quietly "$log.out" meson test -C "$build" --no-rebuild --logbase "$name" --setup "$setup" "$@"
+    # Meson appends the name of the wrapper or of the setup.
+    for log in "$log"{-run,-"$setup",}.json; do
+        if [[ -s $log ]]; then break; fi
+    done
     if [[ ! -s $log ]]; then
         show_tail "$build/meson-logs/$name.out"
         fail "[$name] meson test ran no test"

@@ -23,10 +23,13 @@ import statistics
 import sys
 import time
 
-import torch
+try:
+    import torch
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests" / "oracle"))
-import model as megabyte  # noqa: E402
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests" / "oracle"))
+    import model as megabyte
+except ImportError:
+    torch = megabyte = None  # --help does without
 
 PRESETS = {
     "small": {
@@ -44,7 +47,8 @@ PRESETS = {
 
 
 def parse():
-    fused = "fused" in megabyte.ATTENTION
+    attention = megabyte.ATTENTION if megabyte else ("explicit", "fused")
+    on_gpu = torch and torch.cuda.is_available()
     parser = argparse.ArgumentParser(description="Training-step speed of MEGABYTE in PyTorch.")
     parser.add_argument("--preset", choices=PRESETS, default="small")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
@@ -52,9 +56,9 @@ def parse():
     parser.add_argument("--batch", type=int, default=8, help="sequences in a step (default 8)")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--dropout", type=float, default=0.0)
-    parser.add_argument("--attention", choices=megabyte.ATTENTION,
-                        default="fused" if fused else "explicit")  # fmt: skip
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--attention", choices=attention,
+                        default="fused" if "fused" in attention else "explicit")  # fmt: skip
+    parser.add_argument("--device", default="cuda" if on_gpu else "cpu")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)),
                         help="CPU threads (default: all that this process may use)")  # fmt: skip
     parser.add_argument("--warm-up", type=int, default=3, help="steps before the clock (default 3)")
@@ -93,6 +97,8 @@ def blas_libraries():
 
 def main():
     options, settings = parse()
+    if not torch:
+        sys.exit("torch_twin.py: this Python has no PyTorch")
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     device = torch.device(options.device)
