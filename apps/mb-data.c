@@ -17,7 +17,6 @@ struct command {
     bool json;
     struct pipeline_io *io;
     struct pipeline_sources *sources;
-    struct pipeline_stream_stats seen; /* by ls: files listed and left out */
 };
 
 static const char usage[] =
@@ -168,63 +167,39 @@ static json_t *member_json(const struct pipeline_source *source, const struct pi
     return o;
 }
 
-/* Whether ls shows a member: whatever training would take, and what has no bytes and so no side. */
-static bool listed(const struct command *c, const struct pipeline_archive *a,
-                   const struct pipeline_member *m)
+static int run_ls(struct command *c)
 {
-    return !m->other && pipeline_choice_takes(&c->data.choice, m) &&
-           (pipeline_archive_single(a) ||
-            pipeline_choice_on_side(&c->data.choice, pipeline_name_hash(m->name)));
-}
-
-static int list_source(struct command *c, const struct pipeline_source *source, json_t **list)
-{
-    struct pipeline_archive *archive;
-    const struct pipeline_archive_params params = pipeline_choice_archive_params(&c->data.choice);
+    json_t *list = c->json ? json_array() : NULL;
+    struct pipeline_stream *stream;
     struct pipeline_member m;
-    int result = pipeline_archive_open(c->io, source, &params, &archive);
+    struct pipeline_stream_stats stats;
+    uint64_t source;
+    int result = pipeline_stream_create(c->io, c->sources, &c->data.choice, &stream);
 
     if (result < 0)
-        return result;
-    while ((result = pipeline_archive_next(archive, &m)) > 0) {
+        return app_fail_pipeline(result);
+    while ((result = pipeline_stream_list(stream, &m, &source)) > 0) {
         if (app_interrupted()) {
             result = -ECANCELED;
             break;
         }
-        if (m.has_bytes)
-            *(listed(c, archive, &m) ? &c->seen.members : &c->seen.left_out) += 1;
-        if (!listed(c, archive, &m))
-            continue;
         if (c->json)
-            app_json_append(list, member_json(source, &m));
+            app_json_append(&list, member_json(&c->sources->list[source], &m));
         else
             print_member(&m);
     }
-    pipeline_archive_close(&archive);
-    return result;
-}
-
-static int run_ls(struct command *c)
-{
-    json_t *list = c->json ? json_array() : NULL;
-    bool skip = c->data.choice.on_corrupt == PIPELINE_CORRUPT_SKIP;
-    json_int_t damaged = 0;
-
-    for (size_t i = 0; i < c->sources->n; i++) {
-        int result = list_source(c, &c->sources->list[i], &list);
-
-        if (skip && (result == -EBADMSG || result == -EPROTONOSUPPORT)) {
-            app_note("passed over: %s", pipeline_error());
-            damaged++;
-        } else if (result < 0) {
-            fflush(stdout);
-            json_decref(list);
-            return app_fail_pipeline(result);
-        }
+    stats = pipeline_stream_stats(stream);
+    pipeline_stream_destroy(&stream);
+    app_report_damage(stats.damaged);
+    if (result < 0) {
+        fflush(stdout);
+        json_decref(list);
+        return app_fail_pipeline(result);
     }
-    note_none(c, c->seen);
+    note_none(c, stats);
     if (c->json)
-        return app_json(json_pack("{s:o, s:I}", "members", list, "damaged", damaged));
+        return app_json(json_pack("{s:o, s:I}", "members", list, "damaged",
+                                  (json_int_t)stats.damaged));
     if (fflush(stdout) && errno != EPIPE)
         return app_fail(APP_FAILED, "standard output: %s", strerror(errno));
     return APP_DONE;

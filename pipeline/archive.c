@@ -64,9 +64,10 @@ static const char *what_to_do(int error)
     case EBADMSG:
         return "; fetch or make it again, or pass over what is damaged with --on-corrupt skip";
     case EPROTONOSUPPORT:
-        return "; pack it in another way, or pass over such members with --on-corrupt skip";
-    case ENOTSUP:
-        return ", or pass over such members with --on-corrupt skip"; /* why says what to do */
+        return "; pack it in another way, or leave such members out with --exclude or "
+               "--on-corrupt skip";
+    case ENOTSUP: /* why says what to do */
+        return ", or leave such members out with --exclude or --on-corrupt skip";
     default:
         return "";
     }
@@ -617,6 +618,12 @@ static int discard(struct pipeline_archive *a, uint64_t offset)
     return 0;
 }
 
+/* Whether a failure on the way to a place is gone past. */
+static bool is_passed(const struct pipeline_archive *a, int result)
+{
+    return is_damage(result) && a->params.past_damage;
+}
+
 int pipeline_archive_skip_to(struct pipeline_archive *a, uint64_t index)
 {
     struct pipeline_member m;
@@ -635,7 +642,7 @@ int pipeline_archive_skip_to(struct pipeline_archive *a, uint64_t index)
         result = pipeline_archive_next(a, &m);
         if (result == 0)
             return no_such_place(a, index, 0);
-        if (result < 0 && !is_damage(result))
+        if (result < 0 && !is_passed(a, result))
             return result;
     }
     return 0;
@@ -672,8 +679,8 @@ int pipeline_archive_seek(struct pipeline_archive *a, uint64_t index, uint64_t i
         return result;
     do
         result = pipeline_archive_next(a, &m);
-    while ((result > 0 || is_damage(result)) && m.index == index && m.inner < inner);
-    if (result == 0 || ((result > 0 || is_damage(result)) &&
+    while ((result > 0 || is_passed(a, result)) && m.index == index && m.inner < inner);
+    if (result == 0 || ((result > 0 || is_passed(a, result)) &&
                         (m.index != index || m.inner != inner)))
         return no_such_place(a, index, offset);
     if (result > 0)

@@ -114,6 +114,7 @@ struct pipeline_archive_params {
      * decoded beyond what it takes to see whether it is an archive, and if that cannot be seen, it
      * is passed over. NULL: all are. */
     bool (*wanted)(void *user, const struct pipeline_member *member);
+    bool past_damage; /* pipeline_archive_seek goes on behind damage that lies before the place */
     /* A part of the present member, a line counted from 1, cannot be decoded, as pipeline_error()
      * says. 0: it is passed over; else reading fails with what it returns. NULL: reading fails. */
     int (*damaged)(void *user, uint64_t part);
@@ -169,7 +170,6 @@ struct pipeline_hint pipeline_archive_hint(const struct pipeline_archive *archiv
  *     zstd with a hint           decodes from the frame on that the hint names
  *     all else                   decodes what is before it
  * *hint is what pipeline_archive_hint gave for the same data, or NULL. *member may be NULL.
- * Damage before the member is passed over: whoever has a place behind it has come past it before.
  * Errors: -ESTALE if there is no such place, else as pipeline_archive_next; if it is the place of a
  * failure itself, that failure, behind which it stands then.
  */

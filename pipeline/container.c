@@ -489,6 +489,8 @@ static int read_header(struct container *c)
         c->recovery.found = entry;
         return fail(c, EBADMSG, "the cpio archive has bytes between its members that are no header");
     }
+    if (result == ARCHIVE_RETRY)
+        return lose_entry(c, fail(c, EBADMSG, "a tar header is damaged"), false);
     /* Other warnings are about a name or an attribute; the bytes are there. */
     if (result != ARCHIVE_OK && result != ARCHIVE_WARN) {
         c->encrypted = entry && archive_entry_is_metadata_encrypted(entry) > 0;

@@ -237,6 +237,7 @@ static int open_source(struct pipeline_stream *s)
     params.enter = enter_by_stream;
     params.wanted = wanted_by_stream;
     params.damaged = on_damage;
+    params.past_damage = s->choice.on_corrupt == PIPELINE_CORRUPT_SKIP;
     params.user = s;
     return pipeline_archive_open(s->io, &s->sources->list[s->at.source], &params, &s->archive);
 }
@@ -271,28 +272,48 @@ static bool is_taken(const struct pipeline_stream *s, const struct pipeline_memb
            (s->single || pipeline_choice_on_side(&s->choice, s->name_hash));
 }
 
-/* Enters the next member that is taken. 1, or 0 if the source has no more, or a failure. */
-static int enter_member(struct pipeline_stream *s)
+/* Goes to the next member. 1, or 0 if the source has no more, or a failure. */
+static int next_member(struct pipeline_stream *s, struct pipeline_member *m)
 {
-    struct pipeline_member m;
-    int result = pipeline_archive_next(s->archive, &m);
+    int result = pipeline_archive_next(s->archive, m);
 
     if (result == 0)
         return 0;
-    s->at.member = m.index;
-    s->at.inner = m.inner;
+    s->at.member = m->index;
+    s->at.inner = m->inner;
     s->at.offset = 0;
     if (result < 0)
         return result;
-    if (!m.has_bytes)
-        return 1;
-    s->name_hash = pipeline_name_hash(m.name);
+    s->name_hash = pipeline_name_hash(m->name);
     s->single = pipeline_archive_single(s->archive) && s->choice.side != PIPELINE_SIDE_ALL;
+    return 1;
+}
+
+/* Enters the next member, if it is taken. Returns as next_member. */
+static int enter_member(struct pipeline_stream *s)
+{
+    struct pipeline_member m;
+    int result = next_member(s, &m);
+
+    if (result <= 0 || !m.has_bytes)
+        return result;
     s->in_member = is_taken(s, &m);
     s->stats.members += s->in_member;
     s->stats.left_out += !s->in_member;
     if (s->in_member && s->entered)
         s->entered(s->entered_user, s->stats.bytes, s->at.source, m.name);
+    return 1;
+}
+
+/* Opens the present source and keeps what it is. */
+static int begin_source(struct pipeline_stream *s)
+{
+    int result = open_source(s);
+
+    if (result < 0)
+        return result;
+    s->stats.format = pipeline_archive_format(s->archive);
+    s->stats.filter = pipeline_archive_filter(s->archive);
     return 1;
 }
 
@@ -305,14 +326,8 @@ static int step(struct pipeline_stream *s)
 
     if (s->at.source >= s->sources->n)
         return 0;
-    if (!s->archive) {
-        result = open_source(s);
-        if (result < 0)
-            return result;
-        s->stats.format = pipeline_archive_format(s->archive);
-        s->stats.filter = pipeline_archive_filter(s->archive);
-        return 1;
-    }
+    if (!s->archive)
+        return begin_source(s);
     if (!s->in_member) {
         result = enter_member(s);
         if (result == 0)
@@ -327,6 +342,31 @@ static int step(struct pipeline_stream *s)
     s->rest_size = n;
     s->at.offset += n;
     return 1;
+}
+
+int pipeline_stream_list(struct pipeline_stream *s, struct pipeline_member *m, uint64_t *source)
+{
+    while (s->at.source < s->sources->n) {
+        bool began = s->archive != NULL;
+        int result = began ? next_member(s, m) : begin_source(s);
+
+        if (result < 0)
+            result = get_past(s, result);
+        else if (result == 0)
+            leave_source(s);
+        else if (began) {
+            bool taken = is_taken(s, m);
+
+            s->stats.members += m->has_bytes && taken;
+            s->stats.left_out += m->has_bytes && !taken;
+            *source = s->at.source;
+            if (taken)
+                return 1;
+        }
+        if (result < 0)
+            return result;
+    }
+    return 0;
 }
 
 /* Cuts `rest` down to its first piece on the stream's side; returns its length, and leaves what

@@ -131,6 +131,16 @@ void pipeline_stream_watch(struct pipeline_stream *stream, pipeline_entered *ent
 int pipeline_stream_next(struct pipeline_stream *stream, const uint8_t **data, size_t *size);
 
 /*
+ * The next member that the choice takes, or would if it had bytes: folders, links. Nothing of it is
+ * read, so that only damage is come across that hides members. 1: *member holds until the next call
+ * with the stream, and *source is its number among pipeline_sources. 0: there are no more. One
+ * stream is either listed or read.
+ * Errors: those of archive.h.
+ */
+int pipeline_stream_list(struct pipeline_stream *stream, struct pipeline_member *member,
+                         uint64_t *source);
+
+/*
  * Copies the next `size` bytes to `to`. *got < size only at the end of the stream. On failure what
  * was copied before is lost for the caller, and *got is left alone.
  */
