@@ -451,3 +451,8 @@ void app_report_damage(uint64_t n)
         app_note("%llu damaged %s passed over", (unsigned long long)n,
                  n == 1 ? "member or part of one was" : "members or parts of them were");
 }
+
+void app_report_texts(const struct app_data_options *options, struct pipeline_seen seen)
+{
+    pipeline_choice_note_texts(&options->choice, &seen);
+}

@@ -159,4 +159,7 @@ void app_data_options_finish(struct app_data_options *options);
 /* Reports that n damaged members or parts of them were passed over, if there were any. */
 void app_report_damage(uint64_t n);
 
+/* Reports that no member had texts under --jsonl-field, if that was asked for. */
+void app_report_texts(const struct app_data_options *options, struct pipeline_seen seen);
+
 #endif

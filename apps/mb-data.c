@@ -131,6 +131,8 @@ static int run_cat(struct command *c)
     if (result == APP_DONE)
         note_none(c, pipeline_stream_stats(stream));
     app_report_damage(pipeline_stream_stats(stream).damaged);
+    if (result == APP_DONE)
+        app_report_texts(&c->data, pipeline_stream_stats(stream).seen);
     pipeline_stream_destroy(&stream);
     return result;
 }
@@ -197,6 +199,7 @@ static int run_ls(struct command *c)
         return app_fail_pipeline(result);
     }
     note_none(c, stats);
+    app_report_texts(&c->data, stats.seen);
     if (c->json)
         return app_json(json_pack("{s:o, s:I}", "members", list, "damaged",
                                   (json_int_t)stats.damaged));
@@ -207,14 +210,12 @@ static int run_ls(struct command *c)
 
 static json_t *stats_json(const struct pipeline_stream_stats *s, double seconds)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:o, s:f, s:f}",
-                     "bytes", (json_int_t)s->bytes, "members", (json_int_t)s->members,
-                     "left_out", (json_int_t)s->left_out, "damaged", (json_int_t)s->damaged,
-                     "input_bytes", (json_int_t)s->input_total, "ratio",
-                     s->input_total ? json_real((double)s->bytes / (double)s->input_total)
-                                    : json_null(),
-                     "seconds", seconds, "bytes_per_second",
-                     seconds > 0 ? (double)s->bytes / seconds : 0.0);
+    return json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:o, s:f, s:f}", "bytes", (json_int_t)s->bytes, "members",
+        (json_int_t)s->members, "left_out", (json_int_t)s->left_out, "damaged",
+        (json_int_t)s->damaged, "input_bytes", (json_int_t)s->input_total, "ratio",
+        s->input_total ? json_real((double)s->bytes / (double)s->input_total) : json_null(),
+        "seconds", seconds, "bytes_per_second", seconds > 0 ? (double)s->bytes / seconds : 0.0);
 }
 
 static void print_stats(const char *what, const struct pipeline_stream_stats *s, double seconds)
@@ -258,6 +259,7 @@ static int stat_source(struct command *c, const struct pipeline_source *source,
     total->left_out += s.left_out;
     total->damaged += s.damaged;
     total->input_total += s.input_total;
+    pipeline_seen_add(&total->seen, &s.seen);
     if (result == APP_DONE && c->json) {
         json_t *o = stats_json(&s, seconds);
 
@@ -287,6 +289,7 @@ static int run_stat(struct command *c)
         return result;
     }
     note_none(c, total);
+    app_report_texts(&c->data, total.seen);
     if (c->json) {
         json_t *o = stats_json(&total, seconds);
 

@@ -324,6 +324,8 @@ static int evaluate(struct command *c)
     status = megabyte_evaluate(c->evaluator, &params, &result);
     app_progress_end();
     app_report_damage(pipeline_stream_stats(c->stream).damaged);
+    if (status >= 0 && c->read_status >= 0)
+        app_report_texts(&c->data, pipeline_stream_stats(c->stream).seen);
     if (status == -EINTR || app_interrupted())
         return APP_INTERRUPTED;
     if (c->read_status < 0)

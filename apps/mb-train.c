@@ -466,6 +466,8 @@ static int train(struct train *t)
     }
     pipeline_loader_destroy(&t->loader); /* its worker uses the stream */
     app_report_damage(pipeline_mix_damaged(t->mix));
+    if (status == APP_DONE)
+        app_report_texts(&t->options->data, pipeline_mix_seen(t->mix));
     return status == APP_DONE ? report(t) : status;
 }
 

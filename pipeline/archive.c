@@ -8,6 +8,7 @@
 
 #include "pipeline/container.h"
 #include "pipeline/content.h"
+#include "pipeline/folder.h"
 #include "pipeline/internal.h"
 
 enum {
@@ -133,7 +134,7 @@ static void tell_oddity(void *user, const char *why)
     struct pipeline_archive *a = user;
     char path[PIPELINE_MAX_NAME];
 
-    if (a->told++ > MOST_TOLD)
+    if (a->params.again || a->told++ > MOST_TOLD)
         return;
     pipeline_printable(a->source->path, path, sizeof(path));
     if (a->told > MOST_TOLD)
@@ -142,6 +143,31 @@ static void tell_oddity(void *user, const char *why)
         pipeline_note("%s: %s", path, why);
     else
         pipeline_note("%s: member '%s': %s", path, a->known, why);
+}
+
+static struct content_damage damage_to(struct pipeline_archive *a)
+{
+    return (struct content_damage){
+        .tell = tell_damage, .refuse = tell_refusal, .note = tell_oddity, .user = a,
+        .seen = a->params.seen};
+}
+
+/* The files of a folder are taken as they are: a note, once, if the present one is packed. */
+static int note_folder(struct pipeline_archive *a)
+{
+    struct pipeline_seen *seen = a->params.seen;
+    const uint8_t *head;
+    size_t n;
+    int result;
+
+    if (!a->source->folder || !seen || a->params.again || seen->folder == a->source)
+        return 0;
+    result = pipeline_layer_peek(a->raw, LOOK_BYTES, &head, &n);
+    if (result < 0)
+        return fail(a, -result, a->raw->why);
+    if (pipeline_folder_note(a->source, a->member.name, head, n))
+        seen->folder = a->source;
+    return 0;
 }
 
 static int fail_container(struct pipeline_archive *a, int result, const struct container *c)
@@ -388,7 +414,10 @@ static int look_inside(struct pipeline_archive *a)
     if (result < 0)
         return fail(a, -result, a->leaf->why);
     a->member.other = result == 0;
-    return 0;
+    if (!a->member.other ||
+        (a->params.enter && a->params.enter(a->params.user, a->member.name) != PIPELINE_ENTER_TAKE))
+        return 0;
+    return note_folder(a);
 }
 
 /* The present member becomes a level of its own. */
@@ -540,13 +569,31 @@ int pipeline_archive_next(struct pipeline_archive *a, struct pipeline_member *me
 /* Members that are only passed over are not decoded. */
 static int open_content(struct pipeline_archive *a)
 {
-    const struct content_damage damage = {tell_damage, tell_refusal, tell_oddity, a};
+    const struct content_damage damage = damage_to(a);
     int result;
 
     if (a->decoding || !a->leaf || a->member.other)
         return 0;
+    result = note_folder(a);
+    if (result < 0)
+        return result;
     result = pipeline_content_open(&a->params.content, a->member.name, a->leaf, &damage, &a->leaf);
     a->decoding = result == 0;
+    return result < 0 ? fail(a, -result, a->leaf->why) : 0;
+}
+
+int pipeline_archive_look(struct pipeline_archive *a)
+{
+    const struct content_damage damage = damage_to(a);
+    int result;
+
+    if (a->decoding || !a->leaf || a->member.other)
+        return 0;
+    result = note_folder(a);
+    if (result < 0 || !a->params.content.jsonl_field)
+        return result;
+    result = pipeline_content_is_jsonl(a->params.content.jsonl_field, a->member.name, a->leaf,
+                                       &damage, true);
     return result < 0 ? fail(a, -result, a->leaf->why) : 0;
 }
 

@@ -8,7 +8,8 @@
  *     zstd, lz4 around no archive   the last part of the path
  *     anything else                 one member: the file's bytes; its name is the last part of the
  *                                   path
- *     a folder                      its files as they are, not decoded; names relative to it
+ *     a folder                      its files as they are, not decoded; names relative to it; one
+ *                                   note if any that is read is an archive or compressed
  *
  * A member of an archive that is itself an archive or compressed is opened in its place, down to a
  * depth that the caller chooses: the members of `a.tar` in the source have names like
@@ -34,6 +35,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "pipeline/io.h"
 #include "pipeline/source.h"
@@ -76,9 +78,12 @@ enum { PIPELINE_MAX_NESTED = 8 };
  * What is inside a member. Zeroed = its bytes as they are.
  *     jsonl_field  a member that is JSON lines becomes the texts under this key, line by line, end
  *                  to end; others stay as they are. JSON lines are what is named .jsonl or .ndjson
- *                  (.gz and the like may follow), or begins with a line that is a JSON object with
- *                  a text under the key. Empty lines are passed over. A line that is not an object
- *                  with a text under the key, or is longer than 256 MiB, is damage.
+ *                  (.gz and the like may follow); what begins with a line that is a JSON object
+ *                  with a text under the key; and what begins with two lines that are JSON objects,
+ *                  or with a broken one and one with the text. Of other JSON (one object, one over
+ *                  several lines, an array) a note says that its bytes are taken. Empty lines are
+ *                  passed over. A line that is not an object with a text under the key, or is
+ *                  longer than 256 MiB, is damage.
  *     image_size   a member that is a PNG or JPEG becomes (S, S, 3) uint8, RGB: its centre square,
  *                  each pixel the mean of the area that it covers. Members that are neither are
  *                  left out. It is turned as its Exif orientation says. Transparent parts lie on
@@ -101,6 +106,23 @@ struct pipeline_content {
 
 enum { PIPELINE_MAX_IMAGE_SIZE = 4096 };
 
+/* What was found of texts under jsonl_field, and what was noted, over as many archives as one
+ * likes. Zeroed = nothing. */
+struct pipeline_seen {
+    uint64_t members;   /* looked at to see whether they are JSON lines ... */
+    uint64_t with_text; /* ... and those of which a line has such a text, as far as was read */
+    char fields[160];   /* names in the first object that has none: "a, b, c"; "": there was none */
+    const struct pipeline_source *folder; /* of which it was noted that its files are not opened */
+};
+
+static inline void pipeline_seen_add(struct pipeline_seen *to, const struct pipeline_seen *more)
+{
+    to->members += more->members;
+    to->with_text += more->with_text;
+    if (!to->fields[0])
+        memcpy(to->fields, more->fields, sizeof(to->fields));
+}
+
 /* How a source is read. Zeroed = nothing inside is opened, no limit. */
 struct pipeline_archive_params {
     uint32_t nested;    /* archives inside archives are opened down to this depth, at most
@@ -119,6 +141,8 @@ struct pipeline_archive_params {
      * says. 0: it is passed over; else reading fails with what it returns. NULL: reading fails. */
     int (*damaged)(void *user, uint64_t part);
     void *user;
+    struct pipeline_seen *seen; /* what is found is added there; borrowed; NULL: nowhere */
+    bool again;                 /* it was read before: single members are not noted again */
 };
 
 struct pipeline_archive;
@@ -155,6 +179,10 @@ int pipeline_archive_next(struct pipeline_archive *archive, struct pipeline_memb
  * Errors: as pipeline_archive_next. Bytes that came before the damage was found have been given.
  */
 int pipeline_archive_read(struct pipeline_archive *archive, const uint8_t **data, size_t *size);
+
+/* Looks at the beginning of the present member as pipeline_archive_read would, and notes what that
+ * would note, for who does not read it. Errors: as pipeline_archive_next. */
+int pipeline_archive_look(struct pipeline_archive *archive);
 
 /* The way to byte `offset` of the present member. */
 struct pipeline_hint pipeline_archive_hint(const struct pipeline_archive *archive, uint64_t offset);

@@ -72,7 +72,7 @@ int pipeline_content_open(const struct pipeline_content *wanted, const char *nam
         return pipeline_content_audio_create(wanted, leaf, damage, out);
 #endif
     if (wanted->jsonl_field)
-        result = pipeline_content_is_jsonl(wanted->jsonl_field, name, leaf);
+        result = pipeline_content_is_jsonl(wanted->jsonl_field, name, leaf, damage, false);
     if (result > 0)
         result = pipeline_content_jsonl_create(wanted->jsonl_field, leaf, damage, out);
     return result;

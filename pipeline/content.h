@@ -20,6 +20,7 @@ struct content_damage {
     /* Hears of what is decoded all the same, but in another way than its header says. */
     void (*note)(void *user, const char *why);
     void *user;
+    struct pipeline_seen *seen; /* JSON lines add to it; NULL: they do not */
 };
 
 /* Whether this may be asked for, here: 0, -EINVAL or -ENOTSUP. */
@@ -40,9 +41,14 @@ int pipeline_content_open(const struct pipeline_content *wanted, const char *nam
 
 /* ---- jsonl.c ---- */
 
-/* Whether the member is JSON lines with texts under `field`; looks at its first line. Negative
- * errno if that cannot be read. */
-int pipeline_content_is_jsonl(const char *field, const char *name, struct layer *leaf);
+/*
+ * Whether the member is JSON lines, by its name or by its first lines. 1; 0; or a negative errno if
+ * they cannot be read. Notes what looks like JSON and is not taken for JSON lines, and adds to
+ * damage->seen. If `look`, it looks at the first line whatever the name, and counts the member as
+ * one with texts if they are there: for who does not go on to read it.
+ */
+int pipeline_content_is_jsonl(const char *field, const char *name, struct layer *leaf,
+                              const struct content_damage *damage, bool look);
 
 /* The texts; owns leaf. A line is at most CONTENT_LINE_BYTES long, and held twice: as it is, and
  * its text. */

@@ -169,6 +169,9 @@ static int decode(struct image_layer *im, char why[256])
     else
         result = pipeline_image_square(&image, im->size, im->patch, im->bytes);
     free(image.rgb);
+    if (result == 0 && image.stray && im->damage.note)
+        im->damage.note(im->damage.user, "has bytes that belong to nothing, between its picture "
+                                         "and what is around it: they are passed over");
     return result;
 }
 

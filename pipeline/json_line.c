@@ -11,6 +11,9 @@
 struct reader {
     const uint8_t *begin, *at, *end;
     const char *wrong; /* the first thing that is, at `at` */
+    bool inside;       /* a text or a number, which another line cannot go on with */
+    char *names;       /* (room) of the outermost object's members; NULL: nowhere */
+    size_t room;
 };
 
 /* Where a text goes that is being read. */
@@ -149,6 +152,7 @@ static bool put_escaped(struct reader *r, struct sink *s)
 /* A text, at its opening quotation mark. */
 static bool read_text(struct reader *r, struct sink *s)
 {
+    r->inside = true;
     r->at++;
     for (;;) {
         const uint8_t *from = r->at;
@@ -166,10 +170,12 @@ static bool read_text(struct reader *r, struct sink *s)
         if (*r->at < ' ')
             return wrong(r, "a control character in a text");
         if (*r->at++ == '"')
-            return true;
+            break;
         if (!put_escaped(r, s))
             return false;
     }
+    r->inside = false;
+    return true;
 }
 
 /* ---- numbers and names ---- */
@@ -187,6 +193,7 @@ static bool read_number(struct reader *r)
 {
     const uint8_t *from;
 
+    r->inside = true;
     if (*r->at == '-')
         r->at++;
     from = r->at;
@@ -204,6 +211,7 @@ static bool read_number(struct reader *r)
         if (digits(r) == 0)
             return wrong(r, "a broken number");
     }
+    r->inside = false;
     return true;
 }
 
@@ -257,21 +265,43 @@ static bool enter(struct reader *r, struct nest *nest, bool object)
     return true;
 }
 
+/* Adds a name, as it is written, to those of the object; "..." stands for what has no room. */
+static void keep_name(struct reader *r, const uint8_t *from, size_t n)
+{
+    const size_t used = strlen(r->names), comma = used ? 2 : 0;
+
+    if (used >= 3 && !strcmp(r->names + used - 3, "..."))
+        return;
+    if (used + comma + n + 6 > r->room) {
+        strcpy(r->names + used, used ? ", ..." : "...");
+        return;
+    }
+    memcpy(r->names + used, ", ", comma);
+    memcpy(r->names + used + comma, from, n);
+    r->names[used + comma + n] = '\0';
+}
+
 /* The name of a member and the colon; *same: it is the field, of the outermost object. */
 static bool read_key(struct reader *r, const char *field, const struct nest *nest, bool *same)
 {
     struct sink key = {.match = nest->depth == 1 ? field : NULL,
                        .match_size = strlen(field),
                        .same = nest->depth == 1};
+    const uint8_t *from;
+    size_t n;
 
     if (look(r) != '"')
         return wrong(r, "no name of a member");
+    from = r->at + 1;
     if (!read_text(r, &key))
         return false;
+    n = (size_t)(r->at - 1 - from);
     *same = key.same && key.size == key.match_size;
     if (look(r) != ':')
         return wrong(r, "no colon behind a name");
     r->at++;
+    if (nest->depth == 1 && r->names && !memchr(from, 0, n))
+        keep_name(r, from, n);
     return true;
 }
 
@@ -330,22 +360,44 @@ static bool read_value(struct reader *r, const char *field, uint8_t *text, size_
     return true;
 }
 
-int pipeline_json_text(const char *field, const uint8_t *line, size_t size, uint8_t *text,
-                       size_t *length, char why[128])
+/* Reads the whole line, and says what it is; `why` says why it is no LINE_TEXT. */
+static enum line_kind classify(struct reader *r, const char *field, uint8_t *text, size_t *length,
+                               char why[128])
 {
-    struct reader r = {.begin = line, .at = line, .end = line + size};
-    const bool object = look(&r) == '{';
+    const bool object = look(r) == '{';
     enum found found = NOT_THERE;
 
-    if (!read_value(&r, field, text, length, &found))
-        snprintf(why, 128, "is not JSON (%s at byte %zu of it)", r.wrong, (size_t)(r.at - r.begin));
-    else if (!object)
+    if (!read_value(r, field, text, length, &found)) {
+        snprintf(why, 128, "is not JSON (%s at byte %zu of it)", r->wrong,
+                 (size_t)(r->at - r->begin));
+        return r->at == r->end && !r->inside ? LINE_BEGUN : LINE_BROKEN;
+    }
+    if (!object)
         snprintf(why, 128, "is JSON, but not an object");
     else if (found == NOT_THERE)
         snprintf(why, 128, "has no field '%.40s'", field);
     else if (found == NO_TEXT)
         snprintf(why, 128, "has a field '%.40s' that is not a text", field);
-    else
-        return 0;
-    return -EBADMSG;
+    return !object              ? LINE_VALUE
+           : found == NOT_THERE ? LINE_NO_FIELD
+           : found == NO_TEXT   ? LINE_NO_TEXT
+                                : LINE_TEXT;
+}
+
+int pipeline_json_text(const char *field, const uint8_t *line, size_t size, uint8_t *text,
+                       size_t *length, char why[128])
+{
+    struct reader r = {.begin = line, .at = line, .end = line + size};
+
+    return classify(&r, field, text, length, why) == LINE_TEXT ? 0 : -EBADMSG;
+}
+
+enum line_kind pipeline_json_kind(const char *field, const uint8_t *line, size_t size, char *names,
+                                  size_t room, char why[128])
+{
+    struct reader r = {.begin = line, .at = line, .end = line + size, .names = names, .room = room};
+    size_t length;
+
+    names[0] = '\0';
+    return classify(&r, field, NULL, &length, why);
 }

@@ -11,8 +11,6 @@
 #include "pipeline/internal.h"
 #include "pipeline/json_line.h"
 
-enum { FIRST_LINE_BYTES = 1 << 26 }; /* looked at to see whether a member is JSON lines */
-
 struct jsonl {
     struct layer layer;
     struct layer *below;
@@ -24,6 +22,7 @@ struct jsonl {
     size_t line_size, line_room;
     uint64_t lines; /* begun so far; the present line's number, from 1 */
     bool too_long;  /* the present line is, and its bytes are dropped */
+    bool found;     /* a line had a text */
     bool ended;
     uint8_t *text; /* of the present line, given last */
     size_t text_room;
@@ -34,12 +33,6 @@ static bool blank(const uint8_t *p, size_t n)
     while (n && (*p == ' ' || *p == '\t' || *p == '\r'))
         p++, n--;
     return n == 0;
-}
-
-/* Some programs put this mark before the first line of a text. */
-static size_t mark_bytes(const uint8_t *p, size_t n)
-{
-    return n >= 3 && !memcmp(p, "\xef\xbb\xbf", 3) ? 3 : 0;
 }
 
 /* Makes *buffer, which has *room, one of n bytes at least; what is in it stays. */
@@ -126,17 +119,48 @@ static int next_line(struct jsonl *j, const uint8_t **line, size_t *size)
     return result < 0 ? result : 1;
 }
 
+/* A text was there, or it was not. */
+static void count(struct jsonl *j, bool text, const uint8_t *line, size_t n)
+{
+    struct pipeline_seen *seen = j->damage.seen;
+    char names[sizeof(seen->fields)], why[128];
+
+    if (!seen)
+        return;
+    if (text && !j->found)
+        seen->with_text++;
+    j->found = j->found || text;
+    if (!text && !seen->fields[0] &&
+        pipeline_json_kind(j->field, line, n, names, sizeof(names), why) >= LINE_NO_FIELD)
+        memcpy(seen->fields, names, sizeof(names));
+}
+
+/* What is wrong with a line; of an object without the text, what it has instead. */
+static void describe(const struct jsonl *j, const uint8_t *line, size_t n, const char *why,
+                     char told[400])
+{
+    char names[120], printed[200], same[128];
+    bool lacks = !j->too_long &&
+                 pipeline_json_kind(j->field, line, n, names, sizeof(names), same) == LINE_NO_FIELD;
+
+    if (lacks)
+        snprintf(told, 400, "line %llu %s (it has %s)", (unsigned long long)j->lines, why,
+                 names[0] ? pipeline_printable(names, printed, sizeof(printed)) : "none");
+    else
+        snprintf(told, 400, "line %llu %s", (unsigned long long)j->lines, why);
+}
+
 static int jsonl_read(struct layer *layer, const void **data, size_t *size)
 {
     struct jsonl *j = (struct jsonl *)layer;
-    char why[128], told[160];
+    char why[128], told[400];
     const uint8_t *line;
     size_t n;
     int result;
 
     *size = 0;
     while ((result = next_line(j, &line, &n)) > 0) {
-        size_t mark = j->lines == 1 && n ? mark_bytes(line, n) : 0;
+        size_t mark = j->lines == 1 && n ? pipeline_json_mark(line, n) : 0;
 
         if (!j->too_long && (n == mark || blank(line + mark, n - mark)))
             continue;
@@ -147,6 +171,7 @@ static int jsonl_read(struct layer *layer, const void **data, size_t *size)
             if (result < 0)
                 return result;
             result = pipeline_json_text(j->field, line + mark, n - mark, j->text, size, why);
+            count(j, result == 0, line + mark, n - mark);
             if (result == 0 && *size == 0)
                 continue;
             *data = j->text;
@@ -154,10 +179,10 @@ static int jsonl_read(struct layer *layer, const void **data, size_t *size)
                 return 0;
         }
         *size = 0;
-        snprintf(told, sizeof(told), "line %llu %s", (unsigned long long)j->lines, why);
+        describe(j, line + mark, n - mark, why, told);
         result = j->damage.tell(j->damage.user, j->lines, told);
         if (result < 0) {
-            snprintf(layer->why, sizeof(layer->why), "%s", told);
+            snprintf(layer->why, sizeof(layer->why), "%.255s", told);
             return result;
         }
     }
@@ -187,36 +212,4 @@ int pipeline_content_jsonl_create(const char *field, struct layer *leaf,
     j->damage = *damage;
     *out = &j->layer;
     return 0;
-}
-
-static bool ends_with(const char *name, size_t length, const char *suffix)
-{
-    size_t n = strlen(suffix);
-
-    return length > n && !strncasecmp(name + length - n, suffix, n);
-}
-
-int pipeline_content_is_jsonl(const char *field, const char *name, struct layer *leaf)
-{
-    size_t length = pipeline_detect_bare_length(name), asked, want = 1, n = 0, mark;
-    const uint8_t *head, *end = NULL;
-    char why[128];
-    int result;
-
-    if (ends_with(name, length, ".jsonl") || ends_with(name, length, ".ndjson"))
-        return 1;
-    do {
-        asked = want;
-        result = pipeline_layer_peek(leaf, asked, &head, &n);
-        if (result < 0)
-            return result;
-        mark = mark_bytes(head, n);
-        if (n == 0 || (n > mark && head[mark] != '{'))
-            return 0;
-        end = memchr(head, '\n', n);
-        want = n < 4096 ? 4096 : 2 * n;
-    } while (!end && n >= asked && n < FIRST_LINE_BYTES);
-    if (end)
-        n = (size_t)(end - head);
-    return !pipeline_json_text(field, head + mark, n - mark, NULL, &(size_t){0}, why);
 }

@@ -130,3 +130,15 @@ uint64_t pipeline_mix_damaged(const struct pipeline_mix *mix)
         damaged += pipeline_stream_stats(mix->lanes[i].stream).damaged;
     return damaged;
 }
+
+struct pipeline_seen pipeline_mix_seen(const struct pipeline_mix *mix)
+{
+    struct pipeline_seen seen = {0};
+
+    for (uint32_t i = 0; i < mix->n; i++) {
+        const struct pipeline_seen lane = pipeline_stream_stats(mix->lanes[i].stream).seen;
+
+        pipeline_seen_add(&seen, &lane);
+    }
+    return seen;
+}

@@ -56,4 +56,7 @@ int pipeline_mix_probe(struct pipeline_mix *mix);
 /* Damaged members, parts of members and sources that were passed over. */
 uint64_t pipeline_mix_damaged(const struct pipeline_mix *mix);
 
+/* What all lanes have seen of texts. */
+struct pipeline_seen pipeline_mix_seen(const struct pipeline_mix *mix);
+
 #endif

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fnmatch.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,6 +40,7 @@ struct pipeline_stream {
     size_t n_last;                      /* ... so many of them */
     uint64_t last_end;                  /* ... up to this place */
     uint64_t input_before;              /* bytes of the sources that are done with */
+    uint64_t sources_seen;              /* so many sources were read to their ends */
     struct pipeline_stream_stats stats;
     pipeline_entered *entered; /* or NULL */
     void *entered_user;
@@ -171,6 +173,8 @@ static bool block_on_side(const struct pipeline_stream *s, uint64_t block)
 static void leave_source(struct pipeline_stream *s)
 {
     pipeline_archive_close(&s->archive);
+    if (s->sources_seen <= s->at.source)
+        s->sources_seen = s->at.source + 1;
     s->input_before += s->sources->list[s->at.source].size;
     s->at = (struct pipeline_position){.source = s->at.source + 1};
     s->in_member = false;
@@ -239,6 +243,8 @@ static int open_source(struct pipeline_stream *s)
     params.damaged = on_damage;
     params.past_damage = s->choice.on_corrupt == PIPELINE_CORRUPT_SKIP;
     params.user = s;
+    params.seen = &s->stats.seen;
+    params.again = s->at.source < s->sources_seen;
     return pipeline_archive_open(s->io, &s->sources->list[s->at.source], &params, &s->archive);
 }
 
@@ -361,7 +367,10 @@ int pipeline_stream_list(struct pipeline_stream *s, struct pipeline_member *m, u
             s->stats.left_out += m->has_bytes && !taken;
             *source = s->at.source;
             if (taken)
+                result = pipeline_archive_look(s->archive);
+            if (taken && result == 0)
                 return 1;
+            result = result < 0 ? get_past(s, result) : 0;
         }
         if (result < 0)
             return result;
@@ -572,6 +581,35 @@ int pipeline_stream_seek(struct pipeline_stream *s, struct pipeline_position to)
     return 0;
 }
 
+/* Why there are no texts, in words for a note or a failure. */
+static const char *no_texts(const struct pipeline_choice *choice, const struct pipeline_seen *seen,
+                            char line[600])
+{
+    char fields[320];
+
+    if (seen->fields[0])
+        snprintf(line, 600,
+                 "no member has a text under '%.100s' (--jsonl-field); the fields of the first "
+                 "object are: %s",
+                 choice->content.jsonl_field,
+                 pipeline_printable(seen->fields, fields, sizeof(fields)));
+    else
+        snprintf(line, 600, "no member holds JSON lines with a text under '%.100s' (--jsonl-field)",
+                 choice->content.jsonl_field);
+    return line;
+}
+
+bool pipeline_choice_note_texts(const struct pipeline_choice *choice,
+                                const struct pipeline_seen *seen)
+{
+    char line[600];
+
+    if (!choice->content.jsonl_field || !seen->members || seen->with_text)
+        return false;
+    pipeline_note("%s", no_texts(choice, seen, line));
+    return true;
+}
+
 static const char *chosen_by(const struct pipeline_choice *choice)
 {
     bool names = choice->n_include || choice->n_exclude;
@@ -602,7 +640,11 @@ int pipeline_choice_took_none(const struct pipeline_choice *choice, uint64_t lef
 static int no_data(const struct pipeline_stream *s)
 {
     const struct pipeline_stream_stats *st = &s->stats;
+    char line[600];
 
+    if (st->members && st->seen.fields[0] && !st->seen.with_text)
+        return pipeline_fail(ENODATA, "the data holds no bytes: %s",
+                             no_texts(&s->choice, &st->seen, line));
     if (st->members == 0 && st->left_out == 0)
         return pipeline_fail(ENODATA, "the data holds no bytes: it has no file in it%s",
                              st->damaged ? " that could be read" : "");

@@ -70,6 +70,12 @@ bool pipeline_choice_on_side(const struct pipeline_choice *choice, uint64_t hash
 
 /* Keeps the line that says why a choice took none of so many files; -ENODATA. */
 int pipeline_choice_took_none(const struct pipeline_choice *choice, uint64_t left_out);
+/*
+ * Notes that no member has a text under the field that was asked for, if one was, there were
+ * members, and none has; for when the data was read, or looked at. Returns whether it did.
+ */
+bool pipeline_choice_note_texts(const struct pipeline_choice *choice,
+                                const struct pipeline_seen *seen);
 
 /* xxHash64, seed 0, of a member's name. */
 uint64_t pipeline_name_hash(const char *name);
@@ -104,6 +110,7 @@ struct pipeline_stream_stats {
     uint64_t input_total; /* ... of so many; for showing progress */
     const char *format;   /* of the source opened last: pipeline_archive_format; NULL before */
     const char *filter;   /* of the source opened last: pipeline_archive_filter; NULL before */
+    struct pipeline_seen seen;
 };
 
 struct pipeline_stream;

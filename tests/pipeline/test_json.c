@@ -149,6 +149,51 @@ static void check_lines(void)
     }
 }
 
+/* What the first line of a member says about it. */
+static void check_kinds(void)
+{
+    static const struct {
+        const char *json;
+        enum line_kind kind;
+        const char *names;
+    } kinds[] = {
+        {"{\"a\":1,\"t\":\"x\"}", LINE_TEXT, "a, t"},
+        {"{\"a\":{\"b\":{}},\"c\":[{\"d\":1}]}", LINE_NO_FIELD, "a, c"},
+        {"{\"t\":null}", LINE_NO_TEXT, "t"},
+        {"{}", LINE_NO_FIELD, ""},
+        {"{\"\":0}", LINE_NO_FIELD, ""},
+        {"[{\"a\":1}]", LINE_VALUE, ""},
+        {"{", LINE_BEGUN, ""},
+        {"{ \"a\"", LINE_BEGUN, ""},
+        {"{\"a\":", LINE_BEGUN, "a"},
+        {"{\"a\": [1, {\"b\": 2},\r", LINE_BEGUN, "a"},
+        {"{\"a\":\"x", LINE_BROKEN, "a"},
+        {"{\"a\":\"\\u00", LINE_BROKEN, "a"},
+        {"{\"a\":1.", LINE_BROKEN, "a"},
+        {"{\"a\":1} {", LINE_BROKEN, "a"},
+        {"{'a':1}", LINE_BROKEN, ""},
+        {"{\"name\":1,\"long name\":2,\"c\":3}", LINE_NO_FIELD, "name, ..."},
+        {"{\"a name too long for it\":1,\"b\":2}", LINE_NO_FIELD, "..."},
+        {"{\"a\\\"\\n\":1}", LINE_NO_FIELD, "a\\\"\\n"},
+    };
+
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+        const size_t n = strlen(kinds[i].json);
+        uint8_t *line = malloc(n);
+        char *names = malloc(20), why[128];
+
+        CHECK(line && names);
+        memcpy(line, kinds[i].json, n);
+        if (pipeline_json_kind("t", line, n, names, 20, why) != kinds[i].kind ||
+            strcmp(names, kinds[i].names)) {
+            fprintf(stderr, "%s: '%s', %s\n", kinds[i].json, names, why);
+            exit(1);
+        }
+        free(line);
+        free(names);
+    }
+}
+
 static void check_zero(void)
 {
     uint8_t *text;
@@ -278,6 +323,7 @@ static void check_changes(void)
 int main(void)
 {
     check_lines();
+    check_kinds();
     check_zero();
     check_depth();
     check_changes();
