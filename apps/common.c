@@ -323,8 +323,8 @@ const char app_mix_help[] =
     "                         64M, mb-bench 2M)\n"
     "  DATA=WEIGHT mixes: each DATA gives its share of the windows and starts over at its end.\n";
 
-/* Adds to a list of patterns; lists grow by doubling at powers of two. */
-static int add_pattern(const char *const **list, size_t *n, const char *pattern)
+/* Lists grow by doubling at powers of two. */
+int app_data_add_pattern(const char *const **list, size_t *n, const char *pattern)
 {
     const char **grown = (const char **)*list;
 
@@ -349,15 +349,15 @@ static int take_whole(const char *option, const char *argument, uint32_t low, ui
     return 1;
 }
 
-int app_data_option(struct app_data_options *o, int key, const char *argument)
+static int take_data_option(struct app_data_options *o, int key, const char *argument)
 {
     static const char *const modes[] = {"auto", "uring", "threads"};
 
     switch (key) {
     case APP_KEY_INCLUDE:
-        return add_pattern(&o->choice.include, &o->choice.n_include, argument);
+        return app_data_add_pattern(&o->choice.include, &o->choice.n_include, argument);
     case APP_KEY_EXCLUDE:
-        return add_pattern(&o->choice.exclude, &o->choice.n_exclude, argument);
+        return app_data_add_pattern(&o->choice.exclude, &o->choice.n_exclude, argument);
     case APP_KEY_ON_CORRUPT:
         if (strcmp(argument, "stop") && strcmp(argument, "skip"))
             return app_fail(-1, "--on-corrupt %s: it is stop or skip", argument);
@@ -419,6 +419,15 @@ int app_data_option(struct app_data_options *o, int key, const char *argument)
     }
 }
 
+int app_data_option(struct app_data_options *o, int key, const char *argument)
+{
+    const int taken = take_data_option(o, key, argument);
+
+    if (taken == 1)
+        o->given |= APP_DATA_BIT(key);
+    return taken;
+}
+
 void app_choose_scan(struct app_data_options *o, uint64_t patch_size)
 {
     struct pipeline_content *c = &o->choice.content;
@@ -442,6 +451,7 @@ void app_data_options_finish(struct app_data_options *options)
 {
     free((void *)options->choice.include);
     free((void *)options->choice.exclude);
+    json_decref(options->run);
     *options = (struct app_data_options){0};
 }
 

@@ -91,8 +91,12 @@ struct app_data_options {
     enum pipeline_io_mode io;
     bool direct;            /* for pipeline_io_create */
     uint32_t at_once;       /* for pipeline_mix_create */
+    uint32_t given;         /* bit APP_DATA_BIT(key) for each that was given */
+    json_t *run;            /* apps/run.h: owns texts that come from a run; or NULL */
     uint64_t shuffle_bytes; /* for pipeline_loader_create */
 };
+
+#define APP_DATA_BIT(key) (1u << ((key) - APP_KEY_INCLUDE))
 
 /* The values without any option. */
 #define APP_DATA_DEFAULTS \
@@ -152,6 +156,9 @@ int app_data_option(struct app_data_options *options, int key, const char *argum
  * model whose patch_size is 3 p^2, and else in raster order; and tells.
  */
 void app_choose_scan(struct app_data_options *options, uint64_t patch_size);
+
+/* Adds to a list of patterns; 1, or -1 after a line. */
+int app_data_add_pattern(const char *const **list, size_t *n, const char *pattern);
 
 /* Frees the lists. */
 void app_data_options_finish(struct app_data_options *options);

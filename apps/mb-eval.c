@@ -8,6 +8,7 @@
 
 #include "apps/common.h"
 #include "apps/device.h"
+#include "apps/eval_data.h"
 #include "apps/eval_tables.h"
 #include "apps/room.h"
 #include "apps/run.h"
@@ -19,6 +20,8 @@ static const char usage[] =
     "Usage: mb-eval [options] CHECKPOINT DATA...\n"
     "\n"
     "Scores every byte of DATA once. CHECKPOINT is a checkpoint or a run folder (its latest).\n"
+    "DATA is read as the run was trained, unless data options say otherwise; of data that it was\n"
+    "trained on, what it held out is scored.\n"
     "\n"
     "Inference:\n"
     "  --window basic|sliding windows end to end, or overlapping by half (basic)\n"
@@ -26,7 +29,9 @@ static const char usage[] =
     "  --batch N              windows at a time (as in training, 16 at most)\n"
     "  --bytes N              stop after so many bytes\n"
     "  --words N              also word-level perplexity, from the number of words\n"
-    "  --side all|train|val   with --val-fraction: which side of the split (val)\n"
+    "  --side all|train|val   which side of the split (val): of --val-fraction, or without it, of\n"
+    "                         data that the run was trained on, of the run's\n"
+    "  --ignore-run           take no data options and no split from the run\n"
     "  --by-position[=NAME]   write NAME.csv and the picture NAME.svg: bits per byte by position\n"
     "                         in the window and in the patch (by-position)\n"
     "  --by-member[=FILE]     write FILE: bits per byte of each member (by-member.csv)\n"
@@ -44,7 +49,8 @@ static const char more_usage[] =
     "Exit status: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted.\n";
 
 enum {
-    KEY_WINDOW = 0x100, KEY_STRIDED, KEY_BATCH, KEY_BYTES, KEY_WORDS, KEY_SIDE, KEY_SEED,
+    KEY_WINDOW = 0x100, KEY_STRIDED, KEY_BATCH, KEY_BYTES, KEY_WORDS, KEY_SIDE, KEY_IGNORE_RUN,
+    KEY_SEED,
     KEY_BY_POSITION, KEY_BY_MEMBER, KEY_JSON, KEY_QUIET, KEY_VERSION, KEY_HELP,
 };
 
@@ -57,6 +63,7 @@ static const struct option table[] = {
     {"bytes", required_argument, NULL, KEY_BYTES},
     {"words", required_argument, NULL, KEY_WORDS},
     {"side", required_argument, NULL, KEY_SIDE},
+    {"ignore-run", no_argument, NULL, KEY_IGNORE_RUN},
     {"seed", required_argument, NULL, KEY_SEED},
     {"by-position", optional_argument, NULL, KEY_BY_POSITION},
     {"by-member", optional_argument, NULL, KEY_BY_MEMBER},
@@ -70,10 +77,10 @@ static const struct option table[] = {
 struct command {
     struct app_data_options data;
     struct app_device_options device_options;
-    bool sliding, strided, json, side_given;
+    struct eval_data scored;
+    bool sliding, strided, json;
     uint64_t batch, bytes;
     double words;
-    const char *checkpoint_path;
     const char *by_position, *by_member; /* where to; NULL: not wanted */
 
     struct tensor_device *device;
@@ -81,7 +88,6 @@ struct command {
     struct megabyte_model *model;
     struct megabyte_evaluator *evaluator;
     struct pipeline_io *io;
-    struct pipeline_sources *sources;
     struct pipeline_stream *stream;
     struct eval_tables *tables;
     double began;
@@ -112,8 +118,10 @@ static int take_own(struct command *c, int key, const char *value)
     case KEY_SIDE:
         chosen = take_choice(value, "side", sides, 3);
         c->data.choice.side = chosen > 0 ? (enum pipeline_side)chosen : PIPELINE_SIDE_ALL;
-        c->side_given = true;
+        c->scored.side_given = true;
         return chosen < 0 ? -1 : 1;
+    case KEY_IGNORE_RUN:
+        return c->scored.ignore_run = true;
     case KEY_SEED:
         if (app_number(value, 0, 0x1p63, &(double){0}) < 0)
             return app_fail(-1, "--seed wants a number, not '%s'", value);
@@ -204,7 +212,7 @@ static int open_tables(struct command *c)
 {
     const struct eval_tables_params params = {
         .seq_len = c->model->config.seq_len, .patch_size = c->model->config.patch_size,
-        .positions = c->by_position, .members = c->by_member, .sources = c->sources};
+        .positions = c->by_position, .members = c->by_member, .sources = c->scored.sources};
 
     if (eval_tables_create(&params, &c->tables) < 0)
         return app_fail(APP_FAILED, "out of memory for tables of %u positions", params.seq_len);
@@ -212,16 +220,14 @@ static int open_tables(struct command *c)
     return APP_DONE;
 }
 
-static int open_data(struct command *c, int n, char **paths)
+static int open_data(struct command *c)
 {
     const struct pipeline_io_params params = {.mode = c->data.io, .direct = c->data.direct};
     int status = pipeline_io_create(&params, &c->io);
 
     app_cancels(c->io);
     if (status == 0)
-        status = pipeline_sources_create((const char *const *)paths, (size_t)n, &c->sources);
-    if (status == 0)
-        status = pipeline_stream_create(c->io, c->sources, &c->data.choice, &c->stream);
+        status = pipeline_stream_create(c->io, c->scored.sources, &c->data.choice, &c->stream);
     if (status < 0)
         return app_fail_pipeline(status);
     if (open_tables(c) != APP_DONE) /* before the first member is come to */
@@ -259,8 +265,7 @@ static int open_model(struct command *c)
     struct megabyte_config config;
     uint32_t batch = (uint32_t)c->batch;
 
-    if (app_checkpoint_open(c->checkpoint_path, true, &c->checkpoint) < 0 ||
-        megabyte_model_settings(c->checkpoint, &config) < 0)
+    if (megabyte_model_settings(c->checkpoint, &config) < 0)
         return app_fail(APP_FAILED, "%s", megabyte_error());
     if (!batch) {
         batch = config.micro_batch ? config.micro_batch : config.batch;
@@ -296,6 +301,7 @@ static int report(const struct command *c, const struct megabyte_evaluation *e)
         app_json_set(&object, "word_perplexity", json_real(perplexity));
     }
     app_json_set(&object, "sources", eval_tables_sources(c->tables));
+    eval_data_report(&c->scored, &object);
     return app_json(object);
 }
 
@@ -344,7 +350,7 @@ static void finish(struct command *c)
     megabyte_checkpoint_close(&c->checkpoint);
     pipeline_stream_destroy(&c->stream);
     eval_tables_destroy(&c->tables);
-    pipeline_sources_destroy(&c->sources);
+    eval_data_finish(&c->scored);
     pipeline_io_destroy(&c->io);
     tensor_device_close(&c->device);
     app_data_options_finish(&c->data);
@@ -361,19 +367,17 @@ static int run(struct command *c, int argc, char **argv)
         return taken == 2 ? APP_DONE : APP_USAGE;
     if (argc - optind < 2)
         return app_fail(APP_USAGE, "a CHECKPOINT and DATA are needed; mb-eval --help shows how");
-    if (c->data.choice.side != PIPELINE_SIDE_ALL && !(c->data.choice.val_fraction > 0))
-        return app_fail(APP_USAGE, "--side wants --val-fraction, the same as in training");
-    if (!c->side_given && c->data.choice.val_fraction > 0)
-        c->data.choice.side = PIPELINE_SIDE_VAL;
-    else if (c->data.choice.side == PIPELINE_SIDE_ALL)
-        c->data.choice.val_fraction = 0;
-    c->checkpoint_path = argv[optind];
-    int status = app_device_open(&c->device_options, &c->device);
+    if (app_checkpoint_open(argv[optind], true, &c->checkpoint) < 0)
+        return app_fail(APP_FAILED, "%s", megabyte_error());
+    int status = eval_data_settle(&c->scored, c->checkpoint, (size_t)(argc - optind - 1),
+                                  (const char *const *)argv + optind + 1);
+    if (status == APP_DONE)
+        status = app_device_open(&c->device_options, &c->device);
     if (status == APP_DONE)
         status = open_model(c); /* before the data: it may say how images are read */
     if (status == APP_DONE) {
         app_choose_scan(&c->data, c->model->config.patch_size);
-        status = open_data(c, argc - optind - 1, argv + optind + 1);
+        status = open_data(c);
     }
     return status == APP_DONE ? evaluate(c) : status;
 }
@@ -382,6 +386,7 @@ int main(int argc, char **argv)
 {
     struct command c = {.data = APP_DATA_DEFAULTS};
 
+    c.scored.options = &c.data;
     app_calm_threads(argv);
     int status = app_start("mb-eval");
     if (status != APP_DONE)

@@ -64,7 +64,8 @@ static const char more_usage[] =
 enum {
     KEY_OUT = 0x100, KEY_PRESET, KEY_SET, KEY_LIST, KEY_SEED, KEY_STEPS, KEY_BYTES, KEY_MINUTES,
     KEY_SAVE, KEY_SAVE_MINUTES, KEY_SAVE_MEMORY, KEY_KEEP, KEY_KEEP_EVERY, KEY_VAL, KEY_VAL_EVERY,
-    KEY_VAL_BYTES, KEY_LOG, KEY_STOP_AFTER, KEY_OUTLIERS, KEY_RETRIES, KEY_REPLAY, KEY_TUNE, KEY_DRY, KEY_JSON,
+    KEY_VAL_BYTES, KEY_LOG, KEY_STOP_AFTER, KEY_OUTLIERS, KEY_RETRIES, KEY_REPLAY, KEY_TUNE,
+    KEY_DRY, KEY_JSON,
     KEY_QUIET, KEY_VERSION, KEY_HELP,
 };
 
@@ -304,6 +305,8 @@ static int open_data(struct train *t)
     app_cancels(t->io);
     if (status == 0)
         status = pipeline_sources_create(o->paths, o->n_paths, &t->sources);
+    if (status == 0 && train_run_sources(t) != APP_DONE)
+        return APP_FAILED;
     if (status == 0)
         status = pipeline_mix_create(t->io, t->sources, &o->data.choice, o->data.at_once,
                                      &t->mix);
@@ -401,10 +404,12 @@ static int report(const struct train *t)
     if (!t->options->json)
         return APP_DONE;
     json_t *val = t->val_bits_per_byte >= 0 ? json_real(t->val_bits_per_byte) : json_null();
-    return app_json(json_pack("{s:I, s:I, s:f, s:o, s:f, s:s, s:s, s:s}", "steps",
+    json_t *held = t->held_out < UINT64_MAX ? json_integer((json_int_t)t->held_out) : json_null();
+    return app_json(json_pack("{s:I, s:I, s:f, s:o, s:o, s:f, s:s, s:s, s:s}", "steps",
                               (json_int_t)t->step, "bytes", (json_int_t)t->bytes,
                               "train_bits_per_byte", t->bits_per_byte, "val_bits_per_byte", val,
-                              "bytes_per_second", t->bytes_per_second, "checkpoint", path, "device",
+                              "held_out_bytes", held, "bytes_per_second", t->bytes_per_second,
+                              "checkpoint", path, "device",
                               tensor_device_info(t->device)->name, "precision",
                               tensor_precision_name(tensor_device_info(t->device)->precision)));
 }
@@ -453,7 +458,9 @@ static int train(struct train *t)
         return status;
     choose_steps(t);
     describe(t);
-    status = open_trainer(t);
+    status = train_split_tell(t);
+    if (status == APP_DONE)
+        status = open_trainer(t);
     t->record_seconds = lap(&then);
     if (status != APP_DONE)
         return status;
@@ -516,7 +523,7 @@ static int train_to_the_end(struct train *t)
             break;
         }
         struct train again = {.options = o, .lock = t->lock, .val_bits_per_byte = -1,
-                              .steps = t->steps};
+                              .held_out = UINT64_MAX, .steps = t->steps};
         memcpy(again.device_name, t->device_name, sizeof again.device_name);
         train_run_settle(t, true);
         app_fail(APP_FAILED, "the device is opened anew (%" PRIu64 " of %" PRIu64 "), and training "
@@ -533,7 +540,7 @@ int main(int argc, char **argv)
 {
     struct train_options options;
     struct train t = {.options = &options, .lock = -1, .metrics = {.fd = -1},
-                      .val_bits_per_byte = -1};
+                      .val_bits_per_byte = -1, .held_out = UINT64_MAX};
     int status;
 
     app_calm_threads(argv);
@@ -549,8 +556,13 @@ int main(int argc, char **argv)
     else if (options.replay)
         status = train_replay(&options);
     else {
-        app_choose_scan(&options.data, options.config.patch_size);
-        status = train_to_the_end(&t);
+        status = train_run_find(&t, &options);
+        if (status == APP_DONE && options.data.choice.val_fraction > 0)
+            options.data.choice.side = PIPELINE_SIDE_TRAIN;
+        if (status == APP_DONE) {
+            app_choose_scan(&options.data, options.config.patch_size);
+            status = train_to_the_end(&t);
+        }
     }
     if (status == APP_DONE && (fflush(stdout) || ferror(stdout)))
         status = app_fail(APP_FAILED, "standard output: %s", strerror(errno));

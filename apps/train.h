@@ -1,7 +1,7 @@
 /*
  * The parts of mb-train: options (mb-train.c), the run folder (train_run.c), which kernels a run
- * takes (train_choices.c), the loop (train_loop.c), steps that go wrong (train_fault.c) and how to
- * look at them (train_replay.c).
+ * takes (train_choices.c), the loop (train_loop.c), what is held out (train_split.c), steps that go
+ * wrong (train_fault.c) and how to look at them (train_replay.c).
  */
 #ifndef APPS_TRAIN_H
 #define APPS_TRAIN_H
@@ -70,6 +70,7 @@ struct train {
     double began;                   /* when train() was, on app_seconds()' clock; then seconds: */
     double device_seconds, model_seconds, record_seconds;
 
+    struct megabyte_checkpoint *checkpoint; /* of the run, until it goes on from it; or NULL */
     int lock;                       /* of the run folder; -1: none */
     struct train_metrics metrics;
     uint64_t seed;
@@ -91,6 +92,8 @@ struct train {
         loss_scale;                 /* of a run that goes on, for its trainer; scale 0: none */
     uint64_t validated;             /* step of the last validation in the metrics */
     double val_bits_per_byte;       /* -1: not measured */
+    bool held_out_told;             /* how much is held out, and ... */
+    uint64_t held_out;              /* ... bytes, where that is known; UINT64_MAX: it is not */
     double bytes_per_second;
 };
 
@@ -129,6 +132,14 @@ int train_plan_check(const struct train *t, const struct megabyte_config *config
 int train_plan_print(struct train *t);
 
 /* ---- train_run.c ---- */
+
+/* Where the run folder has checkpoints: takes it, opens the newest for train_run_open(), and gives
+ * the data options that the command line leaves out the values that the run was begun with. Returns
+ * an exit status. */
+int train_run_find(struct train *t, struct train_options *options);
+
+/* What the run held of its data: splits of t->sources as it was begun. Fills in t->identities. */
+int train_run_sources(struct train *t);
 
 /* Takes the run folder, and either begins a run or resumes it from its newest checkpoint: model,
  * seed, position. Returns an exit status. */
@@ -191,6 +202,15 @@ int train_loop(struct train *t);
 /* Scores the held-out bytes, if there are any, and logs that unless the metrics have it for this
  * step. Returns an exit status. */
 int train_validate(struct train *t);
+
+/* ---- train_split.c ---- */
+
+/* Says how many bytes are held out, where that is known before they are read, and warns where they
+ * are less than a window. Returns an exit status. */
+int train_split_tell(struct train *t);
+
+/* Says it, unless it was said, after a validation of so many bytes; `all`: there are no more. */
+void train_split_scored(struct train *t, uint64_t bytes, bool all);
 
 /* ---- train_fault.c ---- */
 

@@ -65,6 +65,7 @@ static int score(struct train *t)
     if (status < 0)
         return app_fail(APP_FAILED, "validation: %s", *pipeline_error() ? pipeline_error()
                                                                         : megabyte_error());
+    train_split_scored(t, result.bytes, result.bytes < params.limit);
     t->val_bits_per_byte = megabyte_bits_per_byte(result.nats, (double)result.bytes);
     return APP_DONE;
 }

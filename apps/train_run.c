@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -62,6 +63,16 @@ static json_t *describe_choice(const struct train *t)
     }
     json_decref(more);
     return object;
+}
+
+/* Against bombs: no part of the choice, as the bytes are the same with others. Endless is null. */
+static json_t *describe_limits(const struct train *t)
+{
+    const struct pipeline_choice *c = &t->options->data.choice;
+
+    return json_pack("{s:o, s:I}", "max-ratio",
+                     isfinite(c->max_ratio) ? json_real(c->max_ratio) : json_null(), "max-size",
+                     (json_int_t)c->max_bytes);
 }
 
 /* Says what is not as it was when the run began; false if nothing is. */
@@ -125,7 +136,8 @@ static struct train_state state_of(const struct train *t)
         .step = t->step, .bytes = t->bytes, .steps = t->steps, .seed = t->seed,
         .bits_per_byte = t->bits_per_byte, .line_nats = t->line_nats, .line_bytes = t->line_bytes,
         .nonfinite = t->nonfinite, .outliers = t->outliers, .losses = t->losses,
-        .cursor = t->cursor, .choice = describe_choice(t), .made_on = describe_machine(t)};
+        .cursor = t->cursor, .choice = describe_choice(t), .limits = describe_limits(t),
+        .made_on = describe_machine(t)};
 
     const enum tensor_precision precision = tensor_device_info(t->device)->precision;
     snprintf(s.precision, sizeof s.precision, "%s", tensor_precision_name(precision));
@@ -302,27 +314,75 @@ static int identify(struct train *t)
     return APP_DONE;
 }
 
+/* Takes the folder, if it is not held, and opens its newest checkpoint, if that is not open.
+ * *status is megabyte_checkpoint_open()'s. */
+static int take_folder(struct train *t, int *status)
+{
+    const char *out = t->options->out;
+
+    if (t->lock < 0 && megabyte_run_lock(out, &t->lock) < 0)
+        return app_fail(APP_FAILED, "%s", megabyte_error());
+    *status = t->checkpoint ? 0 : app_checkpoint_open(out, false, &t->checkpoint);
+    if (*status < 0 && *status != -ENOENT && *status != -EINVAL)
+        return app_fail(APP_FAILED, "%s", megabyte_error());
+    return APP_DONE;
+}
+
+int train_run_find(struct train *t, struct train_options *options)
+{
+    struct app_run_data data;
+    char *folder = NULL;
+    int opened;
+
+    if (asprintf(&folder, "%s/checkpoints", options->out) < 0)
+        return app_fail(APP_FAILED, "out of memory");
+    const bool there = access(folder, F_OK) == 0;
+    free(folder);
+    if (!there)
+        return APP_DONE; /* a run that begins makes no folder before its data is known to be good */
+    int status = take_folder(t, &opened);
+    if (status != APP_DONE || opened < 0)
+        return status;
+    status = app_run_data_read(t->checkpoint, &data);
+    if (status == APP_DONE)
+        status = app_run_data_take(&data, !options->n_val, &options->data);
+    app_run_order_take(&data, &options->data);
+    app_run_data_finish(&data);
+    return status;
+}
+
+int train_run_sources(struct train *t)
+{
+    struct app_run_data data = {0};
+    bool *own = calloc(t->sources->n, sizeof *own);
+    int opened, status = own ? identify(t) : app_fail(APP_FAILED, "out of memory");
+
+    if (status == APP_DONE && t->lock >= 0) /* the device was opened anew */
+        status = take_folder(t, &opened);
+    if (status == APP_DONE && t->checkpoint)
+        status = app_run_data_read(t->checkpoint, &data);
+    if (status == APP_DONE && t->checkpoint)
+        app_run_data_own(&data, t->sources, t->identities, own);
+    app_run_data_finish(&data);
+    free(own);
+    return status;
+}
+
 int train_run_open(struct train *t)
 {
     const struct train_options *o = t->options;
-    struct megabyte_checkpoint *checkpoint = NULL;
-    int status = identify(t);
+    int opened = 0, status = take_folder(t, &opened);
 
     if (status != APP_DONE)
         return status;
-    if (t->lock < 0 && megabyte_run_lock(o->out, &t->lock) < 0)
-        return app_fail(APP_FAILED, "%s", megabyte_error());
-    status = app_checkpoint_open(o->out, false, &checkpoint);
-    if (status == 0) {
-        status = resume(t, checkpoint);
+    if (opened == 0) {
+        status = resume(t, t->checkpoint);
         if (status == APP_DONE)
             app_note("going on in %s after step %" PRIu64, o->out, t->step);
-    } else if (status == -ENOENT || status == -EINVAL) {
-        status = begin(t);
     } else {
-        return app_fail(APP_FAILED, "%s", megabyte_error());
+        status = begin(t);
     }
-    megabyte_checkpoint_close(&checkpoint);
+    megabyte_checkpoint_close(&t->checkpoint);
     t->asked = UINT64_MAX;
     if (status == APP_DONE && o->save_memory &&
         megabyte_saver_create(o->out, o->save_memory, &t->saver) < 0)
@@ -416,6 +476,7 @@ void train_run_close(struct train *t)
     train_run_settle(t, true);
     megabyte_saver_destroy(&t->saver);
     train_metrics_close(t);
+    megabyte_checkpoint_close(&t->checkpoint);
     free(t->identities);
     t->identities = NULL;
 }

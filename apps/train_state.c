@@ -67,10 +67,13 @@ static json_t *sources_json(const struct train_state *s, const struct pipeline_s
 
     for (size_t i = 0; i < s->n_sources; i++) {
         const struct pipeline_identity *id = &s->sources[i];
-        failed |= json_array_append_new(
-            array, json_pack("{s:o, s:o, s:o, s:o}", "path",
-                             train_state_string(paths->list[i].path), "size", whole(id->size),
-                             "head", hex(id->head), "tail", hex(id->tail)));
+        const uint32_t split = paths->list[i].split_bytes;
+        json_t *source = json_pack("{s:o, s:o, s:o, s:o}", "path",
+                                   train_state_string(paths->list[i].path), "size",
+                                   whole(id->size), "head", hex(id->head), "tail", hex(id->tail));
+        if (split)
+            failed |= json_object_set_new(source, "split", whole(split));
+        failed |= json_array_append_new(array, source);
     }
     return if_all(array, failed);
 }
@@ -136,13 +139,13 @@ char *train_state_text(const struct train_state *s, const struct pipeline_source
 
     snprintf(seed, sizeof seed, "%" PRIu64, s->seed);
     state = json_pack("{s:o, s:o, s:o, s:s, s:s, s:f, s:f, s:o, s:o, s:o, s:o, s:O,"
-                      " s:{s:o, s:O, s:o}}", "step", whole(s->step), "bytes", whole(s->bytes),
+                      " s:{s:o, s:O, s:o, s:O}}", "step", whole(s->step), "bytes", whole(s->bytes),
                       "steps", whole(s->steps), "seed", seed, "precision", s->precision,
                       "bits_per_byte", s->bits_per_byte, "line_nats", s->line_nats, "line_bytes",
                       whole(s->line_bytes), "nonfinite", whole(s->nonfinite), "outliers",
                       whole(s->outliers), "losses", losses_json(&s->losses), "made_on", s->made_on,
                       "data", "cursor", cursor_json(&s->cursor), "choice", s->choice, "sources",
-                      sources_json(s, paths));
+                      sources_json(s, paths), "limits", s->limits);
     if (state && s->loss_scale &&
         (json_object_set_new(state, "loss_scale", whole(s->loss_scale)) ||
          json_object_set_new(state, "loss_scale_steps", whole(s->loss_scale_steps)))) {
@@ -270,6 +273,7 @@ static bool read_numbers(const json_t *state, struct train_state *s)
 static const char *read_state(const json_t *state, struct train_state *s)
 {
     const json_t *data = json_object_get(state, "data");
+    json_t *limits = json_object_get(data, "limits");
     int result;
 
     if (!read_numbers(state, s))
@@ -284,6 +288,9 @@ static const char *read_state(const json_t *state, struct train_state *s)
         return "what it was trained on";
     s->choice = json_incref(json_object_get(data, "choice"));
     s->made_on = json_incref(json_object_get(state, "made_on"));
+    s->limits = limits ? json_incref(limits) : json_object(); /* none in older versions */
+    if (!s->limits)
+        return "";
     result = read_sources(json_object_get(data, "sources"), s);
     return result == -ENOMEM ? "" : result < 0 ? "its data" : NULL;
 }
@@ -308,6 +315,7 @@ int train_state_parse(const char *text, struct train_state *state, const char **
 void train_state_finish(struct train_state *state)
 {
     json_decref(state->choice);
+    json_decref(state->limits);
     json_decref(state->made_on);
     free(state->sources);
     *state = (struct train_state){0};

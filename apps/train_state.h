@@ -10,7 +10,10 @@
  *      "made_on": {"device": ..., "driver": ..., "threads": 2, "kernels": 1, "build": ...,
  *                  "micro_batch": 4, "local_group": 0, "cores": 132,   where the driver tells
  *                  "products": {"PRODUCT": "WAY", ...}},  (tensor/autotune.h)
- *      "data": {"cursor": {...}, "choice": {...}, "sources": [{...}]}}
+ *      "data": {"cursor": {...}, "choice": {...}, "sources": [{...}], "limits": {...}}}
+ *
+ * A source has "split" where its blocks in the held-out split are not the usual ones
+ * (pipeline_source.split_bytes). "choice" must be the same to go on; "limits" need not be.
  */
 #ifndef APPS_TRAIN_STATE_H
 #define APPS_TRAIN_STATE_H
@@ -42,6 +45,7 @@ struct train_state {
     json_t *choice;                /* ... which bytes of it are trained on: object by option ... */
     struct pipeline_identity *sources; /* ... (n_sources), and what the data was */
     size_t n_sources;
+    json_t *limits;  /* object: against bombs, by option */
     json_t *made_on; /* object: what the bits of the steps that follow depend on, beside all this */
 };
 

@@ -11,6 +11,7 @@
  *     source.h   what the user named              DATA arguments -> sources; is it the same data?
  *     archive.h  one source -> its members        libarchive on top of io.h; nothing goes to disk
  *     stream.h   all sources -> one run of bytes  choice of members, held-out side, seek
+ *     split.h    held-out blocks of a file        and how many bytes are held out
  *     mix.h      which sources at once            lanes: several runs of bytes, by size or weight
  *     loader.h   run of bytes -> batches          windows, shuffle, worker thread, cursor
  *

@@ -14,6 +14,7 @@
 #include <xxhash.h>
 
 #include "pipeline/internal.h"
+#include "pipeline/split.h"
 
 enum { IDENTITY_BYTES = 65536 };
 
@@ -119,6 +120,8 @@ static int add_path(struct pipeline_sources *sources, const char *path, double w
         result = list_folder(&source);
     else if (S_ISREG(st.st_mode))
         source.size = (uint64_t)st.st_size;
+    if (S_ISREG(st.st_mode))
+        source.split_bytes = pipeline_split_bytes(source.size);
     if (result < 0)
         source_finish(&source);
     else

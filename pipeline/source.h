@@ -26,7 +26,7 @@ struct pipeline_entry {
     uint64_t size; /* bytes, when the folder was listed */
 };
 
-/* One file or folder. Read only. */
+/* One file or folder. Read only, but that its owner may choose the last three before it is read. */
 struct pipeline_source {
     char *path;
     double weight;     /* 1 unless the user gave one */
@@ -35,6 +35,11 @@ struct pipeline_source {
     uint64_t size;                  /* bytes on disk; for a folder, of all its files */
     struct pipeline_entry *entries; /* (n_entries), a folder's files in order; else NULL */
     size_t n_entries;
+    uint32_t split_bytes; /* of a file's blocks in the held-out split, see enum pipeline_side: for
+                             new data pipeline_split_bytes(size), and 0 what that says */
+    uint64_t split_hash;  /* what that split goes by instead of the hash of the file's name, for one
+                             that was renamed; 0: nothing */
+    bool unsplit;         /* the split does not hold for it: all of it is on the side read */
 };
 
 /* All sources, in the order in which they were named. Read only. */

@@ -1,6 +1,5 @@
 #include "pipeline/stream.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <fnmatch.h>
 #include <stdatomic.h>
@@ -12,6 +11,7 @@
 
 #include "pipeline/content.h"
 #include "pipeline/internal.h"
+#include "pipeline/split.h"
 
 enum { KEPT_LINES = 64 };
 
@@ -74,43 +74,19 @@ static enum pipeline_enter on_enter(const struct pipeline_choice *choice, const 
     return PIPELINE_ENTER_LOOK;
 }
 
-static enum pipeline_enter enter_by_choice(void *user, const char *name)
-{
-    return on_enter(user, name);
-}
-
-static bool wants(const struct pipeline_choice *choice, const struct pipeline_member *m)
-{
-    return pipeline_choice_takes(choice, m) &&
-           pipeline_choice_on_side(choice, pipeline_name_hash(m->name));
-}
-
-static bool wanted_by_choice(void *user, const struct pipeline_member *m)
-{
-    return wants(user, m);
-}
-
-struct pipeline_archive_params pipeline_choice_archive_params(const struct pipeline_choice *choice)
-{
-    return (struct pipeline_archive_params){
-        .nested = choice->nested,
-        .max_ratio = choice->max_ratio,
-        .max_bytes = choice->max_bytes,
-        .content = choice->content,
-        .enter = enter_by_choice,
-        .wanted = wanted_by_choice,
-        .user = (void *)choice,
-    };
-}
-
 uint64_t pipeline_name_hash(const char *name)
 {
     return XXH64(name, strlen(name), 0);
 }
 
+bool pipeline_choice_holds(double val_fraction, uint64_t hash)
+{
+    return (double)(hash >> 11) * 0x1p-53 < val_fraction;
+}
+
 bool pipeline_choice_on_side(const struct pipeline_choice *choice, uint64_t hash)
 {
-    bool val = (double)(hash >> 11) * 0x1p-53 < choice->val_fraction;
+    bool val = pipeline_choice_holds(choice->val_fraction, hash);
 
     return choice->side == PIPELINE_SIDE_ALL || val == (choice->side == PIPELINE_SIDE_VAL);
 }
@@ -165,9 +141,20 @@ static int compare_damage(const struct damage *a, const struct damage *b)
 
 static bool block_on_side(const struct pipeline_stream *s, uint64_t block)
 {
-    uint64_t number = htole64(block);
+    bool val = pipeline_split_holds(s->sources->list[s->at.source].split_bytes,
+                                    s->choice.val_fraction, s->name_hash, block);
 
-    return pipeline_choice_on_side(&s->choice, XXH64(&number, sizeof(number), s->name_hash));
+    return val == (s->choice.side == PIPELINE_SIDE_VAL);
+}
+
+/* By what the member at hand is split: blocks of its bytes, or its name. */
+static void know_side(struct pipeline_stream *s, const char *name)
+{
+    const struct pipeline_source *source = &s->sources->list[s->at.source];
+
+    s->single = pipeline_archive_single(s->archive) && s->choice.side != PIPELINE_SIDE_ALL &&
+                !source->unsplit;
+    s->name_hash = s->single ? pipeline_split_hash(source, name) : pipeline_name_hash(name);
 }
 
 static void leave_source(struct pipeline_stream *s)
@@ -229,22 +216,36 @@ static enum pipeline_enter enter_by_stream(void *user, const char *name)
     return on_enter(&((struct pipeline_stream *)user)->choice, name);
 }
 
+/* Whether the split puts a member on the side that is read. A file that is its own only member is
+ * split by blocks instead. */
+static bool on_side(const struct pipeline_stream *s, uint64_t name_hash)
+{
+    return s->sources->list[s->at.source].unsplit || pipeline_choice_on_side(&s->choice, name_hash);
+}
+
 static bool wanted_by_stream(void *user, const struct pipeline_member *m)
 {
-    return wants(&((struct pipeline_stream *)user)->choice, m);
+    const struct pipeline_stream *s = user;
+
+    return pipeline_choice_takes(&s->choice, m) && on_side(s, pipeline_name_hash(m->name));
 }
 
 static int open_source(struct pipeline_stream *s)
 {
-    struct pipeline_archive_params params = pipeline_choice_archive_params(&s->choice);
+    const struct pipeline_archive_params params = {
+        .nested = s->choice.nested,
+        .max_ratio = s->choice.max_ratio,
+        .max_bytes = s->choice.max_bytes,
+        .content = s->choice.content,
+        .enter = enter_by_stream,
+        .wanted = wanted_by_stream,
+        .damaged = on_damage,
+        .past_damage = s->choice.on_corrupt == PIPELINE_CORRUPT_SKIP,
+        .user = s,
+        .seen = &s->stats.seen,
+        .again = s->at.source < s->sources_seen,
+    };
 
-    params.enter = enter_by_stream;
-    params.wanted = wanted_by_stream;
-    params.damaged = on_damage;
-    params.past_damage = s->choice.on_corrupt == PIPELINE_CORRUPT_SKIP;
-    params.user = s;
-    params.seen = &s->stats.seen;
-    params.again = s->at.source < s->sources_seen;
     return pipeline_archive_open(s->io, &s->sources->list[s->at.source], &params, &s->archive);
 }
 
@@ -275,7 +276,7 @@ static int get_past(struct pipeline_stream *s, int result)
 static bool is_taken(const struct pipeline_stream *s, const struct pipeline_member *m)
 {
     return !m->other && pipeline_choice_takes(&s->choice, m) &&
-           (s->single || pipeline_choice_on_side(&s->choice, s->name_hash));
+           (s->single || on_side(s, s->name_hash));
 }
 
 /* Goes to the next member. 1, or 0 if the source has no more, or a failure. */
@@ -290,8 +291,7 @@ static int next_member(struct pipeline_stream *s, struct pipeline_member *m)
     s->at.offset = 0;
     if (result < 0)
         return result;
-    s->name_hash = pipeline_name_hash(m->name);
-    s->single = pipeline_archive_single(s->archive) && s->choice.side != PIPELINE_SIDE_ALL;
+    know_side(s, m->name);
     return 1;
 }
 
@@ -383,12 +383,14 @@ int pipeline_stream_list(struct pipeline_stream *s, struct pipeline_member *m, u
 static size_t take_piece(struct pipeline_stream *s, const uint8_t **data)
 {
     size_t n = s->rest_size;
+    uint64_t size = s->single ? s->sources->list[s->at.source].split_bytes : 0;
 
+    size = size ? size : PIPELINE_SPLIT_BYTES;
     while (s->single && s->rest_size) {
         uint64_t from = s->at.offset - s->rest_size;
-        uint64_t block = from / PIPELINE_SPLIT_BYTES;
+        uint64_t block = from / size;
 
-        n = (size_t)((block + 1) * PIPELINE_SPLIT_BYTES - from);
+        n = (size_t)((block + 1) * size - from);
         n = n < s->rest_size ? n : s->rest_size;
         if (block_on_side(s, block))
             break;
@@ -575,8 +577,7 @@ int pipeline_stream_seek(struct pipeline_stream *s, struct pipeline_position to)
         pipeline_archive_close(&s->archive);
         return result;
     }
-    s->name_hash = pipeline_name_hash(m.name);
-    s->single = pipeline_archive_single(s->archive) && s->choice.side != PIPELINE_SIDE_ALL;
+    know_side(s, m.name);
     s->in_member = m.has_bytes && is_taken(s, &m);
     return 0;
 }
@@ -632,7 +633,8 @@ int pipeline_choice_took_none(const struct pipeline_choice *choice, uint64_t lef
                              (unsigned long long)left_out, chosen_by(choice));
     return pipeline_fail(ENODATA,
                          "no bytes fall on the %s side with --val-fraction %g (%llu files "
-                         "seen): take another fraction, or name held-out data with --val",
+                         "seen; a member of an archive is held out whole or not at all): take "
+                         "another fraction, or name held-out data with --val",
                          choice->side == PIPELINE_SIDE_VAL ? "held-out" : "training",
                          choice->val_fraction, (unsigned long long)left_out);
 }

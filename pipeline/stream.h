@@ -14,10 +14,17 @@
  * Sides of the held-out split. Which side something falls on depends on names alone, so it is the
  * same in every run, whatever else is in the data:
  *     an archive or a folder   by member: xxHash64 (seed 0) of the member's name
- *     a bare file, compressed  by blocks of PIPELINE_SPLIT_BYTES decoded bytes: xxHash64 of the
- *     or plain                 block's number (8 bytes, little-endian), seeded with the hash of the
- *                              member's name; its only member could not be split otherwise
+ *     a bare file, compressed  by blocks of decoded bytes, as its only member could not be split
+ *     or plain                 otherwise. A block's hash is the xxHash64 of its number (8 bytes,
+ *                              little-endian), seeded with the hash of the member's name
  * A hash h is held out if (h >> 11) / 2^53 < val_fraction.
+ *
+ * A file of 16 MiB and more (on disk, as it is named) has blocks of PIPELINE_SPLIT_BYTES. A smaller
+ * one has smaller blocks, the largest power of two of which it has 256, but 1 KiB at least (below
+ * 16 KiB: of which it has 16), and they are chosen to come near the share that was asked for: of
+ * the first 8, 16, 24 ... blocks n are held out, with n / 8, n / 16, n / 24 ... as near to
+ * val_fraction as can be (halves up), and of each 8 those with the lowest hashes.
+ * pipeline_source.split_bytes has the size, so that a run goes on as it began.
  */
 enum pipeline_side {
     PIPELINE_SIDE_ALL,
@@ -61,10 +68,6 @@ struct pipeline_choice {
 bool pipeline_choice_takes(const struct pipeline_choice *choice,
                            const struct pipeline_member *member);
 
-/* How the choice wants a source to be read; it refers to the choice. Parts that cannot be decoded
- * are failures. */
-struct pipeline_archive_params pipeline_choice_archive_params(const struct pipeline_choice *choice);
-
 /* Whether something with this hash is on the side of the choice; see enum pipeline_side. */
 bool pipeline_choice_on_side(const struct pipeline_choice *choice, uint64_t hash);
 
@@ -76,6 +79,8 @@ int pipeline_choice_took_none(const struct pipeline_choice *choice, uint64_t lef
  */
 bool pipeline_choice_note_texts(const struct pipeline_choice *choice,
                                 const struct pipeline_seen *seen);
+/* Whether a hash is held out. */
+bool pipeline_choice_holds(double val_fraction, uint64_t hash);
 
 /* xxHash64, seed 0, of a member's name. */
 uint64_t pipeline_name_hash(const char *name);

@@ -54,8 +54,23 @@ image="$tiny --set seq_len=192 --set patch_size=12 --set global.dim=48"
 "$mb_train" $cpu $image --steps 12 --val-fraction 0.3 --images 8 --out images media.tar 2> notes ||
     fail "mb-train --images: $(cat notes)"
 grep -q 'images: 8 by 8 pixels, in patches of 2 by 2' notes || fail "no note: $(cat notes)"
-"$mb_eval" $cpu --quiet --json --images 8 images media.tar > all.json || fail "mb-eval --images"
+"$mb_eval" $cpu --quiet --json --images 8 --side all images media.tar > all.json ||
+    fail "mb-eval --images"
 json all.json 'o["bytes"] == 30 * 192 and 0 < o["bits_per_byte"] < 9'
+# Without an option as the run was trained, and of its own data what it held out.
+"$mb_eval" $cpu --json images media.tar > own.json 2> notes || fail "mb-eval: $(cat notes)"
+grep -q 'trained: --images 8 --image-patch 2' notes || fail "no note: $(cat notes)"
+grep -q 'scoring what it held out' notes || fail "no note: $(cat notes)"
+"$mb_eval" $cpu --quiet --json --images 8 --image-patch 2 --val-fraction 0.3 images media.tar \
+    > said.json || fail "mb-eval with options"
+python3 -c 'import json
+own, said = json.load(open("own.json")), json.load(open("said.json"))
+assert own["nats"] == said["nats"] and own["side"] == said["side"] == "val", (own, said)
+assert 0 < own["bytes"] < 30 * 192 and own["bytes"] % 192 == 0, own' || fail "other bytes"
+"$mb_eval" $cpu --quiet --json images exact.png > one.json || fail "mb-eval of an image"
+json one.json 'o["bytes"] == 192 and o["side"] == "all"'
+"$mb_eval" $cpu --quiet --json --ignore-run images exact.png > one.json || fail "--ignore-run"
+json one.json "o['bytes'] == $(wc -c < exact.png)"
 "$mb_generate" $cpu --quiet --bytes 192 images > made || fail "mb-generate"
 [ "$(wc -c < made)" = 192 ] || fail "$(wc -c < made) bytes were made"
 
@@ -84,8 +99,9 @@ expect 1 'no/a.png' "$mb_generate" $cpu --quiet --png no/a.png images
 "$mb_data" stat --json --images 8 media.tar > stat.json || fail "mb-data stat"
 json stat.json 'o["members"] == 30 and o["left_out"] == 5 and o["bytes"] == 30 * 192'
 [ "$("$mb_data" ls --images 8 media.tar | grep -c 'png$')" = 30 ] || fail "mb-data ls"
-expect 1 'begun with --images 8, and now it is 0' "$mb_train" $cpu $image --quiet --steps 14 \
-    --val-fraction 0.3 --out images media.tar
+"$mb_train" $cpu --steps 14 --out images media.tar 2> notes || fail "mb-train: $(cat notes)"
+grep -q 'trained: --images 8 --image-patch 2 --val-fraction' notes || fail "note: $(cat notes)"
+grep -q 'going on in images after step 12' notes || fail "mb-train: $(cat notes)"
 expect 1 'begun with --image-patch 2, and now it is 1' "$mb_train" $cpu $image --quiet --steps 14 \
     --val-fraction 0.3 --images 8 --image-patch 1 --out images media.tar
 expect 2 'one kind at a time' "$mb_train" $cpu $image --quiet --steps 5 --images 8 --audio \
@@ -101,6 +117,13 @@ tail -c 4002 media/1.wav | cmp - samples || fail "16-bit samples come out as the
 "$mb_train" $cpu $tiny --quiet --steps 12 --audio --out audio media.tar || fail "mb-train --audio"
 "$mb_eval" $cpu --quiet --json --audio audio media.tar > all.json || fail "mb-eval --audio"
 json all.json 'o["bytes"] == 2 * (2000 + 2001 + 2002 + 2003)'
+"$mb_train" $cpu $tiny --quiet --steps 12 --audio-rate 8000 --out slow media.tar || fail "8000"
+"$mb_eval" $cpu --json slow media.tar > slow.json 2> notes || fail "mb-eval of sounds"
+grep -q 'trained: --audio --audio-rate 8000' notes || fail "no note: $(cat notes)"
+json slow.json 'abs(o["bytes"] - (2000 + 2001 + 2002 + 2003)) < 40'
+"$mb_eval" $cpu --quiet --json --audio slow media.tar > said.json || fail "mb-eval --audio"
+python3 -c 'import json; assert json.load(open("slow.json"))["nats"] == json.load(open(
+    "said.json"))["nats"]' || fail "--audio alone is at the rate of the run"
 "$mb_generate" $cpu --quiet --bytes 3000 audio > made || fail "mb-generate of sounds"
 "$mb_generate" $cpu --quiet --bytes 3000 --wav made.wav audio || fail "mb-generate --wav"
 "$mb_data" cat --audio made.wav | cmp -s - made || fail "the sound's samples are others"

@@ -16,7 +16,8 @@
         }                                                                                          \
     } while (0)
 
-static struct pipeline_source sources[] = {{.path = "one.tar"}, {.path = "t\xfcwo \xc3\xa4"}};
+static struct pipeline_source sources[] = {{.path = "one.tar"}, {.path = "t\xfcwo \xc3\xa4",
+                                            .split_bytes = 4096}};
 static const struct pipeline_sources paths = {.list = sources, .n = 2};
 static struct pipeline_identity identities[] = {{123, 0xfedcba9876543210, 7}, {0, 0, UINT64_MAX}};
 
@@ -39,6 +40,7 @@ static struct train_state example(void)
         .sources = identities,
         .n_sources = 2,
         .choice = json_pack("{s:[s], s:n}", "include", "*.c", "jsonl-field"),
+        .limits = json_pack("{s:n, s:i}", "max-ratio", "max-size", 0),
         .made_on = json_pack("{s:s, s:i, s:s}", "device", "cpu: x", "threads", 2, "build", "1")};
 
     s.cursor.epoch = 3;
@@ -72,6 +74,7 @@ static void there_and_back(void)
     char *text = train_state_text(&s, &paths), *again;
 
     REQUIRE(text && train_state_parse(text, &back, &wrong) == 0 && !wrong);
+    REQUIRE(strstr(text, "\"split\": 4096") && strstr(text, "\"max-ratio\": null"));
     REQUIRE(strstr(text, "t\xc3\xbcwo \xc3\x83\xc2\xa4"));
     REQUIRE(back.step == s.step && back.bytes == s.bytes && back.steps == 0);
     REQUIRE(back.seed == UINT64_MAX && back.bits_per_byte == s.bits_per_byte);
@@ -118,7 +121,7 @@ static bool optional(const char *key)
 {
     return !strcmp(key, "made_on") || !strcmp(key, "path") || !strcmp(key, "include") ||
            !strcmp(key, "jsonl-field") || !strcmp(key, "device") || !strcmp(key, "threads") ||
-           !strcmp(key, "build");
+           !strcmp(key, "build") || !strcmp(key, "limits") || !strcmp(key, "split");
 }
 
 static const char *const others[] = {"null", "-1", "1.5", "\"x\"", "\"\"", "[]", "{}", "true",
