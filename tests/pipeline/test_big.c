@@ -1,10 +1,12 @@
 /*
- * Big in either way: a member of 5 GB in bounded memory, and an archive of 100,000 members.
+ * Big in either way: a member of 5 GB and a sound of 4.4 GB in bounded memory, and an archive of
+ * 100,000 members.
  */
 #include <archive.h>
 #include <archive_entry.h>
 #include <sys/resource.h>
 
+#include "tests/every.h"
 #include "tests/pipeline/mixed.h"
 
 enum { MEMBERS = 100000 };
@@ -127,9 +129,73 @@ static void check_many(const char *path, int (*format)(struct archive *))
     close_data(&o);
 }
 
+#ifdef PIPELINE_HAVE_AUDIO
+
+enum { CHANNELS = 1024, FRAME = 8 * CHANNELS, SOUND_FRAMES = 537200 }; /* 4.4 GB: wide, so few */
+
+/* A hole with a last frame behind it, in a WAV whose sizes are d and r, or an RF64. Beyond 4 GiB
+ * they mean: not known (0xffffffff), or as many modulo 2^32. */
+static void check_huge_sound(bool wide, uint32_t d, uint32_t r)
+{
+    static const char *const data[] = {"sound.wav"};
+    struct pipeline_choice choice = {.content = {.audio_rate = 16000}};
+    const uint64_t size = (uint64_t)FRAME * SOUND_FRAMES;
+    const double last = 0.5 * CHANNELS;
+    uint8_t head[80], *bytes;
+    uint64_t r64 = size + sizeof(head) - 8;
+    struct opened o;
+    FILE *f = fopen(data[0], "wb");
+    size_t n = 44, got;
+
+    memcpy(head, wide ? "RF64\377\377\377\377WAVE" : "RIFF....WAVE", 12);
+    if (wide) {
+        memset(head + 12, 0, 36);
+        memcpy(head + 12, "ds64\34", 5);
+        memcpy(head + 20, &r64, 8); /* on machines with the lowest byte first, as all ours */
+        memcpy(head + 28, &size, 8);
+        n = sizeof(head);
+    } else {
+        memcpy(head + 4, &r, 4);
+    }
+    memcpy(head + n - 32, "fmt \20\0\0\0\3\0\0\4\200\76\0\0\0\0\0\0\0\40\100\0data", 28);
+    memcpy(head + n - 4, &d, 4);
+    CHECK(f && fwrite(head, 1, n, f) == n && fseeko(f, (off_t)(size - 8), SEEK_CUR) == 0);
+    CHECK(fwrite(&last, 8, 1, f) == 1 && fclose(f) == 0);
+    o = open_data(data, 1, &choice, NULL);
+    bytes = malloc(2 * SOUND_FRAMES + 1);
+    CHECK(bytes);
+    CHECK_EQUAL(pipeline_stream_read(o.stream, bytes, 2 * SOUND_FRAMES + 1, &got), 0);
+    CHECK_EQUAL(got, 2 * SOUND_FRAMES);
+    CHECK(bytes[got - 3] == 0 && bytes[got - 2] == 0 && bytes[got - 1] == 0x40);
+    free(bytes);
+    close_data(&o);
+    unlink(data[0]);
+}
+
+static void check_huge_sounds(void)
+{
+    const uint64_t size = (uint64_t)FRAME * SOUND_FRAMES;
+
+    check_huge_sound(false, UINT32_MAX, UINT32_MAX);
+    if (tests_every() > 1)
+        return;
+    check_huge_sound(false, (uint32_t)size, (uint32_t)(size + 36));
+    check_huge_sound(true, UINT32_MAX, UINT32_MAX);
+}
+
+#else
+
+static void check_huge_sounds(void)
+{
+    fprintf(stderr, "no sounds: built without audio\n");
+}
+
+#endif
+
 int main(void)
 {
     enter_scratch();
+    check_huge_sounds();
     check_many("many.tar", archive_write_set_format_pax_restricted);
     check_many("many.zip", archive_write_set_format_zip);
     check_huge_member();
