@@ -148,14 +148,46 @@ static int close_file(FILE *f, const char *name)
     return APP_DONE;
 }
 
+/* Bytes of the UTF-8 character at `text`; 0: there is none. */
+static size_t character(const char *text)
+{
+    const unsigned char *c = (const unsigned char *)text;
+    const size_t n = *c < 0x80   ? 1
+                     : *c < 0xc2 ? 0
+                     : *c < 0xe0 ? 2
+                     : *c < 0xf0 ? 3
+                     : *c < 0xf5 ? 4
+                                 : 0;
+
+    for (size_t i = 1; i < n; i++)
+        if ((c[i] & 0xc0) != 0x80)
+            return 0;
+    const bool wrong = (*c == 0xe0 && c[1] < 0xa0) || (*c == 0xed && c[1] > 0x9f) ||
+                       (*c == 0xf0 && c[1] < 0x90) || (*c == 0xf4 && c[1] > 0x8f);
+    return wrong ? 0 : n;
+}
+
+/* UTF-8 whatever the text is, see eval_tables_write_members(); `quote` is doubled. */
+static void escaped(FILE *f, const char *text, char quote)
+{
+    while (*text) {
+        const size_t n = character(text);
+
+        if (n == 0)
+            fprintf(f, "\\x%02x", (unsigned char)*text);
+        else if (*text == quote || *text == '\\')
+            fprintf(f, "%c%c", *text, *text);
+        else
+            fwrite(text, 1, n, f);
+        text += n ? n : 1;
+    }
+}
+
+/* A field as in RFC 4180. */
 static void quoted(FILE *f, const char *text)
 {
     putc('"', f);
-    for (; *text; text++) {
-        if (*text == '"')
-            putc('"', f);
-        putc(*text, f);
-    }
+    escaped(f, text, '"');
     putc('"', f);
 }
 
@@ -310,6 +342,26 @@ int eval_tables_write_positions(const struct eval_tables *t, const char *prefix)
 
 /* ---- sources ---- */
 
+/* A file's name, which need not be UTF-8, as JSON's texts are: then as the table of members has it.
+ */
+static json_t *name_json(const char *name)
+{
+    char *text = NULL;
+    size_t size = 0;
+    json_t *json = json_string(name);
+
+    if (json)
+        return json;
+    FILE *f = open_memstream(&text, &size);
+    if (!f)
+        return NULL;
+    escaped(f, name, '\\');
+    if (fclose(f) == 0)
+        json = json_stringn(text, size);
+    free(text);
+    return json;
+}
+
 json_t *eval_tables_sources(const struct eval_tables *t)
 {
     json_t *array = t->out_of_memory ? NULL : json_array();
@@ -319,7 +371,7 @@ json_t *eval_tables_sources(const struct eval_tables *t)
 
         app_json_append(
             &array, json_pack("{s:o, s:I, s:I, s:f}", "path",
-                             json_stringn_nocheck(path, strlen(path)), "members",
+                             name_json(path), "members",
                              (json_int_t)t->source_members[i], "bytes",
                              (json_int_t)t->sources[i].bytes, "bits_per_byte",
                              bits(&t->sources[i])));
@@ -329,7 +381,10 @@ json_t *eval_tables_sources(const struct eval_tables *t)
 
 void eval_tables_print_sources(const struct eval_tables *t)
 {
+    char path[4096];
+
     for (size_t i = 0; t->params.sources->n > 1 && i < t->params.sources->n; i++)
         printf("%.4f bits per byte over %" PRIu64 " bytes of %s\n", bits(&t->sources[i]),
-               t->sources[i].bytes, t->params.sources->list[i].path);
+               t->sources[i].bytes,
+               pipeline_printable(t->params.sources->list[i].path, path, sizeof path));
 }

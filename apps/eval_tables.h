@@ -34,11 +34,14 @@ void eval_tables_scored(void *tables, uint64_t at, uint32_t position, uint32_t c
  *     within (window or patch), position (from 0), bytes, bits_per_byte
  * and that of members
  *     source, member, bytes, bits_per_byte
- * with texts quoted as RFC 4180 says. Return an exit status. */
+ * with texts quoted as RFC 4180 says. Names of members and files are bytes: one that is no part of
+ * UTF-8 is written \xNN, with two hexadecimal digits, and a backslash as two, so that the bytes can
+ * be had back. Return an exit status. */
 int eval_tables_write_positions(const struct eval_tables *tables, const char *prefix);
 int eval_tables_write_members(const struct eval_tables *tables, const char *file);
 
-/* The sources as a JSON array of {path, members, bytes, bits_per_byte}; NULL without memory. */
+/* The sources as a JSON array of {path, members, bytes, bits_per_byte}; NULL without memory. A path
+ * that is not UTF-8 is escaped as in the table of members. */
 json_t *eval_tables_sources(const struct eval_tables *tables);
 /* The same as text on standard output, if there is more than one source. */
 void eval_tables_print_sources(const struct eval_tables *tables);

@@ -34,7 +34,8 @@ static const char usage[] =
     "  --ignore-run           take no data options and no split from the run\n"
     "  --by-position[=NAME]   write NAME.csv and the picture NAME.svg: bits per byte by position\n"
     "                         in the window and in the patch (by-position)\n"
-    "  --by-member[=FILE]     write FILE: bits per byte of each member (by-member.csv)\n"
+    "  --by-member[=FILE]     write FILE: bits per byte of each member (by-member.csv); in names\n"
+    "                         \\\\ is a backslash and \\xNN a byte that is not UTF-8\n"
     "  --seed N               taken, as all programs share it; nothing here is random\n"
     "\n";
 

@@ -5,8 +5,10 @@ the size of its blocks and the file's name; one of an older version, which kept 
 with the blocks that it had.
 """
 
+import csv
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -229,6 +231,30 @@ def check_options():
         assert "give the same, or another --out" in notes, notes
 
 
+def check_names():
+    """Names are bytes; the table of members has them so that they can be had back."""
+    names = [b"plain", b"a,b", b'quo"te', b"two\nlines", b"cr\rlf\r\n", b"back\\xff", b"\xff\xfe",
+             "\u00e4\u20ac\U0001f600".encode(), b"\xc3", b"\xe2\x82", b"\xed\xa0\x80", b"\xc0\xaf",
+             b"\xf4\x90\x80\x80", b"\xf0\x8f\xbf\xbf", b" lead", b"=1+1"]
+    os.mkdir(b"names \xff")
+    for name in names:
+        with open(os.path.join(b"names \xff", name), "wb") as f:
+            f.write(b"x")
+    result, _ = evaluate("--by-member=members.csv", "own", b"names \xff")
+    with open("members.csv", encoding="utf-8", newline="") as f:
+        rows = list(csv.DictReader(f))
+    assert len(rows) == len(names) == result["bytes"], rows
+
+    def back(field):
+        parts = re.split(r"(\\\\|\\x[0-9a-f]{2})", field)
+        return b"".join(bytes.fromhex(part[2:]) if part.startswith("\\x") else
+                        b"\\" if part == "\\\\" else part.encode() for part in parts)
+
+    assert sorted(back(row["member"]) for row in rows) == sorted(names), rows
+    assert {row["source"] for row in rows} == {"names \\xff"}, rows
+    assert result["sources"][0]["path"] == "names \\xff", result
+
+
 def older_state(folder):
     """As a version that kept neither blocks nor limits wrote it."""
     path = folder + "/state.json"
@@ -281,4 +307,5 @@ if __name__ == "__main__":
         check_told()
         check_own()
         check_options()
+        check_names()
         check_older()
