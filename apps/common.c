@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <locale.h>
 #include <math.h>
 #include <pthread.h>
@@ -268,6 +269,28 @@ int app_number(const char *text, double low, double high, double *out)
     return 0;
 }
 
+int app_take_whole(const char *option, const char *value, uint64_t low, uint64_t high,
+                   uint64_t *out)
+{
+    if (app_size(value, out) == 0 && *out >= low && *out <= high)
+        return 1;
+    if (high == UINT64_MAX)
+        return app_fail(-1, "--%s wants a whole number from %" PRIu64 " up, not '%s'", option, low,
+                        value);
+    return app_fail(-1, "--%s wants a whole number from %" PRIu64 " to %" PRIu64 ", not '%s'",
+                    option, low, high, value);
+}
+
+int app_take_number(const char *option, const char *value, double low, double high, double *out)
+{
+    if (app_number(value, low, high, out) == 0)
+        return 1;
+    if (isinf(high))
+        return app_fail(-1, "--%s wants a number from %g up, or inf, not '%s'", option, low, value);
+    return app_fail(-1, "--%s wants a number from %.10g to %.10g, not '%s'", option, low, high,
+                    value);
+}
+
 void app_json_set(json_t **object, const char *key, json_t *value)
 {
     if (json_object_set_new(*object, key, value) == 0)
@@ -383,7 +406,7 @@ static int take_data_option(struct app_data_options *o, int key, const char *arg
         return 1;
     case APP_KEY_MAX_SIZE:
         if (app_size(argument, &o->choice.max_bytes) < 0 || !o->choice.max_bytes)
-            return app_fail(-1, "--max-size %s: it is a number of bytes, as in 20G", argument);
+            return app_fail(-1, "--max-size %s: it is a number of bytes from 1 up, as in 20G", argument);
         return 1;
     case APP_KEY_JSONL_FIELD:
         if (!*argument)

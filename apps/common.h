@@ -76,6 +76,14 @@ double app_seconds(void);
 int app_size(const char *text, uint64_t *out);
 int app_number(const char *text, double low, double high, double *out);
 
+/*
+ * The value of --OPTION, a whole number as app_size() takes it, or any number, in a range. 1, or -1
+ * after a line that tells the range. high: UINT64_MAX and HUGE_VAL are no bound.
+ */
+int app_take_whole(const char *option, const char *value, uint64_t low, uint64_t high,
+                   uint64_t *out);
+int app_take_number(const char *option, const char *value, double low, double high, double *out);
+
 /* Prints one JSON object on standard output, for --json; steals it. NULL (no memory to make it) is
  * a failure. Returns an exit status. */
 int app_json(json_t *object);

@@ -94,12 +94,22 @@ static int set_precision(struct app_device_options *o, const char *name)
     return app_fail(-1, "unknown precision '%s'; use fp32, bf16, fp16 or auto", name);
 }
 
+/* Whether there is such a device is known when it is opened, and no matter of the command. */
+static int set_device(struct app_device_options *o, const char *name)
+{
+    if (strcmp(name, "auto") && strcmp(name, "cpu") && strcmp(name, "vulkan") &&
+        (strncmp(name, "vulkan:", 7) || !name[7]))
+        return app_fail(-1, "unknown device '%s'; use auto, cpu, vulkan, vulkan:INDEX or "
+                        "vulkan:NAME", name);
+    o->device = name;
+    return 1;
+}
+
 int app_device_option(struct app_device_options *o, int key, const char *argument)
 {
     switch (key) {
     case APP_KEY_DEVICE:
-        o->device = argument;
-        return 1;
+        return set_device(o, argument);
     case APP_KEY_PRECISION:
         return set_precision(o, argument);
     case APP_KEY_DISABLE:

@@ -72,10 +72,7 @@ static const struct option table[] = {
 static int take_count(const char *option, const char *value, uint64_t least, uint64_t most,
                       uint64_t *out)
 {
-    if (app_size(value, out) < 0 || *out < least || *out > most)
-        return app_fail(-1, "--%s wants a number from %" PRIu64 " to %" PRIu64 ", not '%s'", option,
-                        least, most, value);
-    return 1;
+    return app_take_whole(option, value, least, most, out);
 }
 
 static int take_set(struct bench_options *o, const char *value)
@@ -107,8 +104,7 @@ static int take_own(struct bench_options *o, int key, const char *value)
     case KEY_SEED:
         return take_count("seed", value, 0, INT64_MAX, &o->seed);
     case KEY_PEAK:
-        return app_number(value, 1, 1e21, &o->peak) < 0
-                   ? app_fail(-1, "--peak wants FLOP/s, not '%s'", value) : 1;
+        return app_take_number("peak", value, 1, 1e21, &o->peak);
     case KEY_JSON:
         return o->json = true;
     case KEY_QUIET:

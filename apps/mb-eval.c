@@ -124,8 +124,8 @@ static int take_own(struct command *c, int key, const char *value)
     case KEY_IGNORE_RUN:
         return c->scored.ignore_run = true;
     case KEY_SEED:
-        if (app_number(value, 0, 0x1p63, &(double){0}) < 0)
-            return app_fail(-1, "--seed wants a number, not '%s'", value);
+        if (app_take_whole("seed", value, 0, INT64_MAX, &(uint64_t){0}) < 0)
+            return -1;
         app_note("--seed has no effect: mb-eval draws no random numbers");
         return 1;
     case KEY_STRIDED:
@@ -137,17 +137,11 @@ static int take_own(struct command *c, int key, const char *value)
         c->by_member = value ? value : "by-member.csv";
         return 1;
     case KEY_BATCH:
-        if (app_size(value, &c->batch) < 0 || !c->batch || c->batch > 1 << 20)
-            return app_fail(-1, "--batch wants a number from 1, not '%s'", value);
-        return 1;
+        return app_take_whole("batch", value, 1, 1 << 20, &c->batch);
     case KEY_BYTES:
-        if (app_size(value, &c->bytes) < 0 || !c->bytes)
-            return app_fail(-1, "--bytes wants a number from 1, not '%s'", value);
-        return 1;
+        return app_take_whole("bytes", value, 1, UINT64_MAX, &c->bytes);
     case KEY_WORDS:
-        if (app_number(value, 1, 1e18, &c->words) < 0)
-            return app_fail(-1, "--words wants a number from 1, not '%s'", value);
-        return 1;
+        return app_take_number("words", value, 1, 1e18, &c->words);
     default:
         return 0;
     }

@@ -146,10 +146,7 @@ enum { TAKEN = -1, ENDED = -2, NOT_OURS = -3 };
 static int take_count(const char *option, const char *value, uint64_t least, uint64_t most,
                       uint64_t *out)
 {
-    if (app_size(value, out) < 0 || *out < least || *out > most)
-        return app_fail(APP_USAGE, "--%s wants a whole number from %" PRIu64 ", not '%s'", option,
-                        least, value);
-    return TAKEN;
+    return app_take_whole(option, value, least, most, out) == 1 ? TAKEN : APP_USAGE;
 }
 
 static int take_small(const char *option, const char *value, uint64_t most, uint32_t *out)
@@ -163,10 +160,7 @@ static int take_small(const char *option, const char *value, uint64_t most, uint
 
 static int take_real(const char *option, const char *value, double low, double high, double *out)
 {
-    if (app_number(value, low, high, out) < 0)
-        return app_fail(APP_USAGE, "--%s wants a number from %g to %g, not '%s'", option, low,
-                        high, value);
-    return TAKEN;
+    return app_take_number(option, value, low, high, out) == 1 ? TAKEN : APP_USAGE;
 }
 
 static int take_generation(struct generate_options *o, int key, const char *value)

@@ -117,16 +117,10 @@ static void list_settings(void)
 
 /* ---- options ---- */
 
-static int wrong_number(const char *option, const char *value)
-{
-    return app_fail(-1, "--%s wants a number, not '%s'", option, value);
-}
-
+/* What is kept in JSON, where whole numbers end at 2^63 - 1, is bounded by that. */
 static int take_count(const char *option, const char *value, uint64_t least, uint64_t *out)
 {
-    if (app_size(value, out) < 0 || *out < least || *out > INT64_MAX)
-        return wrong_number(option, value);
-    return 1;
+    return app_take_whole(option, value, least, INT64_MAX, out);
 }
 
 static int take_val(struct train_options *o, const char *path)
@@ -152,12 +146,11 @@ static int take_number(struct train_options *o, int key, const char *value)
     case KEY_BYTES:
         return take_count("bytes", value, 1, &o->bytes);
     case KEY_MINUTES:
-        return app_number(value, 0.01, 1e7, &o->minutes) < 0 ? wrong_number("minutes", value) : 1;
+        return app_take_number("minutes", value, 0.01, 1e7, &o->minutes);
     case KEY_SAVE:
         return take_count("save-every", value, 0, &o->save_every);
     case KEY_SAVE_MINUTES:
-        return app_number(value, 0, 1e7, &o->save_minutes) < 0
-                   ? wrong_number("save-minutes", value) : 1;
+        return app_take_number("save-minutes", value, 0, 1e7, &o->save_minutes);
     case KEY_SAVE_MEMORY:
         return take_count("save-memory", value, 0, &o->save_memory);
     case KEY_KEEP:
@@ -171,8 +164,7 @@ static int take_number(struct train_options *o, int key, const char *value)
     case KEY_STOP_AFTER:
         return take_count("stop-after-nonfinite", value, 1, &o->stop_after);
     case KEY_OUTLIERS:
-        return app_number(value, 0, 1e6, &o->skip_outliers) < 0
-                   ? wrong_number("skip-outliers", value) : 1;
+        return app_take_number("skip-outliers", value, 0, 1e6, &o->skip_outliers);
     case KEY_RETRIES:
         return take_count("device-retries", value, 0, &o->device_retries);
     case KEY_LOG:

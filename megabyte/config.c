@@ -102,7 +102,8 @@ static int put(struct megabyte_config *config, const struct setting *s, double v
         return megabyte_fail(EINVAL, "setting %s is %g; it must lie between %g and %g", s->key,
                              value, s->least, s->most);
     if (s->whole && value != floor(value))
-        return megabyte_fail(EINVAL, "setting %s is %g; it must be a whole number", s->key, value);
+        return megabyte_fail(EINVAL, "setting %s is %g; it must be a whole number from %g to %g",
+                             s->key, value, s->least, s->most);
     char *field = (char *)config + s->offset;
     if (s->whole)
         *(uint32_t *)field = (uint32_t)value;
@@ -141,7 +142,8 @@ int megabyte_config_set(struct megabyte_config *config, const char *key, const c
         end++;
     }
     if (end == value || *end)
-        return megabyte_fail(EINVAL, "setting %s wants a number, not '%s'", key, value);
+        return megabyte_fail(EINVAL, "setting %s wants a number from %g to %g, not '%s'", key,
+                             s->least, s->most, value);
     return put(config, s, number);
 }
 

@@ -62,18 +62,24 @@ refused 2 'micro_batch.*3' --set micro_batch=3 data.tar
 refused 2 "unknown preset 'huge'.*tiny" --preset huge data.tar
 refused 2 "unknown setting 'depth'.*seq_len" --set depth=3 data.tar
 refused 2 'KEY=VALUE' --set lr data.tar
-refused 2 'lr wants a number' --set lr=fast data.tar
+refused 2 'lr wants a number from 0 to' --set lr=fast data.tar
 refused 2 'lr.*between' --set lr=99 data.tar
 refused 2 'batch.*between' --set batch=0 data.tar
-refused 1 "unknown device 'gpu'" --device gpu data.tar
+refused 2 "unknown device 'gpu'" --device gpu data.tar
+for nosuch in nosuch vulkan: '' cpu:0; do
+    refused 2 'unknown device .*use auto, cpu' --device "$nosuch" data.tar
+    expect 2 'unknown device' "$mb_eval" --device "$nosuch" run data.tar
+    expect 2 'unknown device' "$mb_generate" --device "$nosuch" run
+    expect 2 'unknown device' "$mb_bench" --device "$nosuch" step
+done
 refused 2 "unknown precision 'fp8'" --precision fp8 data.tar
 refused 2 'disable' --disable wheels data.tar
 refused 2 'one of --steps, --bytes' --bytes 4K data.tar
 refused 2 'either --val or' --val data.tar --val-fraction 0.5 data.tar
-refused 2 'steps wants a number' --steps many data.tar
-refused 2 'steps wants a number' --steps 0 data.tar
-refused 2 'steps wants a number' --steps -1 data.tar
-refused 2 'save-every wants a number' --save-every 1.5 data.tar
+refused 2 'steps wants a whole number from 1 to 9223372036854775807, not' --steps many data.tar
+refused 2 'steps wants a whole number from 1 to 9223372036854775807, not' --steps 0 data.tar
+refused 2 'steps wants a whole number from 1 to 9223372036854775807, not' --steps -1 data.tar
+refused 2 'save-every wants a whole number from 0 to' --save-every 1.5 data.tar
 refused 2 'val-fraction 2' --val-fraction 2 data.tar
 refused 2 'on-corrupt maybe' --on-corrupt maybe data.tar
 refused 2 "'--bogus'" --bogus data.tar
@@ -88,7 +94,23 @@ expect 2 'one CHECKPOINT' "$mb_generate"
 expect 2 'one CHECKPOINT' "$mb_generate" run run
 expect 2 "window cannot be 'wide'" "$mb_eval" --window wide run data.tar
 expect 2 'side wants --val-fraction' "$mb_eval" --side val run data.tar
-expect 2 'batch wants' "$mb_eval" --batch 0 run data.tar
+expect 2 'batch wants a whole number from 1 to 1048576, not .0.$' "$mb_eval" --batch 0 run data.tar
+expect 2 'top-k wants a whole number from 0 to 256, not .257.$' "$mb_generate" --top-k 257 run
+# Each refusal of a number tells its range.
+for option in steps bytes minutes save-every save-minutes save-memory keep keep-every val-every \
+    val-bytes stop-after-nonfinite skip-outliers device-retries log-every seed nested max-ratio \
+    max-size images image-patch audio-rate at-once shuffle val-fraction; do
+    refused 2 "--$option .*from [0-9.e+]* \(to [0-9.e+TG]*\|up\)" --$option -x data.tar
+done
+for option in batch bytes words seed nested max-ratio images val-fraction; do
+    expect 2 "--$option .*from [0-9]* \(to [0-9.e+]*\|up\)" "$mb_eval" --$option -x run data.tar
+done
+for option in bytes temperature top-k top-p count batch seed image-size image-patch audio-rate; do
+    expect 2 "--$option .*from [0-9]* \(to [0-9.e+]*\|up\)" "$mb_generate" --$option -x run
+done
+for option in steps warm-up bytes sequences size seed peak; do
+    expect 2 "--$option .*from [0-9]* to [0-9.e+]*" "$mb_bench" step --$option -x
+done
 expect 2 'either --png or --wav' "$mb_generate" --png a --wav b run
 expect 1 'missing: No such file' "$mb_generate" --prompt-file missing run
 expect 1 'folder: Is a directory' "$mb_generate" --prompt-file folder run

@@ -2,7 +2,8 @@
 
 SIGINT and SIGTERM save and end (130); a second one ends at once, without a save, and loses no
 earlier checkpoint; SIGUSR1 saves; SIGKILL in the last validation loses no step. That holds while
-data is waited for, during validation, and while a device that failed is opened anew. Standard streams that nobody reads end nothing.
+data is waited for, during validation, and while a device that failed is opened anew. Standard
+streams that nobody reads end nothing.
 """
 
 import json
