@@ -727,8 +727,8 @@ int pipeline_archive_seek(struct pipeline_archive *a, uint64_t index, uint64_t i
     do
         result = pipeline_archive_next(a, &m);
     while ((result > 0 || is_passed(a, result)) && m.index == index && m.inner < inner);
-    if (result == 0 || ((result > 0 || is_passed(a, result)) &&
-                        (m.index != index || m.inner != inner)))
+    if (result == 0 ||
+        ((result > 0 || is_passed(a, result)) && (m.index != index || m.inner != inner)))
         return no_such_place(a, index, offset);
     if (result > 0)
         result = offset ? discard(a, offset) : 0;

@@ -370,10 +370,6 @@ static int check_end(struct container *c, uint64_t before, bool whole)
         return fail_reader(c);
     if (c->format == FORMAT_TAR && used < before + 512)
         return fail(c, EBADMSG, "the tar archive has no end marker: it was cut short");
-    /* The last entry of a cpio is never longer. What was passed over to find it is damage. */
-    if (c->format == FORMAT_CPIO && used > before + CPIO_TRAILER) {
-        return fail(c, EBADMSG, "the cpio archive has bytes between its members that are no header");
-    }
     if (c->filter || c->format == FORMAT_TAR || c->format == FORMAT_CPIO || c->format == FORMAT_AR)
         result = rest_of_layer(c, &nonzero, &rest);
     if (result < 0)
@@ -439,13 +435,17 @@ static int lose_entry(struct container *c, int failure, bool fatal)
     return failure;
 }
 
-/* libarchive looks for the next header of a cpio by itself and calls it a warning. */
-static bool passed_over_bytes(const struct container *c, int result)
+/* libarchive looks for the next header of a cpio by itself, which it calls a warning or, at the last
+ * entry, nothing; and it misses some. */
+static bool passed_over_bytes(const struct container *c, int result, uint64_t before)
 {
     const char *said = archive_error_string(c->reader);
 
-    return c->format == FORMAT_CPIO && result == ARCHIVE_WARN && said &&
-           !strncmp(said, "Skipped ", 8);
+    if (c->format != FORMAT_CPIO)
+        return false;
+    if (result == ARCHIVE_EOF)
+        return (uint64_t)archive_filter_bytes(c->reader, 0) > before + CPIO_TRAILER;
+    return result == ARCHIVE_WARN && said && !strncmp(said, "Skipped ", 8);
 }
 
 static int take_entry(struct container *c, struct archive_entry *entry)
@@ -467,8 +467,13 @@ static int read_header(struct container *c)
 
     /* Done apart from the header, so that we know where the header begins. Who reads a member hears
      * of damage in it; what is only passed over must not stop the others, if there are any. */
-    if (c->in_entry)
-        whole = archive_read_data_skip(c->reader) >= ARCHIVE_WARN || c->entry_failed;
+    if (c->in_entry) {
+        result = archive_read_data_skip(c->reader);
+        whole = result >= ARCHIVE_WARN || c->entry_failed;
+        c->recovery.stuck |= result == ARCHIVE_FATAL;
+        if (pipeline_recovery_free_7z(c) == 0)
+            return 0;
+    }
     c->in_entry = c->encrypted = c->entry_failed = false;
     before = (uint64_t)archive_filter_bytes(c->reader, 0);
     c->at = c->origin + before;
@@ -479,15 +484,13 @@ static int read_header(struct container *c)
     result = archive_read_next_header(c->reader, &entry);
     pipeline_recovery_end(c);
     c->header_limit = 0;
+    if (passed_over_bytes(c, result, before))
+        return lose_entry(c, fail(c, EBADMSG, "a cpio header is damaged"), true);
     if (result == ARCHIVE_EOF && c->recovery.unsure)
         return lose_entry(c, 0, true);
     if (result == ARCHIVE_EOF) {
         c->member_ended = true;
         return check_end(c, before, whole);
-    }
-    if (passed_over_bytes(c, result)) {
-        c->recovery.found = entry;
-        return fail(c, EBADMSG, "the cpio archive has bytes between its members that are no header");
     }
     if (result == ARCHIVE_RETRY)
         return lose_entry(c, fail(c, EBADMSG, "a tar header is damaged"), false);
@@ -501,13 +504,8 @@ static int read_header(struct container *c)
 
 static int next_entry(struct container *c)
 {
-    struct archive_entry *found = c->recovery.found;
     int result = 1;
 
-    if (found) {
-        c->recovery.found = NULL;
-        return take_entry(c, found);
-    }
     if (!c->reader && !c->recovery.lost)
         return lose_entry(c, fail(c, EBADMSG, "the first tar header is damaged"), true);
     do {
@@ -592,6 +590,14 @@ static int read_entry(struct container *c)
      * when it is asked again; what is really damaged fails again. */
     if (result == ARCHIVE_FATAL && c->format == FORMAT_7ZIP && !c->decoded && c->next_index > 1)
         result = archive_read_data_block(c->reader, &data, &n, &at);
+    if (result != ARCHIVE_OK && result != ARCHIVE_EOF) {
+        bool again = c->format == FORMAT_7ZIP && c->decoded && c->offset == 0;
+
+        /* What fails may be a member before, which was passed over. */
+        c->recovery.stuck = true;
+        if (again && pipeline_recovery_free_7z(c) > 0 && !c->decoded)
+            return read_entry(c);
+    }
     c->decoded = true;
     if (result != ARCHIVE_OK && result != ARCHIVE_EOF)
         return fail_reader(c);
@@ -760,7 +766,6 @@ int pipeline_container_restart(struct container *c, uint64_t index,
     c->reader = NULL;
     c->opened = c->in_entry = c->decoded = false;
     c->recovery.again_size = 0;
-    c->recovery.found = NULL;
     c->recovery.lost = c->recovery.unsure = false;
     result = pipeline_layer_jump(c->top, hint->header);
     if (result < 0)

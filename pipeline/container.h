@@ -25,17 +25,19 @@ enum { RECOVERY_PATCHES = 64 };
 /* What it takes to go on behind a header that cannot be read; recover.c's own, but for the first
  * lines. */
 struct recovery {
-    bool lost, fatal; /* the last header could not be read; and the reader will read no more */
-    bool misplaced;   /* the reader was to go to a place outside of the file */
-    uint64_t from;    /* byte given to the reader where the last header begins, if it is kept */
-    struct archive_entry *found; /* an entry that the reader came upon behind damage */
-    const uint8_t *again;        /* bytes to give to the reader before those of `top` ... */
-    size_t again_size;           /* ... and their number */
-    bool unsure;                 /* where the archive goes on was guessed */
-    bool keeping;                /* a header is being read: what it was read from is kept */
-    uint8_t *kept;               /* from `from` on, without what was given last */
+    bool lost, fatal;     /* the last header could not be read; and the reader will read no more */
+    bool misplaced;       /* the reader was to go to a place outside of the file */
+    uint64_t from;        /* byte given to the reader where the last header begins, if it is kept */
+    const uint8_t *again; /* bytes to give to the reader before those of `top` ... */
+    size_t again_size;    /* ... and their number */
+    bool unsure;          /* where the archive goes on was guessed */
+    bool keeping;         /* a header is being read: what it was read from is kept */
+    bool stuck;           /* the reader failed inside a member */
+    struct archive *retired; /* a reader to which strings of the present member may belong */
+    uint64_t in_vain;        /* bytes that were read up to such failures */
+    uint8_t *kept;           /* from `from` on, without what was given last */
     size_t kept_size, kept_room;
-    uint8_t *replay; /* where `again` points to */
+    uint8_t *replay;                    /* where `again` points to */
     uint64_t patches[RECOVERY_PATCHES]; /* bytes of a zip where a member's header is, but is none */
     size_t n_patches;
     uint8_t *patched;
@@ -70,12 +72,12 @@ struct container {
     uint64_t hole;          /* zeros to give before `pending` */
     const uint8_t *pending; /* bytes of the present member behind a hole */
     size_t pending_size;
-    bool opened;      /* reader has found its format */
-    bool in_entry;    /* reader stands in an entry, whose rest is still to be passed over */
-    bool encrypted;   /* that entry is */
+    bool opened;       /* reader has found its format */
+    bool in_entry;     /* reader stands in an entry, whose rest is still to be passed over */
+    bool encrypted;    /* that entry is */
     bool entry_failed; /* and what was read of it was damaged, which was told */
-    bool decoded;     /* reader was asked for an entry's bytes before */
-    char no_name[32]; /* stands for a name that cannot be read */
+    bool decoded;      /* reader was asked for an entry's bytes before */
+    char no_name[32];  /* stands for a name that cannot be read */
     struct recovery recovery;
 };
 
@@ -151,6 +153,10 @@ int pipeline_recovery_patch(struct container *c, uint64_t at, const void **data,
 /* Goes on behind a header that could not be read. 1: the reader stands at the next one. 0: there is
  * none. Or a failure: one more header, behind the other, cannot be read. */
 int pipeline_recovery_go_on(struct container *c);
+
+/* Frees the reader of a 7z from a member that it cannot decode, if it is caught in one. 1: it may go
+ * on. 0: it is at its end. */
+int pipeline_recovery_free_7z(struct container *c);
 
 void pipeline_recovery_finish(struct container *c);
 

@@ -9,7 +9,9 @@
  *     pipe
  *     zip             by its directory, at the next member: the reader is opened once more, and
  *                     finds an empty header in the damaged one's place
- *     7z, iso9660     all headers stand in one place: what the reader cannot read of that is lost
+ *     7z, iso9660     all headers stand in one place: what the reader cannot read of that is lost.
+ *                     Members of a 7z are packed together; where one cannot be decoded, a reader
+ *                     that is opened anew knows the way to the next pack
  *
  * A reader of libarchive's that has failed reads no more, so that a new one begins in the middle of
  * the bytes. What the failed one had of them is kept for that while it reads a header.
@@ -27,6 +29,7 @@ enum {
     BLOCK = 512,
     AHEAD_BYTES = 64 << 20, /* of a member whose header is damaged, to see whether it ends there */
     DROP_BYTES = 1 << 20,
+    RECOVERY_TRIES = 8, /* times the bytes of a 7z that may be read in vain */
     AR_MAGIC = 8,
     AR_HEADER = 60,
     CPIO_HEADER = 76,
@@ -297,21 +300,17 @@ static int go_on_at_header(struct container *c)
     return begin_at(c, at);
 }
 
-/* A zip with a directory: opens it anew with one more header replaced, and goes where it was. */
-static int go_on_in_zip(struct container *c)
+/* Opens an archive with a directory anew, and goes where it was. 1, or 0 if that fails. */
+static int open_anew(struct container *c)
 {
-    struct recovery *r = &c->recovery;
-    uint64_t at = (uint64_t)archive_filter_bytes(c->reader, 0);
     struct archive_entry *entry;
     int result, got = ARCHIVE_OK;
 
-    if (r->misplaced || r->n_patches == RECOVERY_PATCHES ||
-        (r->n_patches && r->patches[r->n_patches - 1] >= at))
-        return 0;
-    r->patches[r->n_patches++] = at;
-    archive_read_free(c->reader);
+    /* The present member's name is the reader's, and is still asked for. */
+    archive_read_free(c->recovery.retired);
+    c->recovery.retired = c->reader;
     c->reader = NULL;
-    c->opened = c->in_entry = c->decoded = r->fatal = false;
+    c->opened = c->in_entry = c->decoded = c->recovery.fatal = false;
     c->given = NULL;
     c->given_size = c->given_total = 0;
     result = pipeline_layer_seek(c->top, 0);
@@ -325,6 +324,33 @@ static int go_on_in_zip(struct container *c)
     c->opened = result == 0;
     c->in_entry = result == 0 && (got == ARCHIVE_OK || got == ARCHIVE_WARN);
     return result == 0;
+}
+
+/* A zip with a directory: one more header is replaced. */
+static int go_on_in_zip(struct container *c)
+{
+    struct recovery *r = &c->recovery;
+    uint64_t at = (uint64_t)archive_filter_bytes(c->reader, 0);
+
+    if (r->misplaced || r->n_patches == RECOVERY_PATCHES ||
+        (r->n_patches && r->patches[r->n_patches - 1] >= at))
+        return 0;
+    r->patches[r->n_patches++] = at;
+    return open_anew(c);
+}
+
+int pipeline_recovery_free_7z(struct container *c)
+{
+    struct recovery *r = &c->recovery;
+    bool stuck = r->stuck;
+
+    r->stuck = false;
+    if (c->format != FORMAT_7ZIP || !stuck)
+        return 1;
+    r->in_vain += c->given_total;
+    if (c->broken || r->in_vain / RECOVERY_TRIES > c->top->size)
+        return 1; /* what follows fails like what failed */
+    return open_anew(c);
 }
 
 int pipeline_recovery_patch(struct container *c, uint64_t at, const void **data, size_t n)
@@ -387,6 +413,7 @@ int pipeline_recovery_go_on(struct container *c)
 
 void pipeline_recovery_finish(struct container *c)
 {
+    archive_read_free(c->recovery.retired);
     free(c->recovery.kept);
     free(c->recovery.replay);
     free(c->recovery.patched);
