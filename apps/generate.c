@@ -34,6 +34,7 @@ struct run {
     struct app_media media;
     uint64_t bytes;
     bool keep, text;
+    bool audio; /* it was trained on sounds, or the options say so */
 
     struct job *jobs; /* (count) */
     uint64_t count, begun, finished; /* jobs; those before `finished` are written */
@@ -84,7 +85,7 @@ static void settle_media(struct run *r)
 
     app_media_from_state(&r->media, megabyte_checkpoint_state(r->checkpoint));
     if (said->image_size && said->image_size != r->media.image_size) {
-        if (r->options->png && !said->image_patch)
+        if ((r->options->png || r->options->prompts[0].path) && !said->image_patch)
             app_choose_scan(&scan, r->model->config.patch_size);
         r->media.image_patch = scan.choice.content.image_patch;
         r->media.image_size = said->image_size;
@@ -93,8 +94,39 @@ static void settle_media(struct run *r)
         r->media.image_patch = said->image_patch;
     if (said->audio_rate)
         r->media.audio_rate = said->audio_rate;
+    r->audio = r->media.audio_rate != 0;
     if (!r->media.audio_rate)
         r->media.audio_rate = 16000;
+}
+
+/* Prompts from files as a model of images or sounds was trained on them. */
+static int settle_prompts(struct run *r)
+{
+    const struct generate_options *o = r->options;
+    const bool images = r->media.image_size != 0;
+
+    for (size_t i = 0; i < o->prompt_count; i++) {
+        struct generate_prompt *p = &o->prompts[i];
+        const size_t size = p->size;
+
+        if (p->path && size && (images || r->audio)) {
+            const int taken = app_media_decode(&r->media, images, p->path, &p->bytes, &p->size);
+            if (taken < 0)
+                return APP_FAILED;
+            if (taken && images)
+                app_note("prompt %s: an image, taken as %u by %u pixels, %zu bytes", p->path,
+                         r->media.image_size, r->media.image_size, p->size);
+            else if (taken)
+                app_note("prompt %s: a sound, taken as %zu samples, %u a second", p->path,
+                         p->size / 2, r->media.audio_rate);
+            else
+                app_note("prompt %s: no %s, taken as the model's own %zu bytes", p->path,
+                         images ? "image file" : "sound file", p->size);
+        }
+        if (p->size > o->prompt_bytes)
+            p->size = o->prompt_bytes;
+    }
+    return APP_DONE;
 }
 
 /* An image is filled by a prompt and what follows it. */
@@ -126,6 +158,9 @@ static int settle(struct run *r)
     const struct generate_options *o = r->options;
 
     settle_media(r);
+    const int status = settle_prompts(r);
+    if (status != APP_DONE)
+        return status;
     r->bytes = o->bytes != UINT64_MAX ? o->bytes : o->wav ? 2ull * r->media.audio_rate : BYTES;
     r->keep = o->json || o->png || o->wav;
     r->text = o->form == GENERATE_TEXT || (o->form == GENERATE_AUTO && isatty(STDOUT_FILENO));

@@ -11,6 +11,7 @@
 struct generate_prompt {
     uint8_t *bytes;
     size_t size;
+    const char *path; /* of the file that it came from; NULL: the command line */
 };
 
 enum generate_form {
@@ -26,6 +27,7 @@ struct generate_options {
     size_t prompt_count;
     uint64_t count; /* sequences of each prompt */
     uint64_t batch; /* sequences that advance together, at most */
+    uint64_t prompt_bytes; /* of each prompt, at most */
     uint64_t bytes; /* of each sequence; UINT64_MAX: what is usual for the kind of output */
     enum generate_form form;
     const char *png, *wav;    /* files instead of standard output, or NULL */

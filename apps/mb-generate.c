@@ -17,7 +17,11 @@ static const char usage[] =
     "\n"
     "Generation:\n"
     "  --prompt TEXT          what to go on from (nothing: the start of a window); repeatable\n"
-    "  --prompt-file FILE     the same from a file, any bytes; - is standard input; repeatable\n"
+    "  --prompt-file FILE     the same from a file, any bytes; - is standard input; repeatable.\n"
+    "                         Of a run on images a PNG or JPEG is decoded, of one on sounds a WAV\n"
+    "                         or FLAC, as in training\n"
+    "  --prompt-bytes N       take only the first N bytes of each prompt, behind that: half of an\n"
+    "                         image is gone on with (all)\n"
     "  --bytes N              how many to generate of each sequence (1024; with --png what fills\n"
     "                         the image, with --wav a second)\n"
     "  --temperature X        1: as the model has it; 0: always the likeliest (1)\n"
@@ -49,7 +53,7 @@ static const char more_usage[] =
     "Exit status: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted.\n";
 
 enum {
-    KEY_PROMPT = 0x100, KEY_PROMPT_FILE, KEY_BYTES, KEY_TEMPERATURE, KEY_TOP_K, KEY_TOP_P,
+    KEY_PROMPT = 0x100, KEY_PROMPT_FILE, KEY_PROMPT_BYTES, KEY_BYTES, KEY_TEMPERATURE, KEY_TOP_K, KEY_TOP_P,
     KEY_COUNT, KEY_BATCH, KEY_SEED, KEY_RAW, KEY_UTF8, KEY_PNG, KEY_IMAGE_SIZE, KEY_IMAGE_PATCH,
     KEY_WAV, KEY_AUDIO_RATE, KEY_JSON, KEY_QUIET, KEY_VERSION, KEY_HELP,
 };
@@ -58,6 +62,7 @@ static const struct option table[] = {
     APP_DEVICE_OPTIONS,
     {"prompt", required_argument, NULL, KEY_PROMPT},
     {"prompt-file", required_argument, NULL, KEY_PROMPT_FILE},
+    {"prompt-bytes", required_argument, NULL, KEY_PROMPT_BYTES},
     {"bytes", required_argument, NULL, KEY_BYTES},
     {"temperature", required_argument, NULL, KEY_TEMPERATURE},
     {"top-k", required_argument, NULL, KEY_TOP_K},
@@ -135,7 +140,10 @@ static int take_prompt_file(struct generate_options *o, const char *path)
 {
     struct generate_prompt *prompt = add_prompt(o);
 
-    return prompt ? read_prompt(prompt, path) : APP_FAILED;
+    if (!prompt)
+        return APP_FAILED;
+    prompt->path = path;
+    return read_prompt(prompt, path);
 }
 
 /* ---- options ---- */
@@ -175,6 +183,8 @@ static int take_generation(struct generate_options *o, int key, const char *valu
     case KEY_PROMPT_FILE:
         status = take_prompt_file(o, value);
         return status == APP_DONE ? TAKEN : status;
+    case KEY_PROMPT_BYTES:
+        return take_count("prompt-bytes", value, 0, INT64_MAX, &o->prompt_bytes);
     case KEY_BYTES:
         return take_count("bytes", value, 0, INT64_MAX, &o->bytes);
     case KEY_TEMPERATURE:
@@ -265,7 +275,7 @@ static int run(struct generate_options *o, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct generate_options o = {.bytes = UINT64_MAX, .count = 1, .batch = 8,
+    struct generate_options o = {.bytes = UINT64_MAX, .prompt_bytes = UINT64_MAX, .count = 1, .batch = 8,
                                  .sampling = {.temperature = 1, .top_p = 1, .seed = 1}};
 
     app_calm_threads(argv);

@@ -5,6 +5,7 @@
 #ifndef APPS_MEDIA_H
 #define APPS_MEDIA_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,15 @@ struct app_media {
 
 /* Reads it from the state of a checkpoint, a JSON text; what it does not say stays as it is. */
 void app_media_from_state(struct app_media *media, const char *state);
+
+/*
+ * The bytes of a prompt's file as a model of images (`images`) or sounds sees them: a PNG or JPEG as
+ * pixels, a WAV or FLAC as samples, exactly as training reads them (pipeline/archive.h). 1: they
+ * take the place of *bytes. 0: the file is none of them, and nothing is changed. -1: it is, but
+ * cannot be decoded, which has been told.
+ */
+int app_media_decode(const struct app_media *media, bool images, const char *path, uint8_t **bytes,
+                     size_t *size);
 
 /* 3·S² bytes in scan order as a PNG; whole samples as a WAV. Return an exit status; a failure has
  * been told. */

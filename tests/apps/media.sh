@@ -88,6 +88,32 @@ head -c 96 made > half
     fail "half an image"
 "$mb_data" cat --images 8 --image-patch 2 whole.png | head -c 96 | cmp -s - half ||
     fail "the half that was given is another"
+# An image file as a prompt is the image, from a pipe too; what is none are the model's bytes.
+"$mb_data" cat --images 8 --image-patch 2 exact.png > exact || fail "exact.png"
+"$mb_generate" $cpu --bytes 0 --prompt-file exact.png --png same.png images 2> notes ||
+    fail "an image as a prompt: $(cat notes)"
+grep -q 'exact.png: an image, taken as 8 by 8 pixels, 192 bytes' notes || fail "$(cat notes)"
+"$mb_data" cat --images 8 --image-patch 2 same.png | cmp -s - exact || fail "another image"
+for bytes in 200 60; do
+    for file in exact.png exact; do
+        "$mb_generate" $cpu --quiet --bytes $bytes --prompt-file $file images > from-$file ||
+            fail "--prompt-file $file"
+        "$mb_generate" $cpu --quiet --bytes $bytes --prompt-file - images < $file > piped ||
+            fail "--prompt-file - < $file"
+        cmp -s from-$file piped || fail "$file through a pipe is another prompt"
+    done
+    cmp -s from-exact.png from-exact || fail "an image file is not the prompt that its pixels are"
+done
+"$mb_generate" $cpu --bytes 5 --prompt-file exact images 2>&1 > made | grep -q \
+    'exact: no image file, taken as the model.s own 192 bytes' || fail "no note about bytes"
+head -c 96 exact > half
+"$mb_generate" $cpu --quiet --temperature 0 --prompt-file half --png one.png images || fail "half"
+"$mb_generate" $cpu --quiet --temperature 0 --prompt-file exact.png --prompt-bytes 96 \
+    --png two.png images || fail "--prompt-bytes"
+cmp -s one.png two.png || fail "half of an image file is another half"
+head -c 100 exact.png > cut.png
+"$mb_generate" $cpu --quiet --bytes 5 --prompt-file cut.png images > made 2> err
+[ $? = 1 ] && grep -q 'cut.png cannot be taken as an image' err || fail "cut.png: $(cat err)"
 "$mb_generate" $cpu --quiet --image-size 16 --image-patch 1 --png large.png images || fail "16"
 "$mb_data" cat --images 16 large.png > rows || fail "an image in rows"
 "$mb_generate" $cpu --quiet --bytes 768 images | cmp -s - rows || fail "rows are others"
@@ -128,6 +154,17 @@ python3 -c 'import json; assert json.load(open("slow.json"))["nats"] == json.loa
 "$mb_generate" $cpu --quiet --bytes 3000 --wav made.wav audio || fail "mb-generate --wav"
 "$mb_data" cat --audio made.wav | cmp -s - made || fail "the sound's samples are others"
 "$mb_generate" $cpu --quiet --bytes 300 --audio-rate 8000 --wav slow.wav audio || fail "8000"
+# A sound file as a prompt is its samples.
+"$mb_generate" $cpu --bytes 100 --prompt-file media/1.wav audio > one 2> notes || fail "$(cat notes)"
+grep -q '1.wav: a sound, taken as 2001 samples, 16000 a second' notes || fail "$(cat notes)"
+"$mb_generate" $cpu --quiet --bytes 100 --prompt-file samples audio > two || fail "samples"
+cmp -s one two || fail "a sound file is not the prompt that its samples are"
+"$mb_generate" $cpu --bytes 9 --prompt-file media/1.wav slow 2>&1 > made |
+    grep -q 'samples, 8000 a second' || fail "the rate of the run"
+# A run on bytes takes a file's bytes as they are.
+"$mb_train" $cpu $tiny --quiet --steps 3 --out plain media/text.txt || fail "a plain run"
+"$mb_generate" $cpu --bytes 5 --prompt-file exact.png plain 2>&1 > made | grep prompt &&
+    fail "an image is an image to a run on bytes"
 python3 -c 'import wave
 for name, rate, frames in (("made.wav", 16000, 1500), ("slow.wav", 8000, 150)):
     f = wave.open(name)
