@@ -35,7 +35,7 @@ struct flac {
     const char *lost;   /* what the decoder said first, or NULL */
     float *frames;      /* (n, channels), what it decoded last, of which `at` are given */
     size_t room, n, at;
-    bool dry, ended; /* below has no more; nothing more is decoded */
+    bool ended; /* nothing more is decoded */
 };
 
 bool pipeline_audio_is_flac(const uint8_t *head, size_t n)
@@ -113,9 +113,10 @@ static FLAC__StreamDecoderReadStatus on_read(const FLAC__StreamDecoder *decoder,
     }
     if (!f->lost)
         n = take(f, piece, *size < PIECE ? *size : PIECE);
-    if (f->failed || f->lost)
+    /* At an end within a frame it would look for another one in there, and, as some distributions
+     * build it, print that it does. */
+    if (f->failed || f->lost || (n == 0 && f->fed != f->frame_end))
         return FLAC__STREAM_DECODER_READ_STATUS_ABORT;
-    f->dry = n == 0;
     memcpy(keep(f, n), piece, n);
     memcpy(bytes, piece, n);
     *size = n;
@@ -172,9 +173,7 @@ static void on_error(const FLAC__StreamDecoder *decoder, FLAC__StreamDecoderErro
 
     if (f->lost)
         return;
-    if (f->dry)
-        f->lost = "it ends in the middle of a frame";
-    else if (status == FLAC__STREAM_DECODER_ERROR_STATUS_FRAME_CRC_MISMATCH)
+    if (status == FLAC__STREAM_DECODER_ERROR_STATUS_FRAME_CRC_MISMATCH)
         f->lost = "a frame does not have its checksum";
     else if (status == FLAC__STREAM_DECODER_ERROR_STATUS_UNPARSEABLE_STREAM)
         f->lost = "a frame is coded in a way that libFLAC does not know";
