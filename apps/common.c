@@ -406,7 +406,8 @@ static int take_data_option(struct app_data_options *o, int key, const char *arg
         return 1;
     case APP_KEY_MAX_SIZE:
         if (app_size(argument, &o->choice.max_bytes) < 0 || !o->choice.max_bytes)
-            return app_fail(-1, "--max-size %s: it is a number of bytes from 1 up, as in 20G", argument);
+            return app_fail(-1, "--max-size %s: it is a number of bytes from 1 up, as in 20G",
+                            argument);
         return 1;
     case APP_KEY_JSONL_FIELD:
         if (!*argument)

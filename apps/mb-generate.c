@@ -53,9 +53,9 @@ static const char more_usage[] =
     "Exit status: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted.\n";
 
 enum {
-    KEY_PROMPT = 0x100, KEY_PROMPT_FILE, KEY_PROMPT_BYTES, KEY_BYTES, KEY_TEMPERATURE, KEY_TOP_K, KEY_TOP_P,
-    KEY_COUNT, KEY_BATCH, KEY_SEED, KEY_RAW, KEY_UTF8, KEY_PNG, KEY_IMAGE_SIZE, KEY_IMAGE_PATCH,
-    KEY_WAV, KEY_AUDIO_RATE, KEY_JSON, KEY_QUIET, KEY_VERSION, KEY_HELP,
+    KEY_PROMPT = 0x100, KEY_PROMPT_FILE, KEY_PROMPT_BYTES, KEY_BYTES, KEY_TEMPERATURE, KEY_TOP_K,
+    KEY_TOP_P, KEY_COUNT, KEY_BATCH, KEY_SEED, KEY_RAW, KEY_UTF8, KEY_PNG, KEY_IMAGE_SIZE,
+    KEY_IMAGE_PATCH, KEY_WAV, KEY_AUDIO_RATE, KEY_JSON, KEY_QUIET, KEY_VERSION, KEY_HELP,
 };
 
 static const struct option table[] = {
@@ -275,8 +275,8 @@ static int run(struct generate_options *o, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct generate_options o = {.bytes = UINT64_MAX, .prompt_bytes = UINT64_MAX, .count = 1, .batch = 8,
-                                 .sampling = {.temperature = 1, .top_p = 1, .seed = 1}};
+    struct generate_options o = {.bytes = UINT64_MAX, .prompt_bytes = UINT64_MAX, .count = 1,
+                                 .batch = 8, .sampling = {.temperature = 1, .top_p = 1, .seed = 1}};
 
     app_calm_threads(argv);
     int status = app_start("mb-generate");

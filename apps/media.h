@@ -20,8 +20,8 @@ struct app_media {
 void app_media_from_state(struct app_media *media, const char *state);
 
 /*
- * The bytes of a prompt's file as a model of images (`images`) or sounds sees them: a PNG or JPEG as
- * pixels, a WAV or FLAC as samples, exactly as training reads them (pipeline/archive.h). 1: they
+ * The bytes of a prompt's file as a model of images (`images`) or sounds sees them: a PNG or JPEG
+ * as pixels, a WAV or FLAC as samples, exactly as training reads them (pipeline/archive.h). 1: they
  * take the place of *bytes. 0: the file is none of them, and nothing is changed. -1: it is, but
  * cannot be decoded, which has been told.
  */

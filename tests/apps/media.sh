@@ -155,7 +155,8 @@ python3 -c 'import json; assert json.load(open("slow.json"))["nats"] == json.loa
 "$mb_data" cat --audio made.wav | cmp -s - made || fail "the sound's samples are others"
 "$mb_generate" $cpu --quiet --bytes 300 --audio-rate 8000 --wav slow.wav audio || fail "8000"
 # A sound file as a prompt is its samples.
-"$mb_generate" $cpu --bytes 100 --prompt-file media/1.wav audio > one 2> notes || fail "$(cat notes)"
+"$mb_generate" $cpu --bytes 100 --prompt-file media/1.wav audio > one 2> notes ||
+    fail "$(cat notes)"
 grep -q '1.wav: a sound, taken as 2001 samples, 16000 a second' notes || fail "$(cat notes)"
 "$mb_generate" $cpu --quiet --bytes 100 --prompt-file samples audio > two || fail "samples"
 cmp -s one two || fail "a sound file is not the prompt that its samples are"
