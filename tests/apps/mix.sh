@@ -43,10 +43,13 @@ other() {
     expect 1 "begun with $pattern: give the same" "$mb_train" $cpu $tiny --quiet --steps 30 "$@"
 }
 other '--at-once 1, and now it is 2' --out one --at-once 2 --shuffle 1K a.tar b.tar
-other '--shuffle 1024, and now it is 67108864' --out one --at-once 1 a.tar b.tar
+other '--shuffle 1024, and now it is 67108864' --out one --at-once 1 --shuffle 64M a.tar b.tar
 other 'weights .3.0, 1.0., and now it is .2.0, 1.0.' --out mixed a.tar=2 b.tar
 other 'weights .*' --out mixed a.tar b.tar
 train 30 one --at-once 1 --shuffle 1K a.tar b.tar
+# What is left out is as the run began.
+train 33 one a.tar b.tar
+state one 'len(lanes) == 1 and choice["at-once"] == 1 and choice["shuffle"] == 1024'
 train 30 mixed a.tar=3 b.tar
 
 # A thing of a mixture without a byte would never have its turn.
