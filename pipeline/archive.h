@@ -26,8 +26,8 @@
  * followed by bytes that are neither a frame nor zeros, a member shorter than its header says.
  * (An ar that was cut exactly between two members, and frames of which the last are missing, are
  * whole files of their own: nobody could tell.)
- * What comes after a tar's end marker, or a cpio's last entry, is not read (as bsdtar does), with one
- * note if it is not zero.
+ * What comes after a tar's end marker, or a cpio's last entry, is not read (as bsdtar does), with
+ * one note if it is not zero.
  */
 #ifndef PIPELINE_ARCHIVE_H
 #define PIPELINE_ARCHIVE_H

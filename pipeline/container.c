@@ -435,8 +435,8 @@ static int lose_entry(struct container *c, int failure, bool fatal)
     return failure;
 }
 
-/* libarchive looks for the next header of a cpio by itself, which it calls a warning or, at the last
- * entry, nothing; and it misses some. */
+/* libarchive looks for the next header of a cpio by itself, which it calls a warning or, at the
+ * last entry, nothing; and it misses some. */
 static bool passed_over_bytes(const struct container *c, int result, uint64_t before)
 {
     const char *said = archive_error_string(c->reader);

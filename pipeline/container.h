@@ -154,8 +154,8 @@ int pipeline_recovery_patch(struct container *c, uint64_t at, const void **data,
  * none. Or a failure: one more header, behind the other, cannot be read. */
 int pipeline_recovery_go_on(struct container *c);
 
-/* Frees the reader of a 7z from a member that it cannot decode, if it is caught in one. 1: it may go
- * on. 0: it is at its end. */
+/* Frees the reader of a 7z from a member that it cannot decode, if it is caught in one. 1: it may
+ * go on. 0: it is at its end. */
 int pipeline_recovery_free_7z(struct container *c);
 
 void pipeline_recovery_finish(struct container *c);

@@ -80,8 +80,9 @@ for format in ustar gnu; do
         gzip -c bad.tar > bad.tgz && skips want ${#bad} bad.tgz
     done
 done
-# One that only tells more about the member behind it: its bytes come, under the name that it has.
-tar --format=pax -cf pax.tar ?.jsonl && put pax.tar $(($(where pax.tar 'PaxHeaders/2.jsonl') + 40)) x
+# One that only tells more about the member behind it: the bytes of that come.
+tar --format=pax -cf pax.tar ?.jsonl
+put pax.tar $(($(where pax.tar 'PaxHeaders/2.jsonl') + 40)) x
 lines 0 1 2 3 4 5 > want && skips want 1 pax.tar
 cp good.tar size.tar && put size.tar "$(($(where good.tar 2.jsonl) + 130))" 7
 lines 0 1 3 4 5 > want && skips want 1 size.tar
@@ -93,17 +94,18 @@ skips want 4 in.tar
 
 if command -v cpio > /dev/null; then
     for format in newc odc; do
+        header=$([ $format = newc ] && echo 110 || echo 76)
         printf '%s\n' ?.jsonl | cpio -o -H $format --quiet > good.cpio
         for i in 1 3 5; do
             cp good.cpio bad.cpio
             at=$(where good.cpio $i.jsonl)
-            put bad.cpio $((at - $([ $format = newc ] && echo 110 || echo 76))) x
+            put bad.cpio $((at - header)) x
             lines 0 1 2 3 4 5 | grep -v "\"$i of" > want
             skips want 1 bad.cpio
         done
         lines 0 1 2 3 4 5 > want
         cp good.cpio bad.cpio
-        put bad.cpio $(($(where good.cpio TRAILER) - $([ $format = newc ] && echo 110 || echo 76))) x
+        put bad.cpio $(($(where good.cpio TRAILER) - header)) x
         skips want 1 bad.cpio
         # An initramfs: more behind the last entry, as it is or compressed, is told.
         for more in good.cpio 0.jsonl.gz; do
@@ -159,7 +161,8 @@ if command -v 7z > /dev/null; then
     7z a -bd -bso0 -psecret secret.7z 0.jsonl 1.jsonl > /dev/null
     tar -cf in.tar 2.jsonl secret.7z 3.jsonl && lines 2 3 > want
     skips want 2 in.tar
-    7z a -bd -bso0 packs.7z 0.jsonl > /dev/null && 7z a -bd -bso0 -psecret packs.7z 1.jsonl > /dev/null
+    7z a -bd -bso0 packs.7z 0.jsonl > /dev/null
+    7z a -bd -bso0 -psecret packs.7z 1.jsonl > /dev/null
     7z a -bd -bso0 packs.7z 2.jsonl > /dev/null
     lines 0 2 > want && skips want 1 packs.7z && skips want 0 --exclude '1*' packs.7z
     # Packs of their own, one of them damaged.
