@@ -93,8 +93,9 @@ enum { PIPELINE_MAX_NESTED = 8 };
  *                  which a part is missing.
  *     audio_rate   a member that is a WAV or FLAC becomes 16-bit little-endian samples of one
  *                  channel, the mean of its channels, at this rate; what has that form already
- *                  comes out bit for bit. Members that are neither are left out. One of more than
- *                  512 MiB inside an archive is damage, as is one that ends early.
+ *                  comes out bit for bit. Members that are neither are left out. One that ends
+ *                  early is damage; a WAV of more than 512 MiB inside an archive, or with a
+ *                  coding that is not decoded, is not supported. docs/data.md has the rest.
  * At most one of the three may be asked for.
  */
 struct pipeline_content {
