@@ -9,7 +9,7 @@
 
 /* Tensors of the shared arena and where the host finds them, once it is committed. */
 struct shared {
-    struct tensor *prefill_place, *prefill_local_place, *prefill_symbols, *place, *local_places,
+    struct tensor *prefill_slot, *prefill_local_slot, *prefill_symbols, *slot, *local_slots,
         *previous, *settings, *given, *symbols, *columns;
 };
 
@@ -39,11 +39,11 @@ static struct tensor *take(struct tensor_arena *arena, const char *name, uint32_
 static void take_shared(struct megabyte_decoder *d, struct shared *s)
 {
     const uint32_t n = d->sequences, p = d->patch_size;
-    s->prefill_place = take(d->shared, "prefill place", 1, 2);
-    s->prefill_local_place = take(d->shared, "prefill local place", 1, 2);
+    s->prefill_slot = take(d->shared, "prefill slot", 1, 2);
+    s->prefill_local_slot = take(d->shared, "prefill local slot", 1, 2);
     s->prefill_symbols = take(d->shared, "prefill symbols", d->chunk, p);
-    s->place = take(d->shared, "place", n, 2);
-    s->local_places = take(d->shared, "local places", p, 2 * n);
+    s->slot = take(d->shared, "slot", n, 2);
+    s->local_slots = take(d->shared, "local slots", p, 2 * n);
     s->previous = take(d->shared, "previous patch", n, p);
     s->settings = take(d->shared, "sampling", n, TENSOR_SAMPLE_SETTINGS);
     s->given = take(d->shared, "given", n, p);
@@ -104,8 +104,8 @@ static int take_tensors(struct megabyte_decoder *d, struct shared *s)
     if (status < 0)
         return status;
     take_shared(d, s);
-    d->local_places = take(d->caches, "local places", p, 2 * n);
-    d->place_here = take(d->caches, "place", n, 2);
+    d->local_slots = take(d->caches, "local slots", p, 2 * n);
+    d->slot_here = take(d->caches, "slot", n, 2);
     d->settings_here = take(d->caches, "sampling", n, TENSOR_SAMPLE_SETTINGS);
     d->patch = take(d->caches, "patch", n, p);
     return take_caches(d);
@@ -113,11 +113,11 @@ static int take_tensors(struct megabyte_decoder *d, struct shared *s)
 
 static void find_shared(struct megabyte_decoder *d, const struct shared *s)
 {
-    d->prefill_place = tensor_host(s->prefill_place);
-    d->prefill_local_place = tensor_host(s->prefill_local_place);
+    d->prefill_slot = tensor_host(s->prefill_slot);
+    d->prefill_local_slot = tensor_host(s->prefill_local_slot);
     d->prefill_symbols = tensor_host(s->prefill_symbols);
-    d->place = tensor_host(s->place);
-    d->local_place = tensor_host(s->local_places);
+    d->slot = tensor_host(s->slot);
+    d->local_slot = tensor_host(s->local_slots);
     d->previous = tensor_host(s->previous);
     d->settings = tensor_host(s->settings);
     d->given = tensor_host(s->given);
@@ -128,7 +128,7 @@ static void find_shared(struct megabyte_decoder *d, const struct shared *s)
 
 /* Where byte `unit` of a model by bytes stands in the local cache: patches, in which latents see
  * each other, begin at multiples of P. */
-static uint32_t byte_place(const struct megabyte_decoder *d, uint32_t unit, bool turned)
+static uint32_t byte_position(const struct megabyte_decoder *d, uint32_t unit, bool turned)
 {
     return turned ? unit - d->turned_from + d->turn : unit;
 }
@@ -140,31 +140,31 @@ static void fill_local_places(struct megabyte_decoder *d)
     const uint32_t n = d->sequences, size = d->patch_size;
     const bool bytes = by_bytes(&d->model->config), reaches = d->model->config.cross_patch;
     for (uint32_t i = 0; i < size * n; i++) {
-        const uint32_t unit = d->place[2 * (i % n) + 1];
-        d->local_place[2 * i] = i % n;
-        d->local_place[2 * i + 1] = bytes ? byte_place(d, unit, d->turn && unit >= d->turn)
-                                          : (reaches ? unit * size : 0) + i / n;
+        const uint32_t unit = d->slot[2 * (i % n) + 1];
+        d->local_slot[2 * i] = i % n;
+        d->local_slot[2 * i + 1] = bytes ? byte_position(d, unit, d->turn && unit >= d->turn)
+                                         : (reaches ? unit * size : 0) + i / n;
     }
 }
 
-/* Equations 1 to 3 for the patches at `place`, of which `symbols` are the ones before. */
+/* Equations 1 to 3 for the patches at `slot`, of which `symbols` are the ones before. */
 static struct tensor *record_global(struct tensor_graph *g, const struct megabyte_decoder *d,
-                                    struct tensor *symbols, struct tensor *place)
+                                    struct tensor *symbols, struct tensor *slot)
 {
     tensor_graph_push(g, "embed");
     struct tensor *h = megabyte_patch_embedder_cached(g, &d->model->embedder, d->conv_cache,
-                                                      symbols, place);
+                                                      symbols, slot);
     tensor_graph_pop(g);
     tensor_graph_push(g, "global");
-    h = nn_transformer_cached(g, &d->model->global, &d->global_cache, place, h);
+    h = nn_transformer_cached(g, &d->model->global, &d->global_cache, slot, h);
     tensor_graph_pop(g);
     return h;
 }
 
-/* The model over bytes at `place`, of which `symbols` are the ones before → (N·n, E) */
+/* The model over bytes at `slot`, of which `symbols` are the ones before → (N·n, E) */
 static struct tensor *record_bytes(struct tensor_graph *g, const struct megabyte_decoder *d,
-                                   struct tensor *symbols, struct tensor *place,
-                                   struct tensor *local_place)
+                                   struct tensor *symbols, struct tensor *slot,
+                                   struct tensor *local_slot)
 {
     const struct megabyte_model *m = d->model;
     const bool perceiver = kind_of(d) == MEGABYTE_PERCEIVER;
@@ -173,12 +173,12 @@ static struct tensor *record_bytes(struct tensor_graph *g, const struct megabyte
     const struct nn_parameter *pad = perceiver ? m->perceiver.pad : m->local.pad;
     tensor_graph_push(g, perceiver ? "perceiver" : "local");
     struct tensor *h = tensor_embedding_patches(g, symbols, table->weight, position->weight,
-                                                pad->weight, place, true);
+                                                pad->weight, slot, true);
     if (perceiver)
         h = megabyte_perceiver_look_cached(g, &m->perceiver, m->config.local.heads, d->look_cache,
-                                           place, h);
+                                           slot, h);
     h = nn_transformer_cached(g, perceiver ? &m->perceiver.transformer : &m->local.transformer,
-                              &d->local_cache, local_place, h);
+                              &d->local_cache, local_slot, h);
     tensor_graph_pop(g);
     return h;
 }
@@ -191,9 +191,9 @@ static int record_prefill(struct megabyte_decoder *d, const struct shared *s, bo
     if (status < 0)
         return status;
     if (by_bytes(&d->model->config))
-        record_bytes(d->prefill, d, s->prefill_symbols, s->prefill_place, s->prefill_local_place);
+        record_bytes(d->prefill, d, s->prefill_symbols, s->prefill_slot, s->prefill_local_slot);
     else
-        record_global(d->prefill, d, s->prefill_symbols, s->prefill_place);
+        record_global(d->prefill, d, s->prefill_symbols, s->prefill_slot);
     return 0;
 }
 
@@ -218,7 +218,7 @@ static struct tensor *record_local(struct tensor_graph *g, struct megabyte_decod
     struct tensor *h = tensor_embedding_next(
         g, projected, d->patch, p ? l->embedding->weight : l->pad->weight, p);
     h = nn_transformer_cached(g, &l->transformer, &d->local_cache,
-                              tensor_part(g, d->local_places, p, 1), h);
+                              tensor_slice_rows(g, d->local_slots, p, 1), h);
     tensor_graph_pop(g);
     return h;
 }
@@ -240,12 +240,13 @@ static void record_choice(struct tensor_graph *g, struct megabyte_decoder *d, st
 static void record_patch(struct tensor_graph *g, struct megabyte_decoder *d, const struct shared *s)
 {
     const uint32_t size = d->patch_size;
-    struct tensor *h = has_global(d) ? record_global(g, d, s->previous, d->place_here) : NULL;
+    struct tensor *h = has_global(d) ? record_global(g, d, s->previous, d->slot_here) : NULL;
     if (kind_of(d) == MEGABYTE_GLOBAL) { /* slices are rows in memory already */
         const uint32_t shape[2] = {d->sequences * size, tensor_columns(h) / size};
         h = tensor_reshape(g, h, 2, shape);
         for (uint32_t p = 0; p < size; p++)
-            record_choice(g, d, tensor_slice(g, h, size, tensor_part(g, s->columns, p, 1), 1), p);
+            record_choice(g, d, tensor_slice(g, h, size, tensor_slice_rows(g, s->columns, p, 1), 1),
+                          p);
         return;
     }
     if (h) {
@@ -268,14 +269,14 @@ static int record_advance(struct megabyte_decoder *d, const struct shared *s, bo
         return status;
     struct tensor_graph *g = d->advance;
     tensor_graph_push(g, "input");
-    tensor_copy(g, d->place_here, s->place);
-    tensor_copy(g, d->local_places, s->local_places);
+    tensor_copy(g, d->slot_here, s->slot);
+    tensor_copy(g, d->local_slots, s->local_slots);
     tensor_copy(g, d->settings_here, s->settings);
     tensor_copy(g, d->patch, s->given);
     tensor_graph_pop(g);
     if (by_bytes(&d->model->config))
-        record_choice(g, d, record_bytes(g, d, s->previous, d->place_here,
-                                         tensor_part(g, d->local_places, 0, 1)), 0);
+        record_choice(g, d, record_bytes(g, d, s->previous, d->slot_here,
+                                         tensor_slice_rows(g, d->local_slots, 0, 1)), 0);
     else
         record_patch(g, d, s);
     tensor_graph_push(g, "output");
@@ -402,8 +403,8 @@ int megabyte_decoder_prefill(struct megabyte_decoder *d, bool turned)
 {
     if (!d->prefill)
         return 0;
-    d->prefill_local_place[0] = d->prefill_place[0];
-    d->prefill_local_place[1] = byte_place(d, d->prefill_place[1], turned);
+    d->prefill_local_slot[0] = d->prefill_slot[0];
+    d->prefill_local_slot[1] = byte_position(d, d->prefill_slot[1], turned);
     const int status = run(d, d->prefill);
     return status < 0 ? megabyte_fail(-status, "%s", tensor_error()) : 0;
 }

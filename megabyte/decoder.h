@@ -43,11 +43,11 @@ struct megabyte_decoder {
     uint32_t turned_from;
 
     /* Read by prefill. */
-    uint32_t *prefill_place;   /* (2): the sequence, the first of C units */
+    uint32_t *prefill_slot;    /* (2): the sequence, the first of C units */
     uint32_t *prefill_symbols; /* (C, P): of each the unit before; not read for unit 0 */
 
     /* Read by advance. */
-    uint32_t *place;    /* (N, 2): n, and the number of its unit */
+    uint32_t *slot;     /* (N, 2): n, and the number of its unit */
     uint32_t *previous; /* (N, P): the unit before it; not read for unit 0 */
     uint32_t *settings; /* (N, TENSOR_SAMPLE_SETTINGS): how many bytes of the unit are given … */
     uint32_t *given;    /* (N, P): … and these */
@@ -62,9 +62,9 @@ struct megabyte_decoder {
     struct nn_cache global_cache, local_cache; /* local: also of units that are bytes */
     struct tensor *conv_cache[3], *look_cache; /* or NULL */
     /* Where the steps of each position stand in the local cache: (P, N, 2), and of prefill (2). */
-    uint32_t *local_place, *prefill_local_place;
-    struct tensor *local_places;                         /* … on the device */
-    struct tensor *place_here, *settings_here, *patch;   /* on the device: what of the above is read
+    uint32_t *local_slot, *prefill_local_slot;
+    struct tensor *local_slots;                       /* … on the device */
+    struct tensor *slot_here, *settings_here, *patch; /* on the device: what of the above is read
                                                             often; the unit at hand (N, P) */
 };
 

@@ -92,8 +92,8 @@ static void fill_in(struct megabyte_decoder *d, const struct sequence *s, uint32
                     uint32_t patch, uint32_t given)
 {
     const uint32_t size = d->patch_size;
-    d->place[2 * n] = n;
-    d->place[2 * n + 1] = patch;
+    d->slot[2 * n] = n;
+    d->slot[2 * n + 1] = patch;
     copy_previous(d, s, patch, 1, d->previous + (size_t)n * size);
     for (uint32_t i = 0; i < size; i++) {
         const uint32_t at = patch * size + i;
@@ -118,8 +118,8 @@ static int prefill(struct megabyte_decoder *d, const struct sequence *s, uint32_
 {
     int status = 0;
     for (; from < to && status == 0; from = to - from > d->chunk ? from + d->chunk : to) {
-        d->prefill_place[0] = n;
-        d->prefill_place[1] = from;
+        d->prefill_slot[0] = n;
+        d->prefill_slot[1] = from;
         copy_previous(d, s, from, d->chunk, d->prefill_symbols);
         status = megabyte_decoder_prefill(d, turned);
     }

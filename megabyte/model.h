@@ -86,12 +86,12 @@ struct tensor *megabyte_patch_embedder(struct tensor_graph *g,
                                        const struct megabyte_config *config, struct tensor *bytes);
 
 /* The same in generation, of some patches in a row of each of N sequences: symbols (N·S·P) U32, the
- * patch before each, place (N, 2) U32 as tensor_embedding_patches has them; cache: of each
+ * patch before each, slot (N, 2) U32 as tensor_embedding_patches has them; cache: of each
  * convolution (M, L, D_G) (tensor_unfold_cached) → (N·S, D) */
 struct tensor *megabyte_patch_embedder_cached(struct tensor_graph *g,
                                               const struct megabyte_patch_embedder *e,
                                               struct tensor *const *cache, struct tensor *symbols,
-                                              struct tensor *place);
+                                              struct tensor *slot);
 
 int megabyte_local_declare(struct megabyte_local *l, struct nn_parameters *p,
                            const struct megabyte_config *config);
@@ -111,11 +111,11 @@ struct tensor *megabyte_perceiver(struct tensor_graph *g,
                                   const struct megabyte_config *config, struct tensor *bytes,
                                   struct tensor *begin);
 /* Its look in generation: span (N·n, E), the next places of each of N sequences, of which the cache
- * (M, L, 2·E) keeps keys and values; place (N, 2) U32 as tensor_attention_cached has it → the
+ * (M, L, 2·E) keeps keys and values; slot (N, 2) U32 as tensor_attention_cached has it → the
  * latents at these places (N·n, E), before the blocks in which they look at each other. */
 struct tensor *megabyte_perceiver_look_cached(struct tensor_graph *g,
                                               const struct megabyte_perceiver *perceiver,
                                               uint32_t heads, struct tensor *cache,
-                                              struct tensor *place, struct tensor *span);
+                                              struct tensor *slot, struct tensor *span);
 
 #endif

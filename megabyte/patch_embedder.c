@@ -43,12 +43,12 @@ static struct tensor *convolve(struct tensor_graph *g, const struct megabyte_pat
  * of each, these are few rows, of which each is computed by itself. */
 static struct tensor *convolve_cached(struct tensor_graph *g,
                                       const struct megabyte_patch_embedder *e,
-                                      struct tensor *const *cache, struct tensor *place,
+                                      struct tensor *const *cache, struct tensor *slot,
                                       uint32_t unit, struct tensor *h)
 {
-    const bool few = tensor_rows(h) == unit * place->count / 2;
+    const bool few = tensor_rows(h) == unit * slot->count / 2;
     for (uint32_t i = 0; i < e->convs; i++) {
-        struct tensor *taken = tensor_unfold_cached(g, h, cache[i], place, unit, taps[i]);
+        struct tensor *taken = tensor_unfold_cached(g, h, cache[i], slot, unit, taps[i]);
         h = few ? nn_linear_step(g, NULL, &e->conv[i], taken, true, h)
                 : tensor_add(g, h, nn_linear(g, &e->conv[i], taken, TENSOR_RELU));
     }
@@ -58,14 +58,14 @@ static struct tensor *convolve_cached(struct tensor_graph *g,
 struct tensor *megabyte_patch_embedder_cached(struct tensor_graph *g,
                                               const struct megabyte_patch_embedder *e,
                                               struct tensor *const *cache, struct tensor *symbols,
-                                              struct tensor *place)
+                                              struct tensor *slot)
 {
     const uint32_t patch = e->pad->shape[0], width = e->pad->shape[1]; /* P, D_G */
     struct tensor *h = tensor_embedding_patches(g, symbols, e->embedding->weight,
-                                                e->position->weight, e->pad->weight, place, false);
+                                                e->position->weight, e->pad->weight, slot, false);
     if (e->convs) {
-        h = convolve_cached(g, e, cache, place, patch, h);
-        h = tensor_pad_patches(g, h, e->pad->weight, place);
+        h = convolve_cached(g, e, cache, slot, patch, h);
+        h = tensor_pad_patches(g, h, e->pad->weight, slot);
     }
     return tensor_reshape(g, h, 2, (uint32_t[]){tensor_rows(h) / patch, patch * width});
 }

@@ -2,7 +2,7 @@
  * places of the bytes that are predicted, look once at all bytes of the span before them, and then
  * go through L blocks of causal attention among themselves.
  *
- * A place carries the vector of the byte before it and its own position, so that, as in the other
+ * A slot carries the vector of the byte before it and its own position, so that, as in the other
  * models, row t says what is expected at byte t. */
 #include "megabyte/model.h"
 #include <math.h>
@@ -49,7 +49,7 @@ static struct tensor *look(struct tensor_graph *g, const struct megabyte_perceiv
     tensor_graph_pop(g);
     tensor_graph_push(g, "feed_forward");
     h = nn_linear(g, &m->up, nn_layer_norm(g, &m->feed_forward_norm, latents, true),
-                  TENSOR_RELU | TENSOR_NARROW);
+                  TENSOR_RELU | TENSOR_LOW_PRECISION);
     h = nn_linear_residual(g, &m->down, h, latents, dropout);
     tensor_graph_pop(g);
     return h;
@@ -57,11 +57,11 @@ static struct tensor *look(struct tensor_graph *g, const struct megabyte_perceiv
 
 struct tensor *megabyte_perceiver_look_cached(struct tensor_graph *g,
                                               const struct megabyte_perceiver *m, uint32_t heads,
-                                              struct tensor *cache, struct tensor *place,
+                                              struct tensor *cache, struct tensor *slot,
                                               struct tensor *span)
 {
     const struct tensor_attention_params attention = {.heads = heads};
-    const bool one = tensor_rows(span) == place->count / 2; /* few rows, each by itself */
+    const bool one = tensor_rows(span) == slot->count / 2; /* few rows, each by itself */
     tensor_graph_push(g, "attention");
     struct tensor *q =
         one ? nn_linear_step(g, &m->latent_norm, &m->query, span, false, NULL)
@@ -70,7 +70,7 @@ struct tensor *megabyte_perceiver_look_cached(struct tensor_graph *g,
         one ? nn_linear_step(g, &m->span_norm, &m->key_value, span, false, NULL)
             : nn_linear(g, &m->key_value, nn_layer_norm(g, &m->span_norm, span, true), 0);
     struct tensor *h =
-        tensor_attention_cached(g, tensor_beside(g, q, kv), cache, place, &attention);
+        tensor_attention_cached(g, tensor_concat_columns(g, q, kv), cache, slot, &attention);
     struct tensor *latents = one ? nn_linear_step(g, NULL, &m->out, h, false, span)
                                  : nn_linear_residual(g, &m->out, h, span, 0);
     tensor_graph_pop(g);

@@ -15,10 +15,10 @@ struct nn_linear nn_linear_declare(struct nn_parameters *parameters, const char 
 }
 
 struct tensor *nn_linear(struct tensor_graph *g, const struct nn_linear *layer, struct tensor *x,
-                         uint32_t ends)
+                         uint32_t epilogue)
 {
     return tensor_linear(g, x, layer->weight->weight, layer->bias ? layer->bias->weight : NULL,
-                         ends);
+                         epilogue);
 }
 
 struct tensor *nn_linear_residual(struct tensor_graph *g, const struct nn_linear *layer,
@@ -47,7 +47,8 @@ struct nn_layer_norm nn_layer_norm_declare(struct nn_parameters *parameters, con
 }
 
 struct tensor *nn_layer_norm(struct tensor_graph *g, const struct nn_layer_norm *layer,
-                             struct tensor *x, bool narrow)
+                             struct tensor *x, bool low_precision)
 {
-    return tensor_layer_norm(g, x, layer->gain->weight, layer->bias->weight, EPSILON, narrow);
+    return tensor_layer_norm(g, x, layer->gain->weight, layer->bias->weight, EPSILON,
+                             low_precision);
 }

@@ -15,9 +15,9 @@ struct nn_linear {
 struct nn_linear nn_linear_declare(struct nn_parameters *parameters, const char *name,
                                    uint32_t inputs, uint32_t outputs, bool bias, float deviation);
 
-/* x (R, I) → (R, O); ends: enum tensor_end. */
+/* x (R, I) → (R, O); epilogue: enum tensor_epilogue. */
 struct tensor *nn_linear(struct tensor_graph *g, const struct nn_linear *layer, struct tensor *x,
-                         uint32_t ends);
+                         uint32_t epilogue);
 
 /* residual + dropout(layer(x)) (tensor_linear_residual): the end of a residual branch. */
 struct tensor *nn_linear_residual(struct tensor_graph *g, const struct nn_linear *layer,
@@ -38,8 +38,8 @@ struct tensor *nn_linear_step(struct tensor_graph *g, const struct nn_layer_norm
                               const struct nn_linear *layer, struct tensor *x, bool relu,
                               struct tensor *residual);
 
-/* x (R, C) → (R, C); narrow: linear layers alone read it. */
+/* x (R, C) → (R, C); low_precision: linear layers alone read it. */
 struct tensor *nn_layer_norm(struct tensor_graph *g, const struct nn_layer_norm *layer,
-                             struct tensor *x, bool narrow);
+                             struct tensor *x, bool low_precision);
 
 #endif

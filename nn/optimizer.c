@@ -58,7 +58,7 @@ static int record_update(struct nn_optimizer *o, const struct nn_parameters *par
     tensor_graph_push(o->update, "adamw");
     for (uint32_t i = 0; nn_parameters_flat(parameters, i, &flat); i++)
         tensor_adamw(o->update, flat.weight, flat.gradient, flat.moment1, flat.moment2, o->settings,
-                     norm, o->loss_scale.scale, flat.narrow, flat.decayed);
+                     norm, o->loss_scale.scale, flat.copy16, flat.decayed);
     if (o->loss_scale.scale)
         tensor_loss_scale(o->update, o->loss_scale.scale, o->loss_scale.state, norm,
                           o->loss_scale.growth);

@@ -16,12 +16,12 @@ struct entry {
     char name[NAME_MAX_BYTES];
 };
 
-enum { WEIGHTS, GRADIENTS, MOMENTS1, MOMENTS2, NARROW, ARENAS };
+enum { WEIGHTS, GRADIENTS, MOMENTS1, MOMENTS2, COPY16, ARENAS };
 
 struct nn_parameters {
     struct tensor_device *device;
     bool training;
-    enum tensor_type narrow; /* of the 16-bit copies; F32: there are none */
+    enum tensor_type copy_type; /* of the 16-bit copies; F32: there are none */
     bool broken; /* out of host memory while declaring */
     struct entry **entries;
     uint32_t count;
@@ -42,9 +42,9 @@ int nn_parameters_create(struct tensor_device *device, bool training,
                                              [TENSOR_PRECISION_FP16] = TENSOR_F16};
     p->device = device;
     p->training = training;
-    p->narrow = types[tensor_device_info(device)->precision];
+    p->copy_type = types[tensor_device_info(device)->precision];
     for (int i = 0; i < ARENAS; i++) {
-        if (i == NARROW ? p->narrow == TENSOR_F32 : i != WEIGHTS && !training)
+        if (i == COPY16 ? p->copy_type == TENSOR_F32 : i != WEIGHTS && !training)
             continue;
         const int status = tensor_arena_create(device, TENSOR_DEVICE, names[i], &p->arena[i]);
         if (status < 0) {
@@ -97,17 +97,17 @@ struct nn_parameter *nn_parameter(struct nn_parameters *p, enum nn_first_values 
 
 static void place(struct nn_parameters *p, struct nn_parameter *parameter)
 {
-    struct tensor *narrow = NULL;
+    struct tensor *copy16 = NULL;
     struct tensor **const tensor[ARENAS] = {&parameter->weight, &parameter->gradient,
-                                            &parameter->moment1, &parameter->moment2, &narrow};
+                                            &parameter->moment1, &parameter->moment2, &copy16};
     for (int i = 0; i < ARENAS; i++)
         if (p->arena[i])
             *tensor[i] = tensor_arena_take(p->arena[i], parameter->name,
-                                           i == NARROW ? p->narrow : TENSOR_F32, parameter->rank,
+                                           i == COPY16 ? p->copy_type : TENSOR_F32, parameter->rank,
                                            parameter->shape);
     parameter->weight->needs_gradient = p->training;
     parameter->weight->gradient = parameter->gradient;
-    parameter->weight->narrow = narrow;
+    parameter->weight->copy16 = copy16;
 }
 
 int nn_parameters_place(struct nn_parameters *p)
@@ -157,11 +157,11 @@ static float truncated_normal(uint32_t element, uint32_t name, uint64_t seed)
     }
 }
 
-static int initialise(const struct nn_parameter *p, uint64_t seed, float *buffer, uint64_t room)
+static int initialise(const struct nn_parameter *p, uint64_t seed, float *buffer, uint64_t capacity)
 {
     const uint32_t name = hash(p->name);
-    for (uint64_t done = 0; done < p->weight->count; done += room) {
-        const uint64_t left = p->weight->count - done, count = left < room ? left : room;
+    for (uint64_t done = 0; done < p->weight->count; done += capacity) {
+        const uint64_t left = p->weight->count - done, count = left < capacity ? left : capacity;
 #pragma omp parallel for schedule(static)
         for (uint64_t i = 0; i < count; i++)
             buffer[i] = p->first == NN_NORMAL
@@ -176,11 +176,11 @@ static int initialise(const struct nn_parameter *p, uint64_t seed, float *buffer
 
 int nn_parameters_initialise(struct nn_parameters *p, uint64_t seed)
 {
-    const uint64_t room = 4u << 20;
-    float *buffer = malloc(room * sizeof *buffer);
+    const uint64_t capacity = 4u << 20;
+    float *buffer = malloc(capacity * sizeof *buffer);
     int status = buffer ? 0 : -ENOMEM;
     for (uint32_t i = 0; i < p->count && status == 0; i++)
-        status = initialise(&p->entries[i]->parameter, seed, buffer, room);
+        status = initialise(&p->entries[i]->parameter, seed, buffer, capacity);
     free(buffer);
     return status == 0 ? nn_parameters_refresh(p) : status;
 }
@@ -189,14 +189,14 @@ int nn_parameters_refresh(struct nn_parameters *p)
 {
     struct tensor_graph *g = NULL;
     struct nn_flat flat;
-    if (p->narrow == TENSOR_F32)
+    if (p->copy_type == TENSOR_F32)
         return 0;
     int status =
         tensor_graph_create(p->device, &(struct tensor_graph_params){.name = "refresh"}, &g);
     if (status < 0)
         return status;
     for (uint32_t i = 0; nn_parameters_flat(p, i, &flat); i++)
-        tensor_cast(g, flat.narrow, flat.weight);
+        tensor_cast(g, flat.copy16, flat.weight);
     status = tensor_graph_finish(g);
     if (status == 0)
         status = tensor_graph_run(g);
@@ -229,7 +229,7 @@ struct nn_parameters_memory nn_parameters_memory(const struct nn_parameters *p)
     uint64_t size[ARENAS] = {0};
     for (int i = 0; i < ARENAS; i++)
         size[i] = p->arena[i] ? tensor_arena_size(p->arena[i]) : 0;
-    return (struct nn_parameters_memory){size[WEIGHTS] + size[NARROW], size[GRADIENTS],
+    return (struct nn_parameters_memory){size[WEIGHTS] + size[COPY16], size[GRADIENTS],
                                          size[MOMENTS1] + size[MOMENTS2]};
 }
 
@@ -239,8 +239,8 @@ bool nn_parameters_flat(const struct nn_parameters *p, uint32_t index, struct nn
     if (!weight)
         return false;
     *flat = (struct nn_flat){.weight = weight};
-    if (p->arena[NARROW])
-        flat->narrow = tensor_arena_flat(p->arena[NARROW], index);
+    if (p->arena[COPY16])
+        flat->copy16 = tensor_arena_flat(p->arena[COPY16], index);
     if (p->training) {
         flat->gradient = tensor_arena_flat(p->arena[GRADIENTS], index);
         flat->moment1 = tensor_arena_flat(p->arena[MOMENTS1], index);

@@ -34,7 +34,7 @@ struct nn_parameter {
     enum nn_first_values first;
     float deviation;
     struct tensor *weight;     /* of shape, these four exist after nn_parameters_place;
-                                  weight->narrow is the 16-bit copy, or NULL */
+                                  weight->copy16 is the 16-bit copy, or NULL */
     struct tensor *gradient;   /* NULL unless for training; so are the moments */
     struct tensor *moment1;
     struct tensor *moment2;
@@ -78,7 +78,7 @@ struct nn_parameters_memory nn_parameters_memory(const struct nn_parameters *par
  * `decayed`: how many elements at the front of this part belong to tensors that decay. */
 struct nn_flat {
     struct tensor *weight, *gradient, *moment1, *moment2;
-    struct tensor *narrow; /* the weights in 16 bits, or NULL */
+    struct tensor *copy16; /* the weights in 16 bits, or NULL */
     uint64_t decayed;
 };
 bool nn_parameters_flat(const struct nn_parameters *parameters, uint32_t index,

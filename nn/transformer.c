@@ -53,7 +53,7 @@ static struct tensor *feed_forward(struct tensor_graph *g, const struct nn_block
 {
     tensor_graph_push(g, "feed_forward");
     struct tensor *h = nn_layer_norm(g, &b->feed_forward_norm, x, true);
-    h = nn_linear(g, &b->up, h, TENSOR_RELU | TENSOR_NARROW);
+    h = nn_linear(g, &b->up, h, TENSOR_RELU | TENSOR_LOW_PRECISION);
     x = nn_linear_residual(g, &b->down, h, x, dropout);
     tensor_graph_pop(g);
     return x;
@@ -62,9 +62,9 @@ static struct tensor *feed_forward(struct tensor_graph *g, const struct nn_block
 /* Rows that a block takes at a time. */
 struct group {
     uint32_t first, count;
-    uint32_t ahead;     /* rows before them whose keys and values are taken, too */
+    uint32_t context;   /* rows before them whose keys and values are taken, too */
     uint32_t positions; /* rows of a sequence, as far as they are among these */
-    uint32_t place;     /* where in its sequence the first of all these rows stands */
+    uint32_t position;  /* where in its sequence the first of all these rows stands */
 };
 
 static struct tensor *attend(struct tensor_graph *g, const struct nn_transformer_config *c,
@@ -73,10 +73,10 @@ static struct tensor *attend(struct tensor_graph *g, const struct nn_transformer
     if (c->rope)
         qkv = tensor_rope(g, qkv, &(struct tensor_rope_params){
             .head_dim = c->width / c->heads, .columns = 2 * c->width,
-            .positions = group->positions, .first = group->place});
+            .positions = group->positions, .first = group->position});
     return tensor_attention(g, qkv, &(struct tensor_attention_params){
-        .positions = group->positions, .ahead = group->ahead, .heads = c->heads,
-        .patch = c->patch, .reach = c->reach, .dropout = c->dropout, .narrow = !c->rope});
+        .positions = group->positions, .context_rows = group->context, .heads = c->heads,
+        .patch = c->patch, .reach = c->reach, .dropout = c->dropout, .low_precision = !c->rope});
 }
 
 /* The rows of the group from those of x. */
@@ -86,12 +86,12 @@ static struct tensor *block(struct tensor_graph *g, const struct nn_transformer_
     const bool all = group->count == tensor_rows(x);
     tensor_graph_segment_begin(g);
     tensor_graph_push(g, "attention");
-    struct tensor *seen = all ? x : tensor_part(g, x, group->first - group->ahead,
-                                                group->ahead + group->count);
+    struct tensor *seen = all ? x : tensor_slice_rows(g, x, group->first - group->context,
+                                                group->context + group->count);
     struct tensor *h = nn_layer_norm(g, &b->attention_norm, seen, true);
     h = nn_linear(g, &b->qkv, h, 0);
     h = attend(g, c, h, group);
-    x = group->ahead ? tensor_part(g, x, group->first, group->count) : seen;
+    x = group->context ? tensor_slice_rows(g, x, group->first, group->count) : seen;
     x = nn_linear_residual(g, &b->out, h, x, c->dropout);
     tensor_graph_pop(g);
     x = feed_forward(g, b, x, c->dropout);
@@ -145,14 +145,14 @@ static struct tensor *block_in_groups(struct tensor_graph *g, const struct nn_tr
         return block(g, c, b, x, &(struct group){.count = rows, .positions = positions});
     for (uint32_t k = 0; k < units; k += count) {
         const uint32_t left = size < length ? length - k % length : units - k;
-        const uint32_t ahead = c->reach && k % length ? 1 : 0;
+        const uint32_t context = c->reach && k % length ? 1 : 0;
         count = size < left ? size : left;
         part[n++] = block(g, c, b, x, &(struct group){
-            .first = k * unit, .count = count * unit, .ahead = ahead * unit,
-            .positions = size < length ? (ahead + count) * unit : positions,
-            .place = (k % length - ahead) * unit});
+            .first = k * unit, .count = count * unit, .context = context * unit,
+            .positions = size < length ? (context + count) * unit : positions,
+            .position = (k % length - context) * unit});
     }
-    return tensor_join(g, part, n);
+    return tensor_concat_rows(g, part, n);
 }
 
 struct tensor *nn_transformer(struct tensor_graph *g, const struct nn_transformer *t,
@@ -182,24 +182,24 @@ void nn_cache_finish(struct nn_cache *cache)
 }
 
 static struct tensor *attend_cached(struct tensor_graph *g, const struct nn_transformer_config *c,
-                                    struct tensor *qkv, struct tensor *cache, struct tensor *place)
+                                    struct tensor *qkv, struct tensor *cache, struct tensor *slot)
 {
     if (c->rope)
         qkv = tensor_rope(g, qkv, &(struct tensor_rope_params){
-            .head_dim = c->width / c->heads, .columns = 2 * c->width, .place = place,
-            .positions = (uint32_t)(2 * tensor_rows(qkv) / place->count)});
-    return tensor_attention_cached(g, qkv, cache, place, &(struct tensor_attention_params){
+            .head_dim = c->width / c->heads, .columns = 2 * c->width, .slot = slot,
+            .positions = (uint32_t)(2 * tensor_rows(qkv) / slot->count)});
+    return tensor_attention_cached(g, qkv, cache, slot, &(struct tensor_attention_params){
         .heads = c->heads, .patch = c->patch, .reach = c->reach});
 }
 
 /* One new position of each sequence: few rows, so that reading the weights is what takes time. */
 static struct tensor *step(struct tensor_graph *g, const struct nn_transformer_config *c,
-                           const struct nn_block *b, struct tensor *cache, struct tensor *place,
+                           const struct nn_block *b, struct tensor *cache, struct tensor *slot,
                            struct tensor *x)
 {
     tensor_graph_push(g, "attention");
     struct tensor *h = nn_linear_step(g, &b->attention_norm, &b->qkv, x, false, NULL);
-    h = attend_cached(g, c, h, cache, place);
+    h = attend_cached(g, c, h, cache, slot);
     x = nn_linear_step(g, NULL, &b->out, h, false, x);
     tensor_graph_pop(g);
     tensor_graph_push(g, "feed_forward");
@@ -210,20 +210,20 @@ static struct tensor *step(struct tensor_graph *g, const struct nn_transformer_c
 }
 
 struct tensor *nn_transformer_cached(struct tensor_graph *g, const struct nn_transformer *t,
-                                     const struct nn_cache *cache, struct tensor *place,
+                                     const struct nn_cache *cache, struct tensor *slot,
                                      struct tensor *x)
 {
-    const bool one = tensor_rows(x) == place->count / 2;
+    const bool one = tensor_rows(x) == slot->count / 2;
     for (uint32_t i = 0; i < t->config.layers; i++) {
         const struct nn_block *b = &t->blocks[i];
         if (one) {
-            x = step(g, &t->config, b, cache->layers[i], place, x);
+            x = step(g, &t->config, b, cache->layers[i], slot, x);
             continue;
         }
         tensor_graph_push(g, "attention");
         struct tensor *h = nn_layer_norm(g, &b->attention_norm, x, true);
         h = nn_linear(g, &b->qkv, h, 0);
-        h = attend_cached(g, &t->config, h, cache->layers[i], place);
+        h = attend_cached(g, &t->config, h, cache->layers[i], slot);
         x = nn_linear_residual(g, &b->out, h, x, 0);
         tensor_graph_pop(g);
         x = feed_forward(g, b, x, 0);

@@ -75,13 +75,13 @@ int nn_cache_init(struct nn_cache *cache, const struct nn_transformer *transform
                   struct tensor_arena *arena, uint32_t sequences, uint32_t capacity);
 void nn_cache_finish(struct nn_cache *cache);
 
-/* The next rows of N sequences: x (N·n, C) → (N·n, C). place (N, 2) U32, read at run time, says of
+/* The next rows of N sequences: x (N·n, C) → (N·n, C). slot (N, 2) U32, read at run time, says of
  * each which sequence of the cache it is and how many positions it has there; the new rows see
  * these, and are added to them. With n = 1 a sequence's result is the same to the last bit whatever
  * others there are. No gradient. */
 struct tensor *nn_transformer_cached(struct tensor_graph *g,
                                      const struct nn_transformer *transformer,
-                                     const struct nn_cache *cache, struct tensor *place,
+                                     const struct nn_cache *cache, struct tensor *slot,
                                      struct tensor *x);
 
 #endif

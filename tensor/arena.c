@@ -71,10 +71,10 @@ void tensor_arena_destroy(struct tensor_arena **arena)
 }
 
 /* What a tensor takes: whole groups of as many elements as there are words in TENSOR_ALIGNMENT. */
-static uint64_t room_of(const struct tensor *t)
+static uint64_t capacity_of(const struct tensor *t)
 {
     const uint64_t size = tensor_size(t);
-    return tensor_is_narrow(t->type) ? tensor_align(2 * size) / 2 : tensor_align(size);
+    return tensor_is_16bit(t->type) ? tensor_align(2 * size) / 2 : tensor_align(size);
 }
 
 /* The part with room for a tensor; a new one when the last would outgrow one allocation, or the
@@ -82,7 +82,7 @@ static uint64_t room_of(const struct tensor *t)
  * arenas of equal shapes are cut at the same places. */
 static struct part *part_for(struct tensor_arena *a, const struct tensor *t)
 {
-    const uint64_t size = room_of(t) * (tensor_is_narrow(t->type) ? 2 : 1);
+    const uint64_t size = capacity_of(t) * (tensor_is_16bit(t->type) ? 2 : 1);
     uint64_t limit = a->device->info.allocation_bytes;
     if (limit > (uint64_t)INT32_MAX * 4)
         limit = (uint64_t)INT32_MAX * 4;
@@ -130,8 +130,8 @@ struct tensor *tensor_arena_take(struct tensor_arena *a, const char *name, enum 
         o->tensor.name = memcpy(o->name, name, length);
     o->tensor.storage = &p->storage;
     o->tensor.offset = p->storage.size;
-    p->storage.size += room_of(&o->tensor);
-    a->size += room_of(&o->tensor);
+    p->storage.size += capacity_of(&o->tensor);
+    a->size += capacity_of(&o->tensor);
     o->next = a->tensors;
     a->tensors = o;
     return &o->tensor;
@@ -176,14 +176,14 @@ struct tensor *tensor_arena_flat(struct tensor_arena *a, uint32_t index)
         return NULL;
     p->flat.storage = &p->storage;
     p->flat.name = a->name;
-    const bool narrow = tensor_is_narrow(p->type);
-    tensor_describe(&p->flat, narrow ? p->type : TENSOR_F32, 1,
-                    (uint32_t[]){(uint32_t)(p->storage.size / (narrow ? 2 : 4))});
+    const bool is16 = tensor_is_16bit(p->type);
+    tensor_describe(&p->flat, is16 ? p->type : TENSOR_F32, 1,
+                    (uint32_t[]){(uint32_t)(p->storage.size / (is16 ? 2 : 4))});
     return &p->flat;
 }
 
 void tensor_arena_place(const struct tensor *t, uint32_t *index, uint64_t *element)
 {
     *index = t->storage->index;
-    *element = t->offset / (tensor_is_narrow(t->type) ? 2 : 4);
+    *element = t->offset / (tensor_is_16bit(t->type) ? 2 : 4);
 }

@@ -14,7 +14,7 @@
 struct tensor_autotune_entry {
     uint32_t m, n, k, flags;            /* of the product; flags: order and type of the factors */
     uint32_t variant, tile[2], unit[3]; /* struct matmul_config */
-    uint32_t parts;                     /* of split-K */
+    uint32_t splits;                    /* of split-K */
 };
 
 struct tensor_autotune {

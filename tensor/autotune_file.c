@@ -18,7 +18,7 @@ static const char *const orders[] = {"ab", "a'b", "ab'", "a'b'"}; /* by MATMUL_T
 static struct matmul_params params_of(const struct tensor_autotune_entry *e)
 {
     return (struct matmul_params){.m = e->m, .n = e->n, .k = e->k, .flags = e->flags,
-                                  .part = e->k};
+                                  .split_k = e->k};
 }
 
 /* ---- as text ---- */
@@ -39,8 +39,8 @@ void tensor_autotune_text(const struct tensor_autotune_entry *c, char product[TE
         n += snprintf(config + n, TENSOR_CONFIG_TEXT - (size_t)n,
                       " of %" PRIu32 " x %" PRIu32 " x %" PRIu32, c->unit[0], c->unit[1],
                       c->unit[2]);
-    if (c->parts > 1)
-        snprintf(config + n, TENSOR_CONFIG_TEXT - (size_t)n, ", %" PRIu32 " parts", c->parts);
+    if (c->splits > 1)
+        snprintf(config + n, TENSOR_CONFIG_TEXT - (size_t)n, ", %" PRIu32 " parts", c->splits);
     product_text(c, product);
 }
 
@@ -71,15 +71,15 @@ static bool read_config(const struct tensor_device_info *info, const char *text,
     const struct matmul_params p = params_of(c);
     const uint32_t count = tensor_matmul_configs(info, &p, config);
     const char *comma = strchr(text, ',');
-    uint32_t parts = 1;
-    if (comma && (sscanf(comma, ", %2" SCNu32 " parts", &parts) != 1 || parts < 2 ||
-                  parts > MATMUL_PARTS_MAX ||
-                  tensor_matmul_parts(p.k, tensor_matmul_part(p.k, parts)) != parts ||
-                  (uint64_t)parts * p.m * p.n > INT32_MAX))
+    uint32_t splits = 1;
+    if (comma && (sscanf(comma, ", %2" SCNu32 " parts", &splits) != 1 || splits < 2 ||
+                  splits > MATMUL_SPLITS_MAX ||
+                  tensor_matmul_splits(p.k, tensor_matmul_split_k(p.k, splits)) != splits ||
+                  (uint64_t)splits * p.m * p.n > INT32_MAX))
         return false;
     for (uint32_t i = 0; i < count; i++) {
         char product[TENSOR_PRODUCT_TEXT], again[TENSOR_CONFIG_TEXT];
-        *c = tensor_matmul_entry(&p, &config[i], parts);
+        *c = tensor_matmul_entry(&p, &config[i], splits);
         tensor_autotune_text(c, product, again);
         if (!strcmp(text, again))
             return true;

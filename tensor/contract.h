@@ -40,7 +40,7 @@ struct tensor_kernel {
     uint32_t params_size;
     uint32_t args;                    /* how many addresses lead the parameters */
     uint32_t writes;                  /* bit i: argument i is written (and may be read) */
-    uint32_t narrow;                  /* bit i: argument i may be of 16 bits; others must not */
+    uint32_t args16;                  /* bit i: argument i may be of 16 bits; others must not */
     void (*cpu)(const void *params);  /* does the whole grid, with OpenMP */
     /* Bytes that the C twin takes beside its arguments; NULL: none. Addresses are not asked. */
     uint64_t (*cpu_scratch)(const void *params);
@@ -134,13 +134,13 @@ uint32_t tensor_graph_stream(struct tensor_graph *g);
 uint32_t tensor_dropout_threshold(struct tensor_graph *g, float p);
 
 /* t as matrix products take it: t itself where the precision is fp32, else its values in 16 bits:
- * t->narrow, or a cast that is recorded when it is first asked for and again only after a pass
+ * t->copy16, or a cast that is recorded when it is first asked for and again only after a pass
  * wrote to t, or to another tensor of its arena. */
-struct tensor *tensor_graph_narrow(struct tensor_graph *g, struct tensor *t);
+struct tensor *tensor_graph_cast16(struct tensor_graph *g, struct tensor *t);
 /* The type that products take: F32, or that of the precision. */
 enum tensor_type tensor_graph_factor_type(const struct tensor_graph *g);
-/* The type of a tensor as kernels are told: NARROW_NONE, NARROW_BF16 … (share.h). */
-uint32_t tensor_narrow_type(const struct tensor *t);
+/* The type of a tensor as kernels are told: ELEMENT_F32, ELEMENT_BF16 … (share.h). */
+uint32_t tensor_element_type(const struct tensor *t);
 
 /* ---- gradients, for use in rules ---- */
 

@@ -4,8 +4,7 @@
  *     vulkan            any GPU with Vulkan 1.2, buffer device addresses and timeline semaphores
  *     vulkan:INDEX      the one with that number in tensor_device_list()
  *     vulkan:NAME       the first whose name contains NAME, letter case ignored; the only way to
- * get
- *                       a software implementation (lavapipe: "llvmpipe", SwiftShader)
+ *                       get a software implementation (lavapipe: "llvmpipe", SwiftShader)
  *     auto              a discrete GPU, else an integrated one, else the cpu
  */
 #ifndef TENSOR_DEVICE_H
@@ -16,16 +15,16 @@
 
 struct tensor_device;
 
-/* What a kernel variant may ask of a device. A bit that is off in the device's mask means that no
- * variant which needs it is used; tests and --disable clear bits with
- * tensor_device_params.disable. A device has a bit if its driver claims the feature, this build has
- * the kernels, and the self-test found their results right. */
+/* What a kernel variant may need of a device. A variant is used only if the device has all its
+ * bits. A device has a bit if its driver reports the feature, this build has the kernels, and the
+ * self-test found their results right. Tests and --disable clear bits with
+ * tensor_device_params.disable. */
 enum tensor_feature {
     TENSOR_SHARED_TILES = 1u << 0, /* matrix products and attention staged in shared memory:
                                       fast on GPUs; software devices are faster without */
     /* Matrix products on matrix units, by the factors' type. VK_KHR_cooperative_matrix: a subgroup
-     * holds small matrices; VK_NV_cooperative_matrix2: a workgroup, or where the driver cannot do
-     * that a subgroup, holds large ones. */
+     * holds small matrices. VK_NV_cooperative_matrix2: a workgroup holds large ones, or a subgroup,
+     * if that is all that the driver can do. */
     TENSOR_COOP_F16 = 1u << 1,
     TENSOR_COOP_BF16 = 1u << 2,
     TENSOR_COOP2_F16 = 1u << 3,
@@ -46,16 +45,15 @@ struct tensor_feature_name {
 };
 extern const struct tensor_feature_name tensor_feature_names[];
 
-/* How matrix products of linear layers take their factors; sums, results, all other operations, and
- * what is kept (weights, gradients, moments) are float32 in any case. Rounding goes to the nearest,
- * ties to even. */
+/* How matrix products of linear layers round their factors: to the nearest, ties to even. Sums,
+ * results, all other operations, weights, gradients and moments are float32 in any case. */
 enum tensor_precision {
-    TENSOR_PRECISION_FP32, /* as they are */
-    TENSOR_PRECISION_BF16, /* rounded to bfloat16: 8 bits of fraction, the range of float32 */
-    TENSOR_PRECISION_FP16, /* rounded to half precision: 11 bits, up to 65504 */
-    TENSOR_PRECISION_AUTO, /* to ask for only: the first of bf16 and fp16 that the device's matrix
-                              units multiply, as the self-test found; fp32 where there are none, and
-                              on software devices and the cpu */
+    TENSOR_PRECISION_FP32, /* not at all */
+    TENSOR_PRECISION_BF16, /* to bfloat16: 8 bits of fraction, the range of float32 */
+    TENSOR_PRECISION_FP16, /* to half precision: 11 bits, up to 65504 */
+    TENSOR_PRECISION_AUTO, /* only in tensor_device_params: the first of bf16 and fp16 that the
+                              device's matrix units multiply, as the self-test found; fp32 without
+                              such units, on software devices and on the cpu */
 };
 /* "fp32", "bf16", "fp16", "auto" */
 const char *tensor_precision_name(enum tensor_precision precision);
@@ -73,8 +71,8 @@ struct tensor_device_params {
     enum tensor_precision precision;
     uint32_t disable;     /* enum tensor_feature bits to leave unused */
     uint32_t enable;      /* bits to use although the device's own choice is not to (tests) */
-    uint32_t matrix_shape; /* 1 + number of the only shape to leave of info.matrix_shape (tests); 0:
-                              all */
+    uint32_t matrix_shape; /* 1 + the index in info.matrix_shape of the only shape to use (tests);
+                              0: all */
     bool validation; /* vulkan: load VK_LAYER_KHRONOS_validation; its messages count as errors */
     bool no_cache;        /* vulkan: neither read nor write the pipeline cache on disk */
     double timeout;       /* seconds that one submission may take before it is an error; 0: 60 */
@@ -89,7 +87,7 @@ struct tensor_device_info {
     bool software;            /* a Vulkan implementation that computes on the processor */
     uint32_t features;        /* enum tensor_feature bits in use */
     enum tensor_precision precision; /* in use: not AUTO */
-    uint32_t cores;           /* that workgroups are spread over; 0: the driver does not say */
+    uint32_t cores;           /* that workgroups are spread over; 0: unknown */
     uint32_t subgroup;        /* largest subgroup a kernel may get; 1 on the cpu */
     uint32_t workgroup;       /* largest workgroup size */
     uint32_t shared_bytes;    /* shared memory of a workgroup */
@@ -108,30 +106,30 @@ struct tensor_device_info {
 int tensor_device_open(const struct tensor_device_params *params, struct tensor_device **device);
 void tensor_device_close(struct tensor_device **device);
 
-/* Whether the device was lost or stood still for too long: nothing can be done with it any more but
- * closing it, after all that was made from it, and opening one anew. */
+/* Returns whether the device was lost or did not answer in time. It can then only be closed, after
+ * all that was made from it; open another one to go on. */
 bool tensor_device_failed(const struct tensor_device *device);
 
 const struct tensor_device_info *tensor_device_info(const struct tensor_device *device);
 
-/* Calls `each` for every device that tensor_device_open() could take by name, the cpu first, Vulkan
- * devices with the index that "vulkan:INDEX" means. Returns their number. */
+/* Calls `each` for every device that tensor_device_open() can open, the cpu first, Vulkan devices
+ * with the index that "vulkan:INDEX" means. Returns how many there are. */
 int tensor_device_list(void (*each)(void *user, int index, const struct tensor_device_info *info),
                        void *user);
 
-/* Bytes of the machine's memory that could be had now without taking them from anyone; UINT64_MAX
- * where the system does not say. */
+/* Returns the bytes of the machine's memory that are available now; UINT64_MAX if the system does
+ * not report it. */
 uint64_t tensor_host_available(void);
 
-/* Bytes of memory that arenas and graphs have of the device at this moment, copies included. */
+/* Returns the bytes of device memory that arenas and graphs use now, copies included. */
 uint64_t tensor_device_allocated(const struct tensor_device *device);
 
-/* Kernels that the driver has made ready since the device was opened, its self-tests included. */
+/* Kernels that the driver has compiled since the device was opened, its self-tests included. */
 struct tensor_kernels_made {
     uint32_t count;  /* 0 on the cpu */
-    uint32_t cached; /* of them, those that the driver says it found in our cache on disk; drivers
-                        with a cache of their own (Mesa) do not say */
-    double seconds;  /* that took */
+    uint32_t cached; /* of them, those that the driver reports to be from our cache on disk;
+                        drivers with a cache of their own (Mesa) do not report it */
+    double seconds;  /* that it took */
 };
 struct tensor_kernels_made tensor_device_kernels(const struct tensor_device *device);
 

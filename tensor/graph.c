@@ -179,7 +179,7 @@ static int by_seconds(const void *a, const void *b)
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-uint32_t tensor_graph_times(struct tensor_graph *g, struct tensor_time *times, uint32_t room)
+uint32_t tensor_graph_times(struct tensor_graph *g, struct tensor_time *times, uint32_t capacity)
 {
     const struct tensor_backend *backend = g->device->backend;
     if (!g->finished || backend->wait(g->device) < 0)
@@ -202,8 +202,8 @@ uint32_t tensor_graph_times(struct tensor_graph *g, struct tensor_time *times, u
     }
     if (all)
         qsort(all, count, sizeof *all, by_seconds);
-    if (all && room)
-        memcpy(times, all, (room < count ? room : count) * sizeof *times);
+    if (all && capacity)
+        memcpy(times, all, (capacity < count ? capacity : count) * sizeof *times);
     free(all);
     return count;
 }

@@ -1,15 +1,17 @@
 /* graph.h - records operations once, differentiates them, plans their memory, and replays.
  *
- *     tensor_graph_create → ops of op.h … → tensor_graph_backward → tensor_graph_finish
- *                                                                        ↓
- *                                          tensor_graph_run, tensor_graph_run, … →
- * tensor_device_wait
+ *     tensor_graph_create
+ *     ops of op.h …
+ *     tensor_graph_backward    for training
+ *     tensor_graph_finish
+ *     tensor_graph_run …       again and again
+ *     tensor_device_wait
  *
- * Way of a value: an op checks shapes, makes its output tensor and appends one or more passes; a
- * pass is one kernel with its parameters. Way of a gradient: each op also leaves a node; backward
- * walks the nodes from last to first, and each appends the passes of its own gradient. So there is
- * one flat list of passes, and memory is planned over it: an intermediate tensor occupies memory
- * from the pass that writes it to the last pass that reads it.
+ * An op checks shapes, makes its output tensor and appends one or more passes; a pass is one kernel
+ * with its parameters. The op also leaves a node. tensor_graph_backward() walks the nodes from last
+ * to first, and each appends the passes of its gradient. So there is one flat list of passes, and
+ * memory is planned over it: an intermediate tensor occupies memory from the pass that writes it to
+ * the last pass that reads it.
  *
  * What changes from run to run (bytes of the batch, seeds, learning rate) lies in tensors of a
  * TENSOR_HOST arena that the passes read.
@@ -25,14 +27,14 @@ struct tensor_autotune;
 struct tensor_graph_params {
     const char *name;            /* for messages and timings */
     bool training;               /* keep nodes for tensor_graph_backward(); dropout is active */
-    struct tensor *random; /* (3) U32: seed low, seed high, draw; needed where dropout is used.
-                                    The same (seed, draw) gives the same bits on every device */
-    struct tensor *loss_scale;   /* (1) F32, read at run time: what the loss counts times in its
+    struct tensor *random;       /* (3) U32: seed low, seed high, draw; needed for dropout. The same
+                                    (seed, draw) gives the same bits on every device */
+    struct tensor *loss_scale;   /* (1) F32, read at run time: the factor of the loss in all
                                     gradients; NULL: 1 */
     /* What was measured of matrix products (autotune.h); it must outlive the graph. NULL: every
      * product uses the rule's configuration. */
     const struct tensor_autotune *autotune;
-    bool recompute;              /* segments are computed again for the gradient, not kept */
+    bool recompute;              /* segments are computed again for the gradient, not stored */
     bool timing;                 /* measure every pass (tensor_graph_times) */
 };
 
@@ -114,9 +116,10 @@ struct tensor_time {
     double bytes;       /* read and written by one run, each tensor once a pass */
 };
 
-/* Times by label of a graph made with params.timing, longest first. `times` gets at most `room`
+/* Times by label of a graph made with params.timing, longest first. `times` gets at most `capacity`
  * entries; returns how many labels there are. Waits for the device. */
-uint32_t tensor_graph_times(struct tensor_graph *graph, struct tensor_time *times, uint32_t room);
+uint32_t tensor_graph_times(struct tensor_graph *graph, struct tensor_time *times,
+                            uint32_t capacity);
 void tensor_graph_times_reset(struct tensor_graph *graph);
 
 #endif

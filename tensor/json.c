@@ -91,10 +91,10 @@ struct input {
     size_t left;
 };
 
-static size_t feed(void *to, size_t room, void *user)
+static size_t feed(void *to, size_t capacity, void *user)
 {
     struct input *input = user;
-    const size_t n = room < input->left ? room : input->left;
+    const size_t n = capacity < input->left ? capacity : input->left;
     if (starved)
         return (size_t)-1;
     memcpy(to, input->text, n);
@@ -128,21 +128,21 @@ int tensor_json_read(const char *text, size_t size, json_t **json)
 
 struct output {
     char *text;
-    size_t size, room;
+    size_t size, capacity;
     bool failed; /* jansson may ask again, and say that all is well */
 };
 
 static int append(const char *piece, size_t size, void *user)
 {
     struct output *o = user;
-    if (size >= o->room - o->size) { /* room for the final zero, too */
-        const size_t room = 2 * (o->size + size) + 1;
-        char *larger = o->failed ? NULL : realloc(o->text, room);
+    if (size >= o->capacity - o->size) { /* room for the final zero, too */
+        const size_t capacity = 2 * (o->size + size) + 1;
+        char *larger = o->failed ? NULL : realloc(o->text, capacity);
         o->failed = !larger;
         if (o->failed)
             return -1;
         o->text = larger;
-        o->room = room;
+        o->capacity = capacity;
     }
     memcpy(o->text + o->size, piece, size);
     o->size += size;

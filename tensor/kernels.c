@@ -12,7 +12,7 @@
     K(attention_grad_patch)                                                                        \
     K(attention_grad_query)                                                                        \
     K(attention_step)                                                                              \
-    K(beside)                                                                                      \
+    K(concat_columns)                                                                              \
     K(cast)                                                                                        \
     K(copy)                                                                                        \
     K(cross_entropy)                                                                               \

@@ -14,39 +14,38 @@
 struct tensor *tensor_reshape(struct tensor_graph *g, struct tensor *x, uint32_t rank,
                               const uint32_t *shape);
 
-/* Rows first … first + count - 1 of x (R, C) → (count, C), where they lie; no work.
- * d(x) is d(y) in those rows, added to what other parts give, and 0 in rows of no part. */
-struct tensor *tensor_part(struct tensor_graph *g, struct tensor *x, uint32_t first,
+/* Rows first … first + count - 1 of x (R, C) → (count, C), a view; no work.
+ * d(x) is d(y) in those rows, added to what other slices give, and 0 in rows of no slice. */
+struct tensor *tensor_slice_rows(struct tensor_graph *g, struct tensor *x, uint32_t first,
                            uint32_t count);
 
-/* Rows of n parts one below another: part[i] (R_i, C) → (sum of R_i, C). d(part) are its rows of
- * d(y), where they lie. Not within a segment (tensor_graph_segment_begin). */
-struct tensor *tensor_join(struct tensor_graph *g, struct tensor *const *part, uint32_t n);
+/* Concatenates the rows of n tensors: part[i] (R_i, C) → (sum of R_i, C). d(part[i]) is a view of
+ * its rows of d(y). Must not be recorded within a segment (tensor_graph_segment_begin). */
+struct tensor *tensor_concat_rows(struct tensor_graph *g, struct tensor *const *part, uint32_t n);
 
-/* What becomes of a linear layer's sums and bias, bits. */
-enum tensor_end {
+/* The epilogue of a linear layer, bits. It follows the bias, in the product's own pass. */
+enum tensor_epilogue {
     TENSOR_RELU = 1,   /* max(0, y) */
-    TENSOR_NARROW = 2, /* y, and with it d(y), are of 16 bits where the precision has those and O is
-                          a multiple of 4: of a y that linear layers read and nothing else, to which
-                          it is the same */
+    /* y and d(y) are of 16 bits, if the device's precision is and O is a multiple of 4. Only for
+     * a y that nothing but linear layers read: they would round it anyway. */
+    TENSOR_LOW_PRECISION = 2,
 };
 
-/* y = x · weightᵀ + bias, then what `ends` says (enum tensor_end).
+/* y = x · weightᵀ + bias, then the epilogue (enum tensor_epilogue).
  * x (R, I), weight (O, I), bias (O) or NULL → (R, O)
  * d(x) = d(y) · weight, d(weight) = d(y)ᵀ · x, d(bias) = column sums of d(y), with d(y) set to 0
  * where relu gave 0.
- * In the precisions of 16 bits (enum tensor_precision) the three products take x, weight and d(y)
- * rounded to that, and sum up in F32; weights, biases and their gradients are F32. Each tensor is
- * rounded once, however many products read it; a weight not at all where weight->narrow holds it
- * so already. */
+ * In the 16-bit precisions (enum tensor_precision) the three products round x, weight and d(y) to
+ * 16 bits and sum up in F32; weights, biases and their gradients stay F32. Each tensor is rounded
+ * once, however many products read it. A weight that has a copy16 is not rounded again. */
 struct tensor *tensor_linear(struct tensor_graph *g, struct tensor *x, struct tensor *weight,
-                             struct tensor *bias, uint32_t ends);
+                             struct tensor *bias, uint32_t epilogue);
 
-/* The layer at the end of a residual branch, in the product's own pass:
+/* The last layer of a residual branch, with the addition in the product's epilogue:
  *     y = residual + dropout(x · weightᵀ + bias),
- * where dropout sets each element to 0 with probability p and divides the others by 1 - p; without
- * params.training none.   residual (R, O) → (R, O), in F32
- * d(residual) = d(y); all else as above with d(y) · mask / (1 - p) in the place of d(y). */
+ * Dropout sets each element to 0 with probability p and divides the others by 1 - p; it needs
+ * params.training.   residual (R, O) → (R, O), in F32
+ * d(residual) = d(y); the rest as above, with d(y) · mask / (1 - p) instead of d(y). */
 struct tensor *tensor_linear_residual(struct tensor_graph *g, struct tensor *x,
                                       struct tensor *weight, struct tensor *bias,
                                       struct tensor *residual, float p);
@@ -55,14 +54,14 @@ struct tensor *tensor_linear_residual(struct tensor_graph *g, struct tensor *x,
  * d(table)[v] = sum over r with bytes[r] = v of d(y)[r]. */
 struct tensor *tensor_embedding(struct tensor_graph *g, struct tensor *bytes, struct tensor *table);
 
-/* Within each group of n rows: moves the rows down by s = rows of pad and puts pad on top; the last
- * s rows of the group fall out.   x (G·n, C), pad (s, C), s <= n → (G·n, C)
+/* Within each group of n rows: moves the rows down by s = rows of pad and puts pad on top. The last
+ * s rows of the group are dropped.   x (G·n, C), pad (s, C), s <= n → (G·n, C)
  * d(x) moves back up, with zeros at the bottom; d(pad) = sum over groups. */
 struct tensor *tensor_shift(struct tensor_graph *g, struct tensor *x, struct tensor *pad,
                             uint32_t n);
 
-/* Each row behind the taps - 1 rows before it in its group of n, the oldest first, zeros where
- * there are none: y[r] = (x[r - taps + 1], …, x[r]).   x (G·n, C) → (G·n, taps·C)
+/* Concatenates each row with the taps - 1 rows before it in its group of n, the oldest first, zeros
+ * where there are none: y[r] = (x[r - taps + 1], …, x[r]).   x (G·n, C) → (G·n, taps·C)
  * With tensor_linear it is a causal convolution, whose weight is (O, taps·C).
  * d(x)[r] = sum over the rows of y that hold x[r]. */
 struct tensor *tensor_unfold(struct tensor_graph *g, struct tensor *x, uint32_t n, uint32_t taps);
@@ -81,51 +80,54 @@ struct tensor *tensor_add_rows(struct tensor_graph *g, struct tensor *x, struct 
 struct tensor *tensor_add(struct tensor_graph *g, struct tensor *x, struct tensor *z);
 
 /* y = (x - mean) / sqrt(variance + epsilon) · gain + bias by row.
- * x (R, C), gain (C), bias (C) → (R, C). `narrow` is TENSOR_NARROW: y and d(y) are of 16 bits where
- * the precision has those and C is a multiple of 4, for a y that linear layers alone read. */
+ * x (R, C), gain (C), bias (C) → (R, C). `low_precision`: as TENSOR_LOW_PRECISION, if C is a
+ * multiple of 4. */
 struct tensor *tensor_layer_norm(struct tensor_graph *g, struct tensor *x, struct tensor *gain,
-                                 struct tensor *bias, float epsilon, bool narrow);
+                                 struct tensor *bias, float epsilon, bool low_precision);
 
 struct tensor_attention_params {
     uint32_t positions; /* S, keys of one sequence; not used by tensor_attention_cached */
-    uint32_t ahead;     /* tensor_attention alone: of the first so many rows only k and v are
-                           used, and y has no row; above 0 there is one sequence only */
+    /* tensor_attention only: rows at the start that are only attended to. Their k and v are used,
+     * and y has no row for them. If it is above 0 there must be one sequence. */
+    uint32_t context_rows;
     uint32_t heads;     /* H; h = C / H columns each, at most 256 */
-    uint32_t patch;     /* P: patches of P positions follow one another in a sequence, and see
-                           nothing of each other but what `reach` says; 0: the whole sequence */
+    uint32_t patch;     /* P: a sequence is cut into patches of P positions, which see only
+                           themselves and `reach`; 0: one patch is the whole sequence */
     uint32_t reach;     /* r, 0 … P: how many positions of the patch before are seen */
     float dropout;      /* of probabilities, in [0, 1) */
-    bool narrow;        /* y is read by linear layers only, and qkv comes from one: y and d(qkv) are
-                           of 16 bits where the precision and the kernels have those */
+    bool low_precision; /* only linear layers read y, and one of them makes qkv: y and d(qkv) are of
+                           16 bits, if the precision and the kernels allow it */
 };
 
 /* Causal self-attention of H heads of h = C/H columns, scale 1/sqrt(h), within sequences of S rows:
  *     y_i = sum over seen j of dropout(softmax_j(q_i·k_j / sqrt(h))) v_j
- * Position i sees itself and those before it; with patches, as far back as its own patch goes and
- * r positions more (the first patch of a sequence has none before it).
- * qkv (N·S, 3·C): columns of q, then k, then v, head after head → (N·S, C), or (S - ahead, C).
- * Probabilities are not stored: the gradient computes them again from each row's log-sum-exp. */
+ * Position i sees itself and those before it. With patches it sees its own patch and the last r
+ * positions of the patch before, if there is one.
+ * qkv (N·S, 3·C): columns of q, then k, then v, head after head → (N·S, C), or (S - context_rows,
+ * C). Probabilities are not stored: the gradient computes them again from each row's log-sum-exp.
+ * */
 struct tensor *tensor_attention(struct tensor_graph *g, struct tensor *qkv,
                                 const struct tensor_attention_params *params);
 
-/* The same with queries of their own, fewer than keys: query i of a sequence stands at position
- * first[0] + i; without `first` the Q of a sequence are its last positions.
+/* The same with separate queries, fewer than keys: query i of a sequence stands at position
+ * first[0] + i; without `first` the Q queries stand at its last positions.
  * q (N·Q, C), kv (N·S, 2·C), 1 <= Q <= S; first (1) U32, read at run time, or NULL → (N·Q, C)
- * first[0] + Q <= S is the caller's duty. Gradients go to q and kv; that of keys behind the last
- * query is 0. */
+ * The caller ensures first[0] + Q <= S. Gradients go to q and kv; keys behind the last query get
+ * 0. */
 struct tensor *tensor_attention_cross(struct tensor_graph *g, struct tensor *q, struct tensor *kv,
                                       struct tensor *first,
                                       const struct tensor_attention_params *params);
 
-/* The same for sequences that grow, without gradient and dropout. `cache` (M, L, 2·C) keeps k and v
- * rows of sequences; place (N, 2) U32, read at run time, says of each of N sequences which of the M
- * it is (no two the same) and at which position t the first of its n new rows of qkv (N·n, 3·C)
- * stands. They join the cache and attend over what they see in it → (N·n, C).
- * Position j lies in row j mod L, so the cache keeps the last L positions. It is the caller's duty
- * that L rows go as far back as the first new row sees: without patches t + n <= L, with patches
- * L = P + r will do for rows of one patch. */
+/* The same with a key-value cache, for sequences that grow; without gradient and dropout. `cache`
+ * (M, L, 2·C) keeps the k and v rows of M slots. slot (N, 2) U32 is read at run time: slot[n, 0] is
+ * the cache slot of sequence n, each a different one, and slot[n, 1] the position t of the first of
+ * its n new rows of qkv (N·n, 3·C). Stores the new rows in the cache and attends over what they see
+ * in it → (N·n, C).
+ * Position j lies in row j mod L, so the cache keeps the last L positions. The caller ensures that
+ * they reach as far back as the first new row sees: t + n <= L without patches; with patches,
+ * L = P + r is enough for rows of one patch. */
 struct tensor *tensor_attention_cached(struct tensor_graph *g, struct tensor *qkv,
-                                       struct tensor *cache, struct tensor *place,
+                                       struct tensor *cache, struct tensor *slot,
                                        const struct tensor_attention_params *params);
 
 struct tensor_rope_params {
@@ -134,22 +136,23 @@ struct tensor_rope_params {
                            copied: 2·C of q, k and v, C of k and v or of q alone */
     uint32_t positions; /* S: row i of a sequence of S rows stands at position first + i, and … */
     uint32_t first;
-    struct tensor *place; /* … where this is not NULL, place[n, 1] behind that in sequence n; (N, 2)
-                             U32, read at run time (tensor_attention_cached) */
+    struct tensor *slot; /* … in sequence n slot[n, 1] behind that; (N, 2) U32, read at run time
+                            (tensor_attention_cached), or NULL */
 };
 
-/* Rotary position embedding (Su et al. 2021): in each head the pair of columns (c, c + h/2) at
- * position t is turned by the angle t · 10000^(-2c/h). Products of rows so turned depend on the
- * distance of their positions only. Angles are exact to 2^-32 turns at any position.
- * x (N·S, C') → (N·S, C').   d(x) = d(y), turned back. */
+/* Rotary position embedding (Su et al. 2021): in each head, turns the pair of columns (c, c + h/2)
+ * at position t by the angle t · 10000^(-2c/h). Products of such rows depend only on the distance
+ * of their positions. Angles are exact to 2^-32 turns at any position. x (N·S, C') → (N·S, C').
+ * d(x) = d(y), turned back. */
 struct tensor *tensor_rope(struct tensor_graph *g, struct tensor *x,
                            const struct tensor_rope_params *params);
 
 /* ---- generation: these have no gradient ---- */
 
-/* The linear layer of a few rows in one pass that reads the weight once, with what lies around it:
+/* A linear layer of a few rows in one pass that reads the weight once, with normalisation before it
+ * and the epilogue:
  *     y = relu(x' · weightᵀ + bias) + residual,  x' = tensor_layer_norm(x) if there is a gain
- * A row's result hangs on nothing but that row: to the last bit it is the same among any others. */
+ * Each row is computed independently: the other rows never change a bit of it. */
 struct tensor_gemv {
     struct tensor *gain, *shift; /* (I) of the normalisation; both or none */
     float epsilon;               /* of the normalisation */
@@ -162,21 +165,21 @@ struct tensor_gemv {
 struct tensor *tensor_gemv(struct tensor_graph *g, struct tensor *x,
                            const struct tensor_gemv *layer);
 
-/* tensor_unfold for sequences that grow: x (N·n, C) holds n new rows of each of N sequences, which
- * join the cache (M, L, C), and see there the rows before them. place (N, 2) U32, read at run time,
- * says of each which of the M it is, and that its first new row stands at (place[n, 1] - 1)·unit;
- * what stands below 0 is a row of zeros. → (N·n, taps·C)
- * Position t lies in row t mod L, L >= n + taps - 1. Rows may be written again, as long as the
- * taps - 1 before them are in the cache. */
+/* tensor_unfold with a cache, for sequences that grow: x (N·n, C) holds n new rows of each of N
+ * sequences. They are stored in the cache (M, L, C), which has the rows before them. slot (N, 2)
+ * U32 is read at run time: slot[n, 0] is the cache slot of sequence n, and its first new row stands
+ * at position (slot[n, 1] - 1)·unit; rows below position 0 are zeros. → (N·n, taps·C) Position t
+ * lies in row t mod L, L >= n + taps - 1. Rows may be written again, as long as the taps - 1 before
+ * them are in the cache. */
 struct tensor *tensor_unfold_cached(struct tensor_graph *g, struct tensor *x, struct tensor *cache,
-                                    struct tensor *place, uint32_t unit, uint32_t taps);
+                                    struct tensor *slot, uint32_t unit, uint32_t taps);
 
-/* Rows of both beside each other.   a (R, A), b (R, B) → (R, A + B) */
-struct tensor *tensor_beside(struct tensor_graph *g, struct tensor *a, struct tensor *b);
+/* Concatenates the columns of both.   a (R, A), b (R, B) → (R, A + B) */
+struct tensor *tensor_concat_columns(struct tensor_graph *g, struct tensor *a, struct tensor *b);
 
-/* What a model over patches of P bytes gets for S patches of each of N sequences, of which place
- * (N, 2) U32, read at run time, says which they are: of patch k = place[n, 1] + s, symbols hold the
- * patch before,
+/* The input of a model over patches of P bytes, for S patches of each of N sequences. slot (N, 2)
+ * U32 is read at run time: slot[n, 1] is the number of the first patch. Of patch k = slot[n, 1] +
+ * s, symbols hold the patch before,
  *     y[(n·S + s)·P + j] = table[symbols[(n·S + s)·P + j]] + position[(k - 1)·P + j],
  * and pad[j] for k = 0. symbols (N·S·P) U32, below 256; table (256, C); position (K·P, C), where
  * k > K counts as K; pad (P, C) → (N·S·P, C)
@@ -185,16 +188,16 @@ struct tensor *tensor_beside(struct tensor_graph *g, struct tensor *a, struct te
  * pad[j] + position[j] for k = 0, and k >= K counts as K - 1. */
 struct tensor *tensor_embedding_patches(struct tensor_graph *g, struct tensor *symbols,
                                         struct tensor *table, struct tensor *position,
-                                        struct tensor *pad, struct tensor *place, bool own);
+                                        struct tensor *pad, struct tensor *slot, bool own);
 
-/* The same rows, but pad[j] for patches k = 0: what came between, convolutions, does not concern
- * the pad.   x (N·S·P, C), pad (P, C), place (N, 2) U32 as above → (N·S·P, C) */
+/* Puts pad[j] back into patches k = 0 after convolutions, which do not apply to the pad.
+ * x (N·S·P, C), pad (P, C), slot (N, 2) U32 as above → (N·S·P, C) */
 struct tensor *tensor_pad_patches(struct tensor_graph *g, struct tensor *x, struct tensor *pad,
-                                  struct tensor *place);
+                                  struct tensor *slot);
 
-/* What a model within a patch gets at its position p, having seen the symbol before it:
+/* The input of a model within a patch at its position p, which depends on the symbol before it:
  *     y[n] = x[n·P + p] + table[symbols[n, p - 1]],  for p = 0 x[n·P] + table[0]
- * x (N·P, C), or (P, C) where it is the same for all n; symbols (N, P) U32, below 256; table (256,
+ * x (N·P, C), or (P, C) if it is the same for all n; symbols (N, P) U32, below 256; table (256,
  * C), for p = 0 (1, C) → (N, C) */
 struct tensor *tensor_embedding_next(struct tensor_graph *g, struct tensor *x,
                                      struct tensor *symbols, struct tensor *table, uint32_t p);
@@ -202,7 +205,7 @@ struct tensor *tensor_embedding_next(struct tensor_graph *g, struct tensor *x,
 /* What tensor_sample reads of each sequence at run time: (N, TENSOR_SAMPLE_SETTINGS) U32, in this
  * order. Draw d of stream s under a seed is the same number on every device. */
 enum tensor_sample_setting {
-    TENSOR_SAMPLE_GIVEN,       /* symbols before this column are given: they are kept */
+    TENSOR_SAMPLE_GIVEN,       /* symbols before this column are given, and kept */
     TENSOR_SAMPLE_TEMPERATURE, /* bits of a float: logits are divided by it; 0: the likeliest */
     TENSOR_SAMPLE_TOP_K,       /* among the k likeliest only; 0: among all */
     TENSOR_SAMPLE_TOP_P,       /* bits of a float: … among the likeliest that reach p; 1: all */
@@ -216,7 +219,7 @@ enum tensor_sample_setting {
 #define TENSOR_SAMPLE_NONE 256 /* in place of a symbol: a logit was not finite */
 
 /* symbols[n, column] = a symbol drawn from softmax(logits[n] / temperature) after top-k and then
- * top-p; ties go to the smaller symbol. logits (N, 256), symbols (N, P) U32, in place. */
+ * top-p; ties go to the smaller symbol. logits (N, 256), symbols (N, P) U32, in slot. */
 void tensor_sample(struct tensor_graph *g, struct tensor *logits, struct tensor *settings,
                    struct tensor *symbols, uint32_t column);
 
@@ -236,7 +239,7 @@ struct tensor *tensor_sum(struct tensor_graph *g, struct tensor *x, struct tenso
 /* sum of x² in a fixed order, without a gradient; `x` is a list of n flat tensors → (1) */
 struct tensor *tensor_sum_squares(struct tensor_graph *g, struct tensor *const *x, uint32_t n);
 
-/* Sets every element of x; in place, without a gradient. */
+/* Sets every element of x; in slot, without a gradient. */
 void tensor_fill(struct tensor_graph *g, struct tensor *x, float value);
 
 /* to = from (same count and type, not U8); without a gradient. Brings results into a
@@ -244,25 +247,25 @@ void tensor_fill(struct tensor_graph *g, struct tensor *x, float value);
 void tensor_copy(struct tensor_graph *g, struct tensor *to, struct tensor *from);
 
 /* to = row row[0] mod n of `from`; without a gradient. from (n, ...), to as large as one row, of
- * one type; row (1) U32, read at run time. So a graph that is run again and again without waiting
- * for it finds its next input in memory that the host has filled before. */
+ * one type; row (1) U32, read at run time. So a graph can run again and again without waiting for
+ * the host, which has filled several inputs before. */
 void tensor_take_row(struct tensor_graph *g, struct tensor *to, struct tensor *from,
                      struct tensor *row);
 
-/* Row row[0] mod n of `to` = from, and then row[0] goes up by 1: the next run of the graph finds
- * and leaves the next row. to (n, ...), F32 or U32, from as large as one row and small: one
- * invocation copies it. Without a gradient. */
+/* Row row[0] mod n of `to` = from, and then row[0] += 1, so that the next run of the graph uses the
+ * next row. to (n, ...), F32 or U32, from as large as one row and small: one invocation copies it.
+ * Without a gradient. */
 void tensor_append_row(struct tensor_graph *g, struct tensor *to, struct tensor *from,
                        struct tensor *row);
 
-/* value[0] if the sum of all x is finite and at most limit[0], else -1, of which tensor_adamw as a
- * norm leaves all as it is; without a gradient. value (1), limit (1), x (n), small: one invocation
- * adds it → (1) */
+/* value[0] if the sum of all x is finite and at most limit[0], else -1: with that as its norm,
+ * tensor_adamw changes nothing. Without a gradient. value (1), limit (1), x (n), small: one
+ * invocation adds it → (1) */
 struct tensor *tensor_gate(struct tensor_graph *g, struct tensor *value, struct tensor *x,
                            struct tensor *limit);
 
-/* to = from, rounded to the 16-bit type of `to` (equal count, BF16 or F16 from F32), to the
- * nearest, ties to even; beyond the type's range infinite. Without a gradient. */
+/* to = from, rounded to the 16-bit type of `to` (equal count, BF16 or F16 from F32): to the
+ * nearest, ties to even; infinite beyond the type's range. Without a gradient. */
 void tensor_cast(struct tensor_graph *g, struct tensor *to, struct tensor *from);
 
 /* What tensor_adamw reads at run time: a (8) F32 tensor, in this order. */
@@ -278,17 +281,17 @@ enum tensor_adamw_setting {
     TENSOR_ADAMW_SETTINGS
 };
 
-/* One AdamW update of a flat array (Loshchilov and Hutter 2019), in place:
+/* One AdamW update of a flat array (Loshchilov and Hutter 2019), in slot:
  *     g ← gradient / scale · min(1, clip / (norm + 1e-6)),  norm = sqrt(norm_squared[0]) / scale
  *     m ← beta1 m + (1 - beta1) g,   v ← beta2 v + (1 - beta2) g²
  *     w ← w - rate · decay · w (the first `decayed` elements only)
  *     w ← w - rate · (m · correct1) / (sqrt(v · correct2) + epsilon)
  * All of (n). scale (1), or NULL for 1, is a power of two, so that dividing by it is exact:
- * gradient and norm_squared are those of the loss times scale. `narrow` (n) BF16 or F16, or NULL,
+ * gradient and norm_squared are those of the loss times scale. `copy16` (n) BF16 or F16, or NULL,
  * becomes w rounded (tensor_cast). If norm_squared is not finite, or below 0, nothing changes. */
 void tensor_adamw(struct tensor_graph *g, struct tensor *weight, struct tensor *gradient,
                   struct tensor *moment1, struct tensor *moment2, struct tensor *settings,
-                  struct tensor *norm_squared, struct tensor *scale, struct tensor *narrow,
+                  struct tensor *norm_squared, struct tensor *scale, struct tensor *copy16,
                   uint64_t decayed);
 
 /* What tensor_loss_scale keeps: a (2) F32 tensor, in this order, of zeros at first. */
@@ -301,9 +304,9 @@ enum tensor_loss_scale_state {
 #define TENSOR_LOSS_SCALE_LEAST 1.0f
 #define TENSOR_LOSS_SCALE_MOST  16777216.0f
 
-/* The scale (1) of the loss for the next step, in place, a power of two (Micikevicius et al. 2018):
- * half of it if norm_squared, what tensor_adamw got, is not finite, since gradients then overflowed
- * and nothing was applied; twice it after `growth` steps that were applied; from
+/* The scale (1) of the loss for the next step, in slot, a power of two (Micikevicius et al. 2018):
+ * half of it if norm_squared, as tensor_adamw got it, is not finite: gradients overflowed, and
+ * nothing was applied; twice it after `growth` steps that were applied; always from
  * TENSOR_LOSS_SCALE_LEAST to _MOST. A norm_squared below 0 (tensor_gate) changes nothing. */
 void tensor_loss_scale(struct tensor_graph *g, struct tensor *scale, struct tensor *state,
                        struct tensor *norm_squared, uint32_t growth);

@@ -13,13 +13,13 @@ void *tensor_graph_memory_take(struct tensor_graph *g, size_t size)
     size = (size + 15) & ~(size_t)15;
     struct tensor_chunk *c = g->chunks;
     if (!c || c->size - c->used < size) {
-        const size_t room = size > CHUNK_SIZE ? size : CHUNK_SIZE;
-        c = calloc(1, sizeof *c + room);
+        const size_t capacity = size > CHUNK_SIZE ? size : CHUNK_SIZE;
+        c = calloc(1, sizeof *c + capacity);
         if (!c) {
             tensor_graph_fail(g, "no host memory to record");
             return NULL;
         }
-        c->size = room;
+        c->size = capacity;
         c->next = g->chunks;
         g->chunks = c;
     }
@@ -84,19 +84,19 @@ void tensor_graph_set_label(struct tensor_graph *g, const char *label, const cha
     g->label_depth = label ? 1 : 0;
 }
 
-bool tensor_graph_grow(struct tensor_graph *g, void **array, uint32_t count, uint32_t *room,
+bool tensor_graph_grow(struct tensor_graph *g, void **array, uint32_t count, uint32_t *capacity,
                        size_t size)
 {
-    if (count < *room)
+    if (count < *capacity)
         return true;
-    const uint32_t more = *room ? *room * 2 : 64;
+    const uint32_t more = *capacity ? *capacity * 2 : 64;
     void *larger = realloc(*array, more * size);
     if (!larger) {
         tensor_graph_fail(g, "no host memory to record");
         return false;
     }
     *array = larger;
-    *room = more;
+    *capacity = more;
     return true;
 }
 
@@ -106,7 +106,7 @@ struct tensor *tensor_graph_new(struct tensor_graph *g, enum tensor_type type, u
     struct tensor *t = tensor_graph_memory_take(g, sizeof *t);
     struct tensor_storage *s = tensor_graph_memory_take(g, sizeof *s);
     if (g->error || !t || !s ||
-        !tensor_graph_grow(g, (void **)&g->storages, g->storage_count, &g->storage_room,
+        !tensor_graph_grow(g, (void **)&g->storages, g->storage_count, &g->storage_capacity,
                            sizeof *g->storages))
         return &g->dummy;
     if (!tensor_describe(t, type, rank, shape)) {
@@ -149,7 +149,7 @@ struct tensor *tensor_graph_view(struct tensor_graph *g, struct tensor *t, uint6
 void tensor_graph_pass(struct tensor_graph *g, const struct tensor_kernel *kernel,
                        const void *params, struct tensor *const *args, double flops)
 {
-    if (g->error || !tensor_graph_grow(g, (void **)&g->passes, g->pass_count, &g->pass_room,
+    if (g->error || !tensor_graph_grow(g, (void **)&g->passes, g->pass_count, &g->pass_capacity,
                                        sizeof *g->passes))
         return;
     if (g->planned) {
@@ -157,7 +157,7 @@ void tensor_graph_pass(struct tensor_graph *g, const struct tensor_kernel *kerne
         return;
     }
     for (uint32_t i = 0; i < kernel->args; i++)
-        if (args[i] && tensor_is_narrow(args[i]->type) && !(kernel->narrow >> i & 1)) {
+        if (args[i] && tensor_is_16bit(args[i]->type) && !(kernel->args16 >> i & 1)) {
             tensor_graph_fail(g, "%s does not take a tensor of 16 bits as argument %u",
                               kernel->name, i);
             return;
@@ -182,7 +182,8 @@ void tensor_graph_node(struct tensor_graph *g, const struct tensor_node *node)
     for (int i = 0; i < TENSOR_NODE_INPUTS; i++)
         wanted |= node->input[i] && node->input[i]->needs_gradient;
     if (!wanted || !g->params.training || g->error ||
-        !tensor_graph_grow(g, (void **)&g->nodes, g->node_count, &g->node_room, sizeof *g->nodes))
+        !tensor_graph_grow(g, (void **)&g->nodes, g->node_count, &g->node_capacity,
+                           sizeof *g->nodes))
         return;
     struct tensor_node *n = &g->nodes[g->node_count++];
     *n = *node;

@@ -36,7 +36,7 @@ struct tensor_segment {
 struct tensor_cast {
     const struct tensor_storage *storage;
     uint64_t offset, count, version;
-    struct tensor *narrow;
+    struct tensor *result;
 };
 
 struct tensor_graph {
@@ -51,16 +51,16 @@ struct tensor_graph {
     uint32_t label_depth;
 
     struct tensor_pass *passes;
-    uint32_t pass_count, pass_room;
+    uint32_t pass_count, pass_capacity;
     struct tensor_node *nodes;
-    uint32_t node_count, node_room;
+    uint32_t node_count, node_capacity;
     struct tensor_storage **storages; /* of intermediate tensors, in order of creation */
-    uint32_t storage_count, storage_room;
+    uint32_t storage_count, storage_capacity;
     struct tensor_segment *segments;
-    uint32_t segment_count, segment_room;
+    uint32_t segment_count, segment_capacity;
     bool in_segment;
     struct tensor_cast *casts;
-    uint32_t cast_count, cast_room;
+    uint32_t cast_count, cast_capacity;
     uint32_t streams;
 
     bool planned, finished;
@@ -78,7 +78,7 @@ struct tensor_graph {
 void tensor_graph_set_label(struct tensor_graph *g, const char *label, const char *mark);
 
 /* Makes room for one more element of an array; false (and a failed recording) without memory. */
-bool tensor_graph_grow(struct tensor_graph *g, void **array, uint32_t count, uint32_t *room,
+bool tensor_graph_grow(struct tensor_graph *g, void **array, uint32_t count, uint32_t *capacity,
                        size_t size);
 
 /* Before the walk: finds out what others use of each segment. */

@@ -13,7 +13,7 @@ void tensor_graph_segment_begin(struct tensor_graph *g)
     if (g->in_segment)
         tensor_graph_fail(g, "segments do not nest");
     if (!g->params.recompute || g->error ||
-        !tensor_graph_grow(g, (void **)&g->segments, g->segment_count, &g->segment_room,
+        !tensor_graph_grow(g, (void **)&g->segments, g->segment_count, &g->segment_capacity,
                            sizeof *g->segments))
         return;
     g->segments[g->segment_count++] =
@@ -150,13 +150,13 @@ static void cast_again(struct tensor_graph *g, struct twins *w)
     const uint32_t count = g->cast_count;
     for (uint32_t i = 0; i < count && !g->error; i++) {
         struct tensor_cast c = g->casts[i];
-        if (!c.narrow->storage->again || c.version != c.storage->version ||
-            !tensor_graph_grow(g, (void **)&g->casts, g->cast_count, &g->cast_room,
+        if (!c.result->storage->again || c.version != c.storage->version ||
+            !tensor_graph_grow(g, (void **)&g->casts, g->cast_count, &g->cast_capacity,
                                sizeof *g->casts))
             continue;
         c.storage = c.storage->again ? c.storage->again : c.storage;
         c.version = c.storage->version;
-        c.narrow = twin_of(g, w, c.narrow);
+        c.result = twin_of(g, w, c.result);
         g->casts[g->cast_count++] = c;
     }
 }

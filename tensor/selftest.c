@@ -21,22 +21,22 @@ extern const struct tensor_kernel *const tensor_kernel_matmul;
 
 struct product {
     uint32_t m, n, k, flags;
-    uint32_t part; /* of k; 0: all of it */
+    uint32_t split_k; /* of k; 0: all of it */
 };
 
 /* Twice odd, so that every variant can do them, and more than one tile each way. */
-#define ALL_ENDS (MATMUL_BIAS | MATMUL_RELU | MATMUL_DROPOUT | MATMUL_RESIDUAL)
+#define ALL_EPILOGUE (MATMUL_BIAS | MATMUL_RELU | MATMUL_DROPOUT | MATMUL_RESIDUAL)
 #define ADDED    (MATMUL_RESIDUAL | MATMUL_IN_PLACE)
-#define SMALL {78, 70, 94, MATMUL_TRANSPOSE_B | ALL_ENDS}, {78, 94, 70, 0}, \
+#define SMALL {78, 70, 94, MATMUL_TRANSPOSE_B | ALL_EPILOGUE}, {78, 94, 70, 0}, \
         {70, 94, 78, MATMUL_TRANSPOSE_A | ADDED}, \
-        {70, 94, 142, MATMUL_TRANSPOSE_A, MATMUL_PART}
+        {70, 94, 142, MATMUL_TRANSPOSE_A, MATMUL_SPLIT_K_STEP}
 
 static const struct product small[] = {SMALL};
 /* Of 16-bit factors a load of 64 bits has four. */
-static const struct product fours[] = {{76, 68, 92, MATMUL_TRANSPOSE_B | ALL_ENDS},
+static const struct product fours[] = {{76, 68, 92, MATMUL_TRANSPOSE_B | ALL_EPILOGUE},
                                        {76, 92, 68, MATMUL_NARROW},
                                        {68, 92, 76, MATMUL_TRANSPOSE_A | ADDED},
-                                       {68, 92, 140, MATMUL_TRANSPOSE_A, MATMUL_PART}};
+                                       {68, 92, 140, MATMUL_TRANSPOSE_A, MATMUL_SPLIT_K_STEP}};
 
 /* Matrix units load lines of whole eights in another way, store whole tiles in another way, and
  * take larger tiles of larger products; those are for GPUs only. */
@@ -48,7 +48,7 @@ static const struct product matrices[] = {
     {200, 136, 72, MATMUL_NARROW | MATMUL_TRANSPOSE_A | ADDED},
     {128, 128, 64, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU | MATMUL_RESIDUAL},
     {128, 128, 64, MATMUL_TRANSPOSE_A | ADDED},
-    {776, 840, 72, MATMUL_TRANSPOSE_B | ALL_ENDS},
+    {776, 840, 72, MATMUL_TRANSPOSE_B | ALL_EPILOGUE},
     {776, 840, 72, MATMUL_NARROW},
     {776, 840, 72, MATMUL_TRANSPOSE_A | ADDED},
     {1544, 1528, 72, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU},
@@ -89,7 +89,7 @@ static uint32_t count_of(const struct tensor_device *device, const struct test *
 
 static uint32_t results_of(const struct product *p)
 {
-    return p->m * p->n * (p->part ? (p->k + p->part - 1) / p->part : 1);
+    return p->m * p->n * (p->split_k ? (p->k + p->split_k - 1) / p->split_k : 1);
 }
 
 static float value(uint32_t i, uint32_t factor, uint32_t modulus)
@@ -105,7 +105,7 @@ static void fill(struct tensor *t, uint32_t factor, uint32_t modulus)
         if (t->type == TENSOR_F32)
             ((float *)host)[i] = x;
         else
-            ((uint16_t *)host)[i] = tensor_to_narrow(x, tensor_narrow_type(t));
+            ((uint16_t *)host)[i] = tensor_to_narrow(x, tensor_element_type(t));
     }
 }
 
@@ -131,7 +131,7 @@ static void record(struct tensor_graph *graph, const struct product *p, enum ten
                                                    : 0;
     const struct matmul_params params = {
         .m = p->m, .n = p->n, .k = p->k, .flags = p->flags | factors,
-        .part = p->part ? p->part : p->k, .threshold = 1u << 31, .scale = 2};
+        .split_k = p->split_k ? p->split_k : p->k, .threshold = 1u << 31, .scale = 2};
     tensor_graph_pass(graph, tensor_kernel_matmul, &params,
                       (struct tensor *[]){arg[A], arg[B], p->flags & MATMUL_BIAS ? arg[BIAS] : NULL,
                                           p->flags & MATMUL_RESIDUAL ? arg[RESIDUAL] : NULL,
@@ -146,7 +146,7 @@ static float *take_result(const struct tensor *t, float *to)
     for (uint64_t i = 0; i < t->count; i++)
         to[i] = t->type == TENSOR_F32
                     ? ((const float *)host)[i]
-                    : tensor_from_narrow(((const uint16_t *)host)[i], tensor_narrow_type(t));
+                    : tensor_from_narrow(((const uint16_t *)host)[i], tensor_element_type(t));
     return to + t->count;
 }
 
@@ -163,9 +163,9 @@ static int run(struct tensor_device *device, const struct test *t, uint32_t coun
         const struct product *p = &t->products[i];
         const uint32_t counts[TENSORS] = {p->m * p->k, p->k * p->n, p->n, p->m * p->n, 3,
                                           results_of(p)};
-        const enum tensor_type end = p->flags & MATMUL_NARROW ? t->factors : TENSOR_F32;
+        const enum tensor_type output = p->flags & MATMUL_NARROW ? t->factors : TENSOR_F32;
         const enum tensor_type types[TENSORS] = {t->factors, t->factors, TENSOR_F32,
-                                                 end,        TENSOR_U32, end};
+                                                 output,     TENSOR_U32, output};
         for (int j = 0; j < TENSORS; j++)
             arg[i][j] = p->flags & MATMUL_IN_PLACE && j == C
                             ? arg[i][RESIDUAL]

@@ -33,7 +33,7 @@ static inline uint64_t tensor_align(uint64_t size)
     return (size + TENSOR_ALIGNMENT - 1) / TENSOR_ALIGNMENT * TENSOR_ALIGNMENT;
 }
 
-static inline bool tensor_is_narrow(enum tensor_type type)
+static inline bool tensor_is_16bit(enum tensor_type type)
 {
     return type == TENSOR_BF16 || type == TENSOR_F16;
 }

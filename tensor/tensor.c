@@ -38,7 +38,7 @@ void tensor_log(const struct tensor_device *device, const char *format, ...)
 
 static uint64_t type_size(enum tensor_type type)
 {
-    return type == TENSOR_U8 ? 1 : tensor_is_narrow(type) ? 2 : 4;
+    return type == TENSOR_U8 ? 1 : tensor_is_16bit(type) ? 2 : 4;
 }
 
 uint64_t tensor_size(const struct tensor *t)

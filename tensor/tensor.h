@@ -50,7 +50,7 @@ struct tensor {
     uint64_t offset;                   /* bytes from the start of the storage */
     struct tensor *gradient;           /* of a parameter: where its gradient is accumulated; the
                                           caller sets it together with needs_gradient */
-    struct tensor *narrow;             /* of a parameter: the same values in 16 bits, for matrix
+    struct tensor *copy16;             /* of a parameter: the same values in 16 bits, for matrix
                                           products; the caller sets it, and keeps it up to date
                                           (tensor_adamw does). NULL: products cast for themselves */
 };

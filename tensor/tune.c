@@ -2,7 +2,7 @@
  *
  * A candidate is timed in a graph with that one product and its epilogue, on tensors of its own,
  * and with an autotune cache of that one entry. First all configurations are timed with k whole;
- * then the fastest of them with k split in more and more parts, while that helps. A time is the
+ * then the fastest of them with k split in more and more splits, while that helps. A time is the
  * shortest of some runs: what disturbs a run only makes it slower.
  */
 #include "tensor/autotune_cache.h"
@@ -17,7 +17,7 @@
 #define ENOUGH    0.05 /* seconds after which a candidate is not run again */
 #define HOPELESS  1.5  /* times the fastest: not run again */
 #define GAIN      0.97 /* of the rule's time that another candidate may take */
-#define PART_LESS 128  /* elements of k in a part, at least */
+#define SPLIT_K_LEAST 128  /* elements of k in a part, at least */
 
 struct tuner {
     struct tensor_device *device;
@@ -47,7 +47,7 @@ static int fill(struct tensor *t)
         if (t->type == TENSOR_F32)
             one[i] = value;
         else
-            half[i] = tensor_to_narrow(value, tensor_narrow_type(t));
+            half[i] = tensor_to_narrow(value, tensor_element_type(t));
     }
     const int status = tensor_write(t, 0, half, size);
     free(half);
@@ -137,10 +137,10 @@ static int time_candidate(struct tuner *t, const struct tensor_autotune_entry *e
 }
 
 /* Times one candidate and reports it; the rule's is the first. */
-static int try_config(struct tuner *t, const struct matmul_config *config, uint32_t parts,
+static int try_config(struct tuner *t, const struct matmul_config *config, uint32_t splits,
                       bool rule, bool *better)
 {
-    const struct tensor_autotune_entry entry = tensor_matmul_entry(&t->params, config, parts);
+    const struct tensor_autotune_entry entry = tensor_matmul_entry(&t->params, config, splits);
     char product[TENSOR_PRODUCT_TEXT], text[TENSOR_CONFIG_TEXT];
     double seconds;
     const int status = time_candidate(t, &entry, &seconds);
@@ -164,7 +164,7 @@ static int try_all(struct tuner *t, const struct matmul_params *p)
 {
     struct matmul_config config[MATMUL_CONFIGS];
     const uint32_t count = tensor_matmul_configs(&t->device->info, p, config);
-    const uint32_t usual = tensor_matmul_parts(p->k, p->part);
+    const uint32_t usual = tensor_matmul_splits(p->k, p->split_k);
     uint32_t fastest = 0;
     bool better;
     int status = try_config(t, &config[0], usual, true, &better);
@@ -176,10 +176,11 @@ static int try_all(struct tuner *t, const struct matmul_params *p)
         status = try_config(t, &config[i], 1, false, &better);
         fastest = status == 0 && better ? i : fastest;
     }
-    for (uint32_t parts = 2; parts <= MATMUL_PARTS_MAX && status == 0 && !t->stopped; parts *= 2) {
-        const uint32_t part = tensor_matmul_part(p->k, parts);
-        const uint32_t made = tensor_matmul_parts(p->k, part);
-        if (part < PART_LESS || (uint64_t)made * p->m * p->n > INT32_MAX)
+    for (uint32_t splits = 2; splits <= MATMUL_SPLITS_MAX && status == 0 && !t->stopped;
+         splits *= 2) {
+        const uint32_t split_k = tensor_matmul_split_k(p->k, splits);
+        const uint32_t made = tensor_matmul_splits(p->k, split_k);
+        if (split_k < SPLIT_K_LEAST || (uint64_t)made * p->m * p->n > INT32_MAX)
             break;
         status = try_config(t, &config[fastest], made, false, &better);
         if (status == 0 && !better)
@@ -210,7 +211,7 @@ static int tune_product(struct tuner *t, const struct matmul_params *p,
     t->seconds = 0;
     int status = take_tensors(t, p);
     if (status == 0) { /* the rule's: without a cache */
-        t->params.part = tensor_matmul_part_for(&t->device->info, NULL, &t->params);
+        t->params.split_k = tensor_matmul_split_k_for(&t->device->info, NULL, &t->params);
         const struct matmul_params here = t->params;
         status = try_all(t, &here);
     }
@@ -233,7 +234,7 @@ static const struct matmul_params *product_of(const struct tensor_graph *g, uint
 static struct matmul_params whole_product(const struct tensor_graph *g, uint32_t pass)
 {
     struct matmul_params p = *product_of(g, pass);
-    if (tensor_matmul_parts(p.k, p.part) > 1)
+    if (tensor_matmul_splits(p.k, p.split_k) > 1)
         p.flags |= ((const struct matmul_params *)(g->steps ? g->steps[pass + 1].params
                                                             : g->passes[pass + 1].params))->flags;
     return p;
@@ -295,7 +296,7 @@ uint32_t tensor_graph_products(const struct tensor_graph *g, struct tensor_produ
             continue;
         tensor_matmul_configure(&g->device->info, g->params.autotune, p, &config, &found.tuned);
         const struct tensor_autotune_entry e =
-            tensor_matmul_entry(p, &config, tensor_matmul_parts(p->k, p->part));
+            tensor_matmul_entry(p, &config, tensor_matmul_splits(p->k, p->split_k));
         tensor_autotune_text(&e, found.product, found.config);
         while (j < count && j < capacity &&
                (strcmp(list[j].product, found.product) || strcmp(list[j].config, found.config)))

@@ -7,38 +7,38 @@
 
 #define CHUNK 64 /* elements of a row that are finished at a time */
 
-static void finish_chunk(const struct matmul_params *p, uint32_t ends, uint32_t row,
+static void finish_chunk(const struct matmul_params *p, uint32_t epilogue, uint32_t row,
                          uint32_t column, uint32_t count, float sum[CHUNK])
 {
     const size_t at = (size_t)row * p->n + column;
-    const bool narrow = p->flags & MATMUL_NARROW;
-    if (ends & MATMUL_BIAS)
+    const bool is16 = p->flags & MATMUL_NARROW;
+    if (epilogue & MATMUL_BIAS)
         for (uint32_t i = 0; i < count; i++)
             sum[i] += f32_at(p->bias)[column + i];
-    if (ends & MATMUL_RELU)
+    if (epilogue & MATMUL_RELU)
         for (uint32_t i = 0; i < count; i++)
             sum[i] = sum[i] < 0 ? 0 : sum[i];
-    if (ends & MATMUL_DROPOUT)
+    if (epilogue & MATMUL_DROPOUT)
         tensor_dropout(sum, sum, row, column, count, u32_at(p->random), p->stream, p->threshold,
                        p->scale);
-    if (ends & MATMUL_RESIDUAL) {
+    if (epilogue & MATMUL_RESIDUAL) {
         float wide[CHUNK];
-        const float *residual = narrow ? wide : f32_at(p->residual) + at;
-        if (narrow)
+        const float *residual = is16 ? wide : f32_at(p->residual) + at;
+        if (is16)
             tensor_widen_row(u16_at(p->residual) + at, wide, count, tensor_cpu_factors(p));
         for (uint32_t i = 0; i < count; i++)
             sum[i] += residual[i];
     }
-    if (narrow)
+    if (is16)
         tensor_narrow_row(sum, u16_at(p->c) + at, count, tensor_cpu_factors(p));
     else
         memcpy(f32_at(p->c) + at, sum, count * sizeof *sum);
 }
 
-void tensor_cpu_matmul_end(const struct matmul_params *p, uint32_t ends, const float *sums)
+void tensor_cpu_matmul_end(const struct matmul_params *p, uint32_t epilogue, const float *sums)
 {
     const size_t count = (size_t)p->m * p->n;
-    const uint32_t parts = tensor_matmul_parts(p->k, p->part);
+    const uint32_t splits = tensor_matmul_splits(p->k, p->split_k);
 #pragma omp parallel for schedule(static)
     for (uint32_t row = 0; row < p->m; row++)
         for (uint32_t column = 0; column < p->n; column += CHUNK) {
@@ -46,9 +46,9 @@ void tensor_cpu_matmul_end(const struct matmul_params *p, uint32_t ends, const f
             const uint32_t here = p->n - column < CHUNK ? p->n - column : CHUNK;
             float sum[CHUNK];
             memcpy(sum, from, here * sizeof *sum);
-            for (uint32_t part = 1; part < parts; part++)
+            for (uint32_t split = 1; split < splits; split++)
                 for (uint32_t i = 0; i < here; i++)
-                    sum[i] += from[part * count + i];
-            finish_chunk(p, ends, row, column, here, sum);
+                    sum[i] += from[split * count + i];
+            finish_chunk(p, epilogue, row, column, here, sum);
         }
 }

@@ -10,10 +10,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* The type of the factors of 16 bits, NARROW_BF16 or NARROW_F16. */
+/* The type of the factors of 16 bits, ELEMENT_BF16 or ELEMENT_F16. */
 static inline uint32_t tensor_cpu_factors(const struct matmul_params *p)
 {
-    return p->flags & MATMUL_BF16 ? NARROW_BF16 : NARROW_F16;
+    return p->flags & MATMUL_BF16 ? ELEMENT_BF16 : ELEMENT_F16;
 }
 
 /* What becomes of the sums of a product, or of its parts (op/matmul.c): c gets what `ends` of

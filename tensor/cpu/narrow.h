@@ -66,18 +66,18 @@ static inline float tensor_from_f16(uint16_t x)
 /* A number of a type of share.h. */
 static inline uint16_t tensor_to_narrow(float x, uint32_t type)
 {
-    return type == NARROW_BF16 ? tensor_to_bf16(x) : tensor_to_f16(x);
+    return type == ELEMENT_BF16 ? tensor_to_bf16(x) : tensor_to_f16(x);
 }
 
 static inline float tensor_from_narrow(uint16_t x, uint32_t type)
 {
-    return type == NARROW_BF16 ? tensor_from_bf16(x) : tensor_from_f16(x);
+    return type == ELEMENT_BF16 ? tensor_from_bf16(x) : tensor_from_f16(x);
 }
 
 /* Rows of `count`, by the thread that calls. */
 static inline void tensor_narrow_row(const float *from, uint16_t *to, uint32_t count, uint32_t type)
 {
-    if (type == NARROW_BF16) {
+    if (type == ELEMENT_BF16) {
 #pragma omp simd
         for (uint32_t i = 0; i < count; i++)
             to[i] = tensor_to_bf16(from[i]);
@@ -90,7 +90,7 @@ static inline void tensor_narrow_row(const float *from, uint16_t *to, uint32_t c
 
 static inline void tensor_widen_row(const uint16_t *from, float *to, uint32_t count, uint32_t type)
 {
-    if (type == NARROW_BF16) {
+    if (type == ELEMENT_BF16) {
 #pragma omp simd
         for (uint32_t i = 0; i < count; i++)
             to[i] = tensor_from_bf16(from[i]);

@@ -22,7 +22,7 @@ static inline __attribute__((always_inline)) void update(const struct adamw_para
     const float factor = clip > 0 && ratio < 1 ? ratio : 1;
     float *w = f32_at(p->weight), *m = f32_at(p->moment1), *v = f32_at(p->moment2);
     const float *gradient = f32_at(p->gradient);
-    uint16_t *narrow = u16_at(p->narrow);
+    uint16_t *copy16 = u16_at(p->copy16);
 #pragma omp parallel for simd schedule(static)
     for (uint32_t i = 0; i < p->count; i++) {
         const float g = gradient[i] * unscale * factor;
@@ -30,8 +30,8 @@ static inline __attribute__((always_inline)) void update(const struct adamw_para
         v[i] = beta2 * v[i] + (1 - beta2) * g * g;
         const float kept = i < p->decayed ? w[i] - decay * w[i] : w[i];
         w[i] = kept - rate * (m[i] * correct1) / (sqrtf(v[i] * correct2) + epsilon);
-        if (type != NARROW_NONE)
-            narrow[i] = tensor_to_narrow(w[i], type);
+        if (type != ELEMENT_F32)
+            copy16[i] = tensor_to_narrow(w[i], type);
     }
 }
 
@@ -39,14 +39,14 @@ static void adamw_cpu(const void *params)
 {
     const struct adamw_params *p = params;
     switch (p->type) {
-    case NARROW_BF16:
-        update(p, NARROW_BF16);
+    case ELEMENT_BF16:
+        update(p, ELEMENT_BF16);
         break;
-    case NARROW_F16:
-        update(p, NARROW_F16);
+    case ELEMENT_F16:
+        update(p, ELEMENT_F16);
         break;
     default:
-        update(p, NARROW_NONE);
+        update(p, ELEMENT_F32);
         break;
     }
 }
@@ -65,7 +65,7 @@ static const struct tensor_kernel adamw = {
     .params_size = sizeof(struct adamw_params),
     .args = 8,
     .writes = 1u << 0 | 1u << 2 | 1u << 3 | 1u << 7,
-    .narrow = 1u << 7,
+    .args16 = 1u << 7,
     .cpu = adamw_cpu,
     .launch = adamw_launch,
     .variant = {"adamw"},
@@ -74,7 +74,7 @@ const struct tensor_kernel *const tensor_kernel_adamw = &adamw;
 
 void tensor_adamw(struct tensor_graph *g, struct tensor *weight, struct tensor *gradient,
                   struct tensor *moment1, struct tensor *moment2, struct tensor *settings,
-                  struct tensor *norm_squared, struct tensor *scale, struct tensor *narrow,
+                  struct tensor *norm_squared, struct tensor *scale, struct tensor *copy16,
                   uint64_t decayed)
 {
     if (!tensor_check(g,
@@ -86,16 +86,16 @@ void tensor_adamw(struct tensor_graph *g, struct tensor *weight, struct tensor *
                           (!scale || scale->count == 1),
                       "adamw", "settings (8), norm_squared (1)", settings, norm_squared) ||
         !tensor_check(
-            g, !narrow || (narrow->count == weight->count && tensor_is_narrow(narrow->type)),
-            "adamw", "weight and narrow of equal counts, narrow BF16 or F16", weight, narrow))
+            g, !copy16 || (copy16->count == weight->count && tensor_is_16bit(copy16->type)),
+            "adamw", "weight and copy16 of equal counts, copy16 BF16 or F16", weight, copy16))
         return;
     const struct adamw_params p = {
         .count = (uint32_t)weight->count,
         .decayed = (uint32_t)(decayed < weight->count ? decayed : weight->count),
-        .type = narrow ? tensor_narrow_type(narrow) : NARROW_NONE,
+        .type = copy16 ? tensor_element_type(copy16) : ELEMENT_F32,
         .scaled = scale != NULL};
     tensor_graph_pass(g, &adamw, &p,
                       (struct tensor *[]){weight, gradient, moment1, moment2, settings,
-                                          norm_squared, scale, narrow},
+                                          norm_squared, scale, copy16},
                       0);
 }

@@ -4,10 +4,10 @@
 #extension GL_EXT_buffer_reference_uvec2 : require
 #include "tensor/op/adamw.h"
 #include "tensor/op/four.glsl"
-#include "tensor/op/narrow.glsl"
+#include "tensor/op/bits16.glsl"
 
 layout(local_size_x_id = 0) in;
-layout(constant_id = 1) const uint TYPE = NARROW_NONE; /* p.type */
+layout(constant_id = 1) const uint TYPE = ELEMENT_F32; /* p.type */
 layout(constant_id = 2) const uint WIDE = 0;           /* whether all are aligned to 16 bytes */
 layout(push_constant) uniform push { adamw_params p; };
 
@@ -46,6 +46,6 @@ void main()
     store_four(p.moment1, i, count, wide, m);
     store_four(p.moment2, i, count, wide, v);
     store_four(p.weight, i, count, wide, w);
-    if (TYPE != NARROW_NONE)
-        store_narrow_four(p.narrow, i, count, w, TYPE);
+    if (TYPE != ELEMENT_F32)
+        store_four_16bit(p.copy16, i, count, w, TYPE);
 }

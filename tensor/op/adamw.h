@@ -12,10 +12,10 @@ struct adamw_params {
     f32_ptr settings;     /* (8): enum tensor_adamw_setting */
     f32_ptr norm_squared; /* (1) */
     f32_ptr scale;        /* (1), of the gradient and its norm */
-    u16_ptr narrow;       /* (count), of type: what becomes of weight, rounded */
+    u16_ptr copy16;       /* (count), of type: what becomes of weight, rounded */
     u32 count;
     u32 decayed; /* the first so many elements decay */
-    u32 type;    /* NARROW_NONE: there is no narrow */
+    u32 type;    /* ELEMENT_F32: there is no copy16 */
     u32 scaled;  /* 0: there is no scale */
 };
 

@@ -130,8 +130,8 @@ static void attend_block(const struct attention_params *p, struct block *b)
 static void attention_cpu(const void *params)
 {
     const struct attention_params *p = params;
-    const uint32_t *place = p->flags & ATTENTION_PLACE ? u32_at(p->place) : NULL;
-    const uint32_t least = p->flags & ATTENTION_FIRST ? *u32_at(p->place) : p->keys - p->queries;
+    const uint32_t *slot = p->flags & ATTENTION_SLOT ? u32_at(p->slot) : NULL;
+    const uint32_t least = p->flags & ATTENTION_FIRST ? *u32_at(p->slot) : p->keys - p->queries;
     const uint32_t blocks = (p->queries + ATTENTION_TILE - 1) / ATTENTION_TILE;
     const size_t width = (size_t)p->heads * p->head_dim;
     if (tensor_attention_in_patches(p)) {
@@ -144,8 +144,8 @@ static void attention_cpu(const void *params)
             for (uint32_t h = 0; h < p->heads; h++) {
                 const uint32_t begin = i * ATTENTION_TILE, left = p->queries - begin;
                 const size_t row = (size_t)n * p->queries + begin, column = (size_t)h * p->head_dim;
-                const size_t key_row = (size_t)(place ? place[2 * n] : n) * p->key_rows;
-                const uint32_t first = place ? place[2 * n + 1] : least;
+                const size_t key_row = (size_t)(slot ? slot[2 * n] : n) * p->key_rows;
+                const uint32_t first = slot ? slot[2 * n + 1] : least;
                 attend_block(p, &(struct block){
                     .q = f32_at(p->q) + row * p->stride_q + column,
                     .kv = f32_at(p->kv) + key_row * p->stride_k + column,
@@ -158,13 +158,13 @@ static void attention_cpu(const void *params)
 
 /* A tile is as many positions from a multiple of 4 on. The position of a query that is given at run
  * time might lie anywhere. */
-bool tensor_attention_narrow(const struct tensor_device_info *info,
+bool tensor_attention_16bit(const struct tensor_device_info *info,
                              const struct attention_params *p)
 {
     if (strcmp(info->kind, "cpu") == 0)
         return tensor_attention_in_patches(p);
     return p->span <= ATTENTION_DIRECT_ROWS && p->span % 4 == 0 && p->reach == 0 &&
-           !(p->flags & (ATTENTION_PLACE | ATTENTION_FIRST)) &&
+           !(p->flags & (ATTENTION_SLOT | ATTENTION_FIRST)) &&
            (p->keys - p->queries) % p->span == 0 && p->head_dim % 4 == 0;
 }
 
@@ -203,7 +203,7 @@ static void attention_launch(const struct tensor_device_info *info, const void *
     tensor_attention_launch(info, (uint64_t)p->sequences * p->heads, p->queries, p->span,
                             p->head_dim, wide, launch);
     if (p->flags & (ATTENTION_BF16 | ATTENTION_F16))
-        launch->constant[1] = p->flags & ATTENTION_BF16 ? NARROW_BF16 : NARROW_F16;
+        launch->constant[1] = p->flags & ATTENTION_BF16 ? ELEMENT_BF16 : ELEMENT_F16;
 }
 
 static const struct tensor_kernel attention = {
@@ -211,7 +211,7 @@ static const struct tensor_kernel attention = {
     .params_size = sizeof(struct attention_params),
     .args = 6,
     .writes = 1u << 4 | 1u << 5,
-    .narrow = 1u << 4,
+    .args16 = 1u << 4,
     .cpu = attention_cpu,
     .launch = attention_launch,
     .variant = {"attention_direct", "attention_long", "attention_tiled"},
@@ -223,10 +223,10 @@ static void append_cpu(const void *params)
     const struct attention_append_params *p = params;
     const size_t columns = p->columns;
     for (uint32_t n = 0; n < p->sequences; n++) {
-        const uint32_t *place = u32_at(p->place) + 2 * (size_t)n;
-        float *cache = f32_at(p->cache) + (size_t)place[0] * p->capacity * 2 * columns;
+        const uint32_t *slot = u32_at(p->slot) + 2 * (size_t)n;
+        float *cache = f32_at(p->cache) + (size_t)slot[0] * p->capacity * 2 * columns;
         for (uint32_t i = 0; i < p->fresh; i++)
-            memcpy(cache + (place[1] + i) % p->capacity * 2 * columns,
+            memcpy(cache + (slot[1] + i) % p->capacity * 2 * columns,
                    f32_at(p->qkv) + (n * (size_t)p->fresh + i) * 3 * columns + columns,
                    2 * columns * sizeof(float));
     }
@@ -295,18 +295,18 @@ static struct tensor *record(struct tensor_graph *g, struct tensor *q, struct te
     p->threshold = tensor_dropout_threshold(g, a->dropout);
     p->drop_scale = 1 / (1 - a->dropout);
     p->flags = (training ? ATTENTION_LSE : 0) | (first ? ATTENTION_FIRST : 0);
-    const bool can = a->narrow && tensor_attention_narrow(tensor_graph_device_info(g), p);
+    const bool can = a->low_precision && tensor_attention_16bit(tensor_graph_device_info(g), p);
     const enum tensor_type type = can ? tensor_graph_factor_type(g) : TENSOR_F32;
-    const uint32_t narrow =
+    const uint32_t type16 =
         type == TENSOR_BF16 ? ATTENTION_BF16 : type == TENSOR_F16 ? ATTENTION_F16 : 0;
-    p->flags |= narrow;
+    p->flags |= type16;
     struct tensor *y = tensor_graph_new(g, type, 2, (uint32_t[]){rows, columns});
     struct attention_grad_params *grad = tensor_graph_memory_take(g, sizeof *grad);
     if (!grad)
         return y;
     *grad = (struct attention_grad_params){
         .sequences = p->sequences, .queries = p->queries, .keys = p->keys,
-        .flags = (first ? ATTENTION_FIRST : 0) | (q == kv ? ATTENTION_PACKED : 0) | narrow,
+        .flags = (first ? ATTENTION_FIRST : 0) | (q == kv ? ATTENTION_PACKED : 0) | type16,
         .heads = p->heads, .head_dim = p->head_dim, .span = p->span, .reach = p->reach,
         .stream = p->stream, .threshold = p->threshold, .scale = p->scale,
         .drop_scale = p->drop_scale};
@@ -329,14 +329,14 @@ struct tensor *tensor_attention(struct tensor_graph *g, struct tensor *qkv,
     const uint32_t rows = tensor_rows(qkv), columns = tensor_columns(qkv) / 3;
     if (!tensor_check(g, a->positions && rows % a->positions == 0 && tensor_columns(qkv) % 3 == 0,
                       "attention", "qkv (N·S, 3·C)", qkv, NULL) ||
-        !tensor_check(g, !a->ahead || (a->ahead < rows && rows == a->positions), "attention",
-                      "one sequence of more rows than there are ahead", qkv, NULL) ||
+        !tensor_check(g, !a->context_rows || (a->context_rows < rows && rows == a->positions),
+                      "attention", "one sequence of more rows than are context", qkv, NULL) ||
         !check_params(g, columns, a))
         return qkv;
     struct attention_params p = params_of(a, columns);
     p.sequences = rows / a->positions;
     p.keys = a->positions;
-    p.queries = a->positions - a->ahead;
+    p.queries = a->positions - a->context_rows;
     p.stride_q = p.stride_k = 3 * columns;
     return record(g, qkv, qkv, NULL, a, &p);
 }
@@ -362,10 +362,10 @@ struct tensor *tensor_attention_cross(struct tensor_graph *g, struct tensor *q, 
 }
 
 struct tensor *tensor_attention_cached(struct tensor_graph *g, struct tensor *qkv,
-                                       struct tensor *cache, struct tensor *place,
+                                       struct tensor *cache, struct tensor *slot,
                                        const struct tensor_attention_params *a)
 {
-    const uint32_t columns = tensor_columns(qkv) / 3, sequences = (uint32_t)(place->count / 2);
+    const uint32_t columns = tensor_columns(qkv) / 3, sequences = (uint32_t)(slot->count / 2);
     const uint32_t fresh = sequences ? tensor_rows(qkv) / sequences : 0, capacity = cache->shape[1];
     if (!tensor_check(g, cache->rank == 3 && cache->shape[2] == 2 * columns && fresh &&
                       tensor_rows(qkv) % sequences == 0 && fresh <= capacity &&
@@ -378,14 +378,14 @@ struct tensor *tensor_attention_cached(struct tensor_graph *g, struct tensor *qk
     p.queries = fresh;
     p.key_rows = capacity;
     p.stride_q = 3 * columns;
-    p.flags = ATTENTION_PLACE;
+    p.flags = ATTENTION_SLOT;
     if (fresh == 1)
-        return tensor_record_attention_step(g, qkv, cache, place, &p);
+        return tensor_record_attention_step(g, qkv, cache, slot, &p);
     const struct attention_append_params append_params = {
         .sequences = sequences, .fresh = fresh, .capacity = capacity, .columns = columns};
-    tensor_graph_pass(g, &append, &append_params, (struct tensor *[]){qkv, place, cache}, 0);
+    tensor_graph_pass(g, &append, &append_params, (struct tensor *[]){qkv, slot, cache}, 0);
     struct tensor *y = tensor_graph_matrix(g, tensor_rows(qkv), columns);
-    tensor_graph_pass(g, &attention, &p, (struct tensor *[]){qkv, cache, NULL, place, y, NULL},
+    tensor_graph_pass(g, &attention, &p, (struct tensor *[]){qkv, cache, NULL, slot, y, NULL},
                       4.0 * tensor_rows(qkv) * columns * capacity);
     return y;
 }

@@ -8,19 +8,19 @@
  * those j with
  *     ATTENTION_BEGIN(t) <= j <= t
  * which are those of its own patch up to itself, and the last `reach` before the patch. Without
- * patches `span` is ATTENTION_WHOLE. If place is given (flags), s = place[2n] and first =
- * place[2n + 1]; else s = n, and first = place[0] where that is given, or keys - queries.
+ * patches `span` is ATTENTION_WHOLE. If slot is given (flags), s = slot[2n] and first =
+ * slot[2n + 1]; else s = n, and first = slot[0] where that is given, or keys - queries.
  *     y_i = sum_j drop(exp(scale q_i·k_j - lse_i)) v_j,   lse_i = log sum_j exp(scale q_i·k_j)
  * Key j lies in row s·key_rows + j mod key_rows of kv. Column of head h: h·head_dim in q, k and v;
  * k and v are the halves of a row of 2·heads·head_dim columns. Dropout: probability (i, j) is
  * dropped when word j mod 4 of tensor_random((j / 4, (n·heads + h)·queries + i, stream, random[2]),
  * …) is below threshold; threshold 0 means no dropout, and random is then not read. */
 #define ATTENTION_WHOLE 0xffffffffu
-#define ATTENTION_PLACE  1u /* place is given */
+#define ATTENTION_SLOT   1u /* slot is given */
 #define ATTENTION_LSE    2u /* lse is wanted */
 #define ATTENTION_FIRST  4u /* the position of the first query is given */
 #define ATTENTION_PACKED 8u /* q, k and v are columns of one row; else q lies alone */
-/* y and dy, dq and dkv are of 16 bits: where tensor_attention_narrow() says so. */
+/* y and dy, dq and dkv are of 16 bits: where tensor_attention_16bit() says so. */
 #define ATTENTION_BF16   16u
 #define ATTENTION_F16    32u
 
@@ -34,7 +34,7 @@ struct attention_params {
     f32_ptr q;      /* row (n·queries + i) at stride_q elements */
     f32_ptr kv;     /* rows at stride_k elements */
     u32_ptr random; /* (3) */
-    u32_ptr place;  /* (sequences, 2), or (1) */
+    u32_ptr slot;   /* (sequences, 2), or (1) */
     f32_ptr y;      /* (sequences·queries, heads·head_dim) */
     f32_ptr lse;    /* (sequences·queries, heads) */
     u32 sequences;
@@ -102,11 +102,11 @@ struct attention_grad_params {
 #define ATTENTION_STRIDE_K(p)                                                                      \
     ((p).heads * (p).head_dim * (((p).flags & ATTENTION_PACKED) != 0u ? 3u : 2u))
 
-/* Copies the k and v columns of qkv row (n·fresh + i) to cache row place[2n]·capacity +
- * (place[2n + 1] + i) mod capacity. */
+/* Copies the k and v columns of qkv row (n·fresh + i) to cache row slot[2n]·capacity +
+ * (slot[2n + 1] + i) mod capacity. */
 struct attention_append_params {
     f32_ptr qkv;   /* (sequences·fresh, 3·columns) */
-    u32_ptr place; /* (sequences, 2) */
+    u32_ptr slot;  /* (sequences, 2) */
     f32_ptr cache; /* (any·capacity, 2·columns) */
     u32 sequences;
     u32 fresh;

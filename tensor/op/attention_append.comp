@@ -14,7 +14,7 @@ void main()
     if (r >= p.sequences * p.fresh)
         return;
 
-    const uint n = r / p.fresh, line = (p.place.at[2u * n + 1u] + r % p.fresh) % p.capacity;
-    const uint row = p.place.at[2u * n] * p.capacity + line;
+    const uint n = r / p.fresh, line = (p.slot.at[2u * n + 1u] + r % p.fresh) % p.capacity;
+    const uint row = p.slot.at[2u * n] * p.capacity + line;
     p.cache.at[row * width + c] = p.qkv.at[r * 3u * p.columns + p.columns + c];
 }

@@ -6,9 +6,9 @@
  * column and a key in each row: its products are transpose(keys) * queries. */
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint WIDE = 0; /* whether rows begin at multiples of 16 bytes */
-/* The type of y and dy, dq and dkv (narrow.glsl). Of 16 bits they are written once, for which a
+/* The type of y and dy, dq and dkv (bits16.glsl). Of 16 bits they are written once, for which a
  * patch has to be a tile. */
-layout(constant_id = 2) const uint NARROW = 0;
+layout(constant_id = 2) const uint ELEMENT = 0;
 
 const bool wide = WIDE != 0u;
 const uvec4 FOUR = uvec4(0u, 1u, 2u, 3u);
@@ -35,15 +35,15 @@ mat4 load_rows(f32_ptr x, uvec4 at, uint c)
 /* The same of dy. */
 mat4 load_dy_rows(f32_ptr x, uvec4 at, uint c)
 {
-    if (NARROW == NARROW_NONE)
+    if (ELEMENT == ELEMENT_F32)
         return load_rows(x, at, c);
     u32_ptr from = u32_ptr(uvec2(x));
     const uint count = p.head_dim - c;
     at += c;
-    return mat4(load_narrow_four(from, at.x, count, wide, NARROW),
-                load_narrow_four(from, at.y, count, wide, NARROW),
-                load_narrow_four(from, at.z, count, wide, NARROW),
-                load_narrow_four(from, at.w, count, wide, NARROW));
+    return mat4(load_four_16bit(from, at.x, count, wide, ELEMENT),
+                load_four_16bit(from, at.y, count, wide, ELEMENT),
+                load_four_16bit(from, at.z, count, wide, ELEMENT),
+                load_four_16bit(from, at.w, count, wide, ELEMENT));
 }
 
 /* Of the rows at `at`, which count from `first` on, those in [from, end); with `add`, to what is
@@ -55,10 +55,10 @@ void store_rows(f32_ptr x, uvec4 at, uint c, uint first, uint from, uint end, ma
         rows += load_rows(x, at, c);
     for (uint u = 0u; u < 4u; u++)
         if (first + u >= from && first + u < end) {
-            if (NARROW == NARROW_NONE)
+            if (ELEMENT == ELEMENT_F32)
                 store_four(x, at[u] + c, count, wide, rows[u]);
             else
-                store_narrow_four(u32_ptr(uvec2(x)), at[u] + c, count, rows[u], NARROW);
+                store_four_16bit(u32_ptr(uvec2(x)), at[u] + c, count, rows[u], ELEMENT);
         }
 }
 

@@ -4,7 +4,7 @@
 #include "tensor/op/attention.h"
 #include "tensor/random.h"
 #include "tensor/op/four.glsl"
-#include "tensor/op/narrow.glsl"
+#include "tensor/op/bits16.glsl"
 
 layout(push_constant) uniform push { attention_params p; };
 
@@ -42,11 +42,11 @@ void main()
     if (i >= p.queries)
         return;
     uint first = p.keys - p.queries, key_row = n * p.key_rows;
-    if ((p.flags & ATTENTION_PLACE) != 0u) {
-        key_row = p.place.at[2u * n] * p.key_rows;
-        first = p.place.at[2u * n + 1u];
+    if ((p.flags & ATTENTION_SLOT) != 0u) {
+        key_row = p.slot.at[2u * n] * p.key_rows;
+        first = p.slot.at[2u * n + 1u];
     } else if ((p.flags & ATTENTION_FIRST) != 0u) {
-        first = p.place.at[0];
+        first = p.slot.at[0];
     }
     const uint columns = p.heads * p.head_dim, column = h * p.head_dim;
     const uvec4 i0 = min(i + FOUR, uvec4(p.queries - 1u));

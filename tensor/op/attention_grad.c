@@ -294,8 +294,8 @@ static void grad_patch_launch(const struct tensor_device_info *info, const void 
     const uint64_t patches = (p->keys + p->span - 1) / p->span;
     launch->variant = tensor_attention_direct(info);
     launch->constant[0] = grad_wide(p);
-    launch->constant[1] = p->flags & ATTENTION_BF16  ? NARROW_BF16
-                          : p->flags & ATTENTION_F16 ? NARROW_F16 : NARROW_NONE;
+    launch->constant[1] = p->flags & ATTENTION_BF16  ? ELEMENT_BF16
+                          : p->flags & ATTENTION_F16 ? ELEMENT_F16 : ELEMENT_F32;
     tensor_launch_items(launch, p->sequences * p->heads * patches);
 }
 
@@ -304,7 +304,7 @@ static const struct tensor_kernel grad_patch = {
     .params_size = sizeof(struct attention_grad_params),
     .args = 10,
     .writes = 1u << 8 | 1u << 9,
-    .narrow = 1u << 2 | 1u << 3 | 1u << 8 | 1u << 9,
+    .args16 = 1u << 2 | 1u << 3 | 1u << 8 | 1u << 9,
     .cpu = grad_patch_cpu,
     .launch = grad_patch_launch,
     .variant = {"attention_grad_patch", "attention_grad_patch_long"},
@@ -322,16 +322,16 @@ double tensor_attention_products(const struct attention_grad_params *p)
 struct tensor *tensor_attention_queries(struct tensor_graph *g, struct tensor *qkv,
                                         const struct attention_grad_params *p)
 {
-    const uint32_t ahead = p->keys - p->queries, columns = tensor_columns(qkv);
-    if (!ahead)
+    const uint32_t context = p->keys - p->queries, columns = tensor_columns(qkv);
+    if (!context)
         return qkv;
-    return tensor_graph_view(g, qkv, (uint64_t)ahead * columns, 2,
+    return tensor_graph_view(g, qkv, (uint64_t)context * columns, 2,
                              (uint32_t[]){p->queries, columns});
 }
 
 /* Sets the rows of d(qkv) that have no query to 0: no kernel writes to their columns of q. */
-static void clear_ahead(struct tensor_graph *g, struct tensor *dqkv,
-                        const struct attention_grad_params *p)
+static void clear_context(struct tensor_graph *g, struct tensor *dqkv,
+                          const struct attention_grad_params *p)
 {
     const uint32_t shape[2] = {p->keys - p->queries, tensor_columns(dqkv)};
     if (shape[0])
@@ -357,7 +357,7 @@ void tensor_attention_gradient(struct tensor_graph *g, const struct tensor_node 
         to = tensor_graph_view(g, dq, columns, 1, shape);
         from = tensor_attention_queries(g, q, p);
         to_q = tensor_attention_queries(g, dq, p);
-        clear_ahead(g, dq, p);
+        clear_context(g, dq, p);
     }
     const double products = tensor_attention_products(p);
     if (p->span <= ATTENTION_PATCH_MAX || strcmp(g->device->info.kind, "cpu") == 0) {

@@ -1,5 +1,5 @@
 /* attention_grad_direct.glsl - what the direct kernels of attention's gradient share. */
-#include "tensor/op/attention_grad_place.glsl"
+#include "tensor/op/attention_grad_position.glsl"
 #include "tensor/op/attention_direct.glsl"
 
 /* Eight queries of one head of one sequence, from `first` on. */
@@ -105,7 +105,7 @@ void take_pairs(queries a, eight key, uint j, uint end, out pairs dropped, out p
     weigh(dropped.at01, ds.at01, seen_below(j0, a.i1, a.first + 4u, end), keep01, a.lse1);
     weigh(dropped.at10, ds.at10, seen_below(j1, a.i0, a.first, end), keep10, a.lse0);
     weigh(dropped.at11, ds.at11, seen_below(j1, a.i1, a.first + 4u, end), keep11, a.lse1);
-    if (NARROW != NARROW_NONE) {
+    if (ELEMENT != ELEMENT_F32) {
         a.delta0 = sum_pairs(dropped.at00, ds.at00, dropped.at10, ds.at10);
         a.delta1 = sum_pairs(dropped.at01, ds.at01, dropped.at11, ds.at11);
     }

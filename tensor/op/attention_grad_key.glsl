@@ -4,7 +4,7 @@
 #include "tensor/op/attention.h"
 #include "tensor/random.h"
 #include "tensor/op/four.glsl"
-#include "tensor/op/narrow.glsl"
+#include "tensor/op/bits16.glsl"
 #include "tensor/op/attention_grad_direct.glsl"
 
 /* An invocation is eight keys of one head of one sequence; dk and dv take sums as they grow. */

@@ -7,7 +7,7 @@
 #include "tensor/random.h"
 #include "tensor/op/four.glsl"
 
-#include "tensor/op/attention_grad_place.glsl"
+#include "tensor/op/attention_grad_position.glsl"
 
 #define ATTENTION_TILED_SUMS 2u
 #include "tensor/op/attention_tiled.glsl"

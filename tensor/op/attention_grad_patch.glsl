@@ -5,7 +5,7 @@
 #include "tensor/op/attention.h"
 #include "tensor/random.h"
 #include "tensor/op/four.glsl"
-#include "tensor/op/narrow.glsl"
+#include "tensor/op/bits16.glsl"
 #include "tensor/op/attention_grad_direct.glsl"
 
 /* An invocation is a patch of one head of one sequence: its queries with all keys that they see,
@@ -31,7 +31,7 @@ void main()
             const uint stop = ours ? own_end : next_end; /* of the patch that the queries are in */
             if (t + 7u >= j) {
                 queries a = load_queries(n, h, t - before);
-                if (NARROW == NARROW_NONE) {
+                if (ELEMENT == ELEMENT_F32) {
                     a.delta0 = deltas(a.y.low);
                     a.delta1 = deltas(a.y.high);
                 }

@@ -31,7 +31,7 @@ static bool fits(uint32_t span, uint32_t reach, uint32_t head_dim, uint32_t thre
 
 bool tensor_attention_in_patches(const struct attention_params *p)
 {
-    return !(p->flags & (ATTENTION_PLACE | ATTENTION_FIRST)) && p->queries == p->keys &&
+    return !(p->flags & (ATTENTION_SLOT | ATTENTION_FIRST)) && p->queries == p->keys &&
            p->key_rows == p->keys && fits(p->span, p->reach, p->head_dim, p->threshold);
 }
 
@@ -123,7 +123,9 @@ static inline __attribute__((always_inline)) void combine_all(const float *weigh
 /* The type of y, dy, dq and dkv. */
 static uint32_t type_of(uint32_t flags)
 {
-    return flags & ATTENTION_BF16 ? NARROW_BF16 : flags & ATTENTION_F16 ? NARROW_F16 : NARROW_NONE;
+    return flags & ATTENTION_BF16  ? ELEMENT_BF16
+           : flags & ATTENTION_F16 ? ELEMENT_F16
+                                   : ELEMENT_F32;
 }
 
 /* combine_all() to element `at` of an array of the type. */
@@ -131,7 +133,7 @@ static inline void give(const float *weight, size_t step, struct rows rows, uint
                         uint32_t dim, uint64_t to, size_t at, uint32_t type)
 {
     float line[HEAD_MOST];
-    if (type == NARROW_NONE) {
+    if (type == ELEMENT_F32) {
         combine_all(weight, step, rows, count, dim, f32_at(to) + at);
         return;
     }
@@ -139,15 +141,15 @@ static inline void give(const float *weight, size_t step, struct rows rows, uint
     tensor_narrow_row(line, u16_at(to) + at, dim, type);
 }
 
-/* Rows of the type as floats: where they are, or in `room`. */
+/* Rows of the type as floats: where they are, or in `scratch`. */
 static inline struct rows take(uint64_t from, size_t at, size_t step, uint32_t count, uint32_t dim,
-                               uint32_t type, float room[MOST * HEAD_MOST])
+                               uint32_t type, float scratch[MOST * HEAD_MOST])
 {
-    if (type == NARROW_NONE)
+    if (type == ELEMENT_F32)
         return (struct rows){f32_at(from) + at, step};
     for (uint32_t i = 0; i < count; i++)
-        tensor_widen_row(u16_at(from) + at + i * step, room + i * dim, dim, type);
-    return (struct rows){room, dim};
+        tensor_widen_row(u16_at(from) + at + i * step, scratch + i * dim, dim, type);
+    return (struct rows){scratch, dim};
 }
 
 /* What the probabilities of query number `row` are multiplied by, from key `first` on. */
@@ -251,8 +253,8 @@ static void attend_grad(const struct attention_grad_params *p, uint32_t n, uint3
     const struct rows k = {f32_at(p->kv) + row * stride_k + column, stride_k};
     const struct rows v = {k.at + width, stride_k};
     const uint32_t type = type_of(p->flags);
-    float mask[MOST], room[MOST * HEAD_MOST];
-    const struct rows dy = take(p->dy, row * width + column, width, count, dim, type, room);
+    float mask[MOST], scratch[MOST * HEAD_MOST];
+    const struct rows dy = take(p->dy, row * width + column, width, count, dim, type, scratch);
     pairs dropped = {{0}}, ds = {{0}};
     for (uint32_t j = 0; j < MOST; j++)
         mask[j] = 1;

@@ -17,8 +17,8 @@ void tensor_attention_launch(const struct tensor_device_info *info, uint64_t hea
 
 /* Whether y, and in the gradient d(q) and d(kv), can be of 16 bits: on the cpu within short patches
  * (attention_patch.h), on Vulkan where a patch of one head is a tile of the direct kernels. */
-bool tensor_attention_narrow(const struct tensor_device_info *info,
-                             const struct attention_params *p);
+bool tensor_attention_16bit(const struct tensor_device_info *info,
+                            const struct attention_params *p);
 
 /* Which of the first two, where an invocation goes by itself. */
 uint32_t tensor_attention_direct(const struct tensor_device_info *info);
@@ -36,7 +36,7 @@ double tensor_attention_products(const struct attention_grad_params *p);
 
 /* tensor_attention_cached() of one new row a sequence. */
 struct tensor *tensor_record_attention_step(struct tensor_graph *g, struct tensor *qkv,
-                                            struct tensor *cache, struct tensor *place,
+                                            struct tensor *cache, struct tensor *slot,
                                             const struct attention_params *params);
 
 #endif

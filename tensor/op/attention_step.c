@@ -14,10 +14,10 @@
 static void attend(const struct attention_step_params *p, uint32_t n, uint32_t h)
 {
     const size_t columns = (size_t)p->heads * p->head_dim, stride = 2 * columns;
-    const uint32_t t = u32_at(p->place)[2 * n + 1], dim = p->head_dim;
+    const uint32_t t = u32_at(p->slot)[2 * n + 1], dim = p->head_dim;
     const uint32_t begin = ATTENTION_BEGIN(t, p->span, p->reach), last = t % p->capacity;
     const float *q = f32_at(p->qkv) + n * 3 * columns + (size_t)h * dim;
-    float *k = f32_at(p->cache) + (size_t)u32_at(p->place)[2 * n] * p->capacity * stride +
+    float *k = f32_at(p->cache) + (size_t)u32_at(p->slot)[2 * n] * p->capacity * stride +
                (size_t)h * dim;
     float *v = k + columns, *y = f32_at(p->y) + n * columns + (size_t)h * dim;
     float weight[TILE], highest = -INFINITY, sum = 0;
@@ -56,7 +56,7 @@ static void attention_step_cpu(const void *params)
     const struct attention_step_params *p = params;
     uint64_t work __attribute__((unused)) = 0; /* only OpenMP asks for it */
     for (uint32_t n = 0; n < p->sequences; n++)
-        work += 2ull * (u32_at(p->place)[2 * n + 1] + 1) * p->heads * p->head_dim;
+        work += 2ull * (u32_at(p->slot)[2 * n + 1] + 1) * p->heads * p->head_dim;
 #pragma omp parallel for collapse(2) schedule(static) if (work >= PARALLEL)
     for (uint32_t n = 0; n < p->sequences; n++)
         for (uint32_t h = 0; h < p->heads; h++)
@@ -85,7 +85,7 @@ static const struct tensor_kernel attention_step = {
 const struct tensor_kernel *const tensor_kernel_attention_step = &attention_step;
 
 struct tensor *tensor_record_attention_step(struct tensor_graph *g, struct tensor *qkv,
-                                            struct tensor *cache, struct tensor *place,
+                                            struct tensor *cache, struct tensor *slot,
                                             const struct attention_params *params)
 {
     const uint32_t rows = tensor_rows(qkv), columns = tensor_columns(qkv) / 3;
@@ -94,7 +94,7 @@ struct tensor *tensor_record_attention_step(struct tensor_graph *g, struct tenso
         .sequences = rows, .capacity = cache->shape[1], .heads = params->heads,
         .head_dim = params->head_dim, .span = params->span, .reach = params->reach,
         .scale = params->scale};
-    tensor_graph_pass(g, &attention_step, &p, (struct tensor *[]){qkv, place, cache, y},
+    tensor_graph_pass(g, &attention_step, &p, (struct tensor *[]){qkv, slot, cache, y},
                       4.0 * rows * columns * cache->shape[1]);
     return y;
 }

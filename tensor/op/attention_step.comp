@@ -24,26 +24,26 @@ shared vec4 gathered[SIZE];
 shared float partial[SIZE / 4u]; /* one a subgroup, of which there are no more */
 
 /* Where a key lies, with its value a row's columns behind it. */
-struct place_of_key {
+struct key_position {
     uvec2 rows; /* an address; a reference could not be const */
     uint at;
 };
 
 /* Row n of qkv has the newest key, the cache the others. */
-place_of_key find_key(uint n, uint h, uint row, uint j, uint last)
+key_position find_key(uint n, uint h, uint row, uint j, uint last)
 {
     const uint columns = p.heads * HEAD, cached = (row + j % p.capacity) * 2u * columns;
     const bool fresh = j == last;
-    return place_of_key(fresh ? uvec2(p.qkv) : uvec2(p.cache),
+    return key_position(fresh ? uvec2(p.qkv) : uvec2(p.cache),
                         (fresh ? (n * 3u + 1u) * columns : cached) + h * HEAD);
 }
 
-vec4 load_part(place_of_key key, uint at, uint c)
+vec4 load_part(key_position key, uint at, uint c)
 {
     return load_four(f32_ptr(key.rows), key.at + at + 4u * c, HEAD - 4u * c, wide);
 }
 
-float dot_at(uint begin_q, place_of_key key, uint c)
+float dot_at(uint begin_q, key_position key, uint c)
 {
     return dot(load_four(p.qkv, begin_q + 4u * c, HEAD - 4u * c, wide), load_part(key, 0u, c));
 }
@@ -82,8 +82,8 @@ void main()
     const uint n = linear_group() / p.heads, h = linear_group() % p.heads;
     if (n >= p.sequences)
         return;
-    const uint columns = p.heads * HEAD, row = p.place.at[2u * n] * p.capacity;
-    const uint last = p.place.at[2u * n + 1u], begin_q = n * 3u * columns + h * HEAD;
+    const uint columns = p.heads * HEAD, row = p.slot.at[2u * n] * p.capacity;
+    const uint last = p.slot.at[2u * n + 1u], begin_q = n * 3u * columns + h * HEAD;
     const uint c = local % FOURS, share = local / FOURS;
 
     float highest = -3.0e38, sum = 0.0;
@@ -95,7 +95,7 @@ void main()
             const uint j = local + t * SIZE;
             score[t] = -3.0e38;
             if (j < count) {
-                const place_of_key key = find_key(n, h, row, first + j, last);
+                const key_position key = find_key(n, h, row, first + j, last);
                 float s = 0.0;
                 /* In fours: of more, drivers that unroll it all make what compiles for seconds. */
                 [[dont_unroll]] for (uint d = 0u; d < FOURS; d += 4u)
@@ -130,7 +130,7 @@ void main()
     for (uint s = 1u; s < SHARES; s++)
         y += gathered[s * FOURS + c];
     store_four(p.y, n * columns + h * HEAD + 4u * c, HEAD - 4u * c, wide, y / sum);
-    const place_of_key newest = find_key(n, h, row, last, last);
+    const key_position newest = find_key(n, h, row, last, last);
     for (uint which = 0u; which < 2u; which++) /* k, then v */
         store_four(p.cache,
                    ((row + last % p.capacity) * 2u + which) * columns + h * HEAD + 4u * c,

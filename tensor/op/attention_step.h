@@ -7,13 +7,13 @@
 
 #define ATTENTION_STEP_HEAD_MAX 256
 
-/* Row n is position t = place[2n + 1] of sequence s = place[2n] in the cache. Its k and v columns
+/* Row n is position t = slot[2n + 1] of sequence s = slot[2n] in the cache. Its k and v columns
  * are written to cache row s·capacity + t mod capacity, and
  *     y_n = sum over j of softmax_j(scale q_n·k_j) v_j,  ATTENTION_BEGIN(t) <= j <= t,
  * where the k and v of j < t are those of cache row s·capacity + j mod capacity. */
 struct attention_step_params {
     f32_ptr qkv;   /* (sequences, 3·heads·head_dim) */
-    u32_ptr place; /* (sequences, 2) */
+    u32_ptr slot;  /* (sequences, 2) */
     f32_ptr cache; /* (any·capacity, 2·heads·head_dim) */
     f32_ptr y;     /* (sequences, heads·head_dim) */
     u32 sequences;

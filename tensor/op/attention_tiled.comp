@@ -45,11 +45,11 @@ void main()
         return;
     const uint i = (tiles - 1u - id / heads) * OWNED;
     uint first = p.keys - p.queries, key_row = n * p.key_rows;
-    if ((p.flags & ATTENTION_PLACE) != 0u) {
-        key_row = p.place.at[2u * n] * p.key_rows;
-        first = p.place.at[2u * n + 1u];
+    if ((p.flags & ATTENTION_SLOT) != 0u) {
+        key_row = p.slot.at[2u * n] * p.key_rows;
+        first = p.slot.at[2u * n + 1u];
     } else if ((p.flags & ATTENTION_FIRST) != 0u) {
-        first = p.place.at[0];
+        first = p.slot.at[0];
     }
     const uint column = h * HEAD, columns = p.heads * HEAD, last_query = p.queries - 1u;
     const uvec4 own_query = min(i + 4u * own() + FOUR, uvec4(last_query));

@@ -5,7 +5,7 @@
 
 void tensor_cpu_narrow(const float *from, uint16_t *to, uint64_t count, uint32_t type)
 {
-    if (type == NARROW_BF16) {
+    if (type == ELEMENT_BF16) {
 #pragma omp parallel for simd schedule(static)
         for (uint64_t i = 0; i < count; i++)
             to[i] = tensor_to_bf16(from[i]);
@@ -18,7 +18,7 @@ void tensor_cpu_narrow(const float *from, uint16_t *to, uint64_t count, uint32_t
 
 void tensor_cpu_widen(const uint16_t *from, float *to, uint64_t count, uint32_t type)
 {
-    if (type == NARROW_BF16) {
+    if (type == ELEMENT_BF16) {
 #pragma omp parallel for simd schedule(static)
         for (uint64_t i = 0; i < count; i++)
             to[i] = tensor_from_bf16(from[i]);
@@ -51,47 +51,50 @@ static const struct tensor_kernel cast = {
     .params_size = sizeof(struct cast_params),
     .args = 2,
     .writes = 1u << 1,
-    .narrow = 1u << 1,
+    .args16 = 1u << 1,
     .cpu = cast_cpu,
     .launch = cast_launch,
     .variant = {"cast"},
 };
 const struct tensor_kernel *const tensor_kernel_cast = &cast;
 
-uint32_t tensor_narrow_type(const struct tensor *t)
+uint32_t tensor_element_type(const struct tensor *t)
 {
-    return t->type == TENSOR_BF16 ? NARROW_BF16 : t->type == TENSOR_F16 ? NARROW_F16 : NARROW_NONE;
+    return t->type == TENSOR_BF16  ? ELEMENT_BF16
+           : t->type == TENSOR_F16 ? ELEMENT_F16
+                                   : ELEMENT_F32;
 }
 
 void tensor_cast(struct tensor_graph *g, struct tensor *to, struct tensor *from)
 {
     if (!tensor_check(
-            g, to->count == from->count && tensor_is_narrow(to->type) && from->type == TENSOR_F32,
+            g, to->count == from->count && tensor_is_16bit(to->type) && from->type == TENSOR_F32,
             "cast", "equal counts, F32 to BF16 or F16", to, from))
         return;
-    const struct cast_params p = {.count = (uint32_t)to->count, .type = tensor_narrow_type(to)};
+    const struct cast_params p = {.count = (uint32_t)to->count, .type = tensor_element_type(to)};
     tensor_graph_pass(g, &cast, &p, (struct tensor *[]){from, to}, 0);
 }
 
-struct tensor *tensor_graph_narrow(struct tensor_graph *g, struct tensor *t)
+struct tensor *tensor_graph_cast16(struct tensor_graph *g, struct tensor *t)
 {
     const enum tensor_type type = tensor_graph_factor_type(g);
     if (type == TENSOR_F32 || t->type == type || g->error)
         return t;
-    if (t->narrow && t->narrow->type == type)
-        return t->narrow;
+    if (t->copy16 && t->copy16->type == type)
+        return t->copy16;
     /* Views of the same elements, under whatever shape, share a cast. */
     for (uint32_t i = g->cast_count; i--;) {
         const struct tensor_cast *c = &g->casts[i];
         if (c->storage == t->storage && c->offset == t->offset && c->count == t->count &&
             c->version == t->storage->version)
-            return c->narrow;
+            return c->result;
     }
-    if (!tensor_graph_grow(g, (void **)&g->casts, g->cast_count, &g->cast_room, sizeof *g->casts))
+    if (!tensor_graph_grow(g, (void **)&g->casts, g->cast_count, &g->cast_capacity,
+                           sizeof *g->casts))
         return &g->dummy;
-    struct tensor *narrow = tensor_graph_new(g, type, t->rank, t->shape);
-    tensor_cast(g, narrow, t);
+    struct tensor *result = tensor_graph_new(g, type, t->rank, t->shape);
+    tensor_cast(g, result, t);
     g->casts[g->cast_count++] =
-        (struct tensor_cast){t->storage, t->offset, t->count, t->storage->version, narrow};
-    return narrow;
+        (struct tensor_cast){t->storage, t->offset, t->count, t->storage->version, result};
+    return result;
 }

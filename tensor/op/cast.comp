@@ -4,10 +4,10 @@
 #extension GL_EXT_buffer_reference_uvec2 : require
 #include "tensor/op/cast.h"
 #include "tensor/op/four.glsl"
-#include "tensor/op/narrow.glsl"
+#include "tensor/op/bits16.glsl"
 
 layout(local_size_x_id = 0) in;
-layout(constant_id = 1) const uint TYPE = NARROW_BF16; /* p.type */
+layout(constant_id = 1) const uint TYPE = ELEMENT_BF16; /* p.type */
 layout(constant_id = 2) const uint WIDE = 0;           /* whether x is aligned to 16 bytes */
 layout(push_constant) uniform push { cast_params p; };
 
@@ -20,5 +20,5 @@ void main()
     const uint count = p.count - i;
     const vec4 four = load_four(p.x, i, count, WIDE != 0u && count >= 4u);
 
-    store_narrow_four(p.y, i, count, four, TYPE);
+    store_four_16bit(p.y, i, count, four, TYPE);
 }

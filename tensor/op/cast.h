@@ -9,7 +9,7 @@ struct cast_params {
     f32_ptr x;
     u16_ptr y;
     u32 count;
-    u32 type; /* NARROW_BF16 or NARROW_F16 */
+    u32 type; /* ELEMENT_BF16 or ELEMENT_F16 */
 };
 
 #endif

@@ -13,7 +13,7 @@ void main()
         return;
     const uint j = row % p.patch_size, group = row / p.patch_size;
     const uint s = group % p.each, n = group / p.each;
-    const uint k = min(p.place.at[2u * n + 1u] + s, p.patches - p.own);
+    const uint k = min(p.slot.at[2u * n + 1u] + s, p.patches - p.own);
 
     float y;
     if (k > 0u)

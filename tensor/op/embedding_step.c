@@ -9,11 +9,11 @@
 static void patches_cpu(const void *params)
 {
     const struct embedding_patches_params *p = params;
-    const uint32_t *place = u32_at(p->place), *symbols = u32_at(p->symbols);
+    const uint32_t *slot = u32_at(p->slot), *symbols = u32_at(p->symbols);
     const size_t columns = p->columns;
     for (uint32_t row = 0; row < p->rows; row++) {
         const uint32_t j = row % p->patch_size, s = row / p->patch_size % p->each;
-        const uint64_t at = (uint64_t)place[2 * (row / p->patch_size / p->each) + 1] + s;
+        const uint64_t at = (uint64_t)slot[2 * (row / p->patch_size / p->each) + 1] + s;
         const size_t last = p->patches - p->own, k = at < last ? at : last;
         float *y = f32_at(p->y) + row * columns;
         memcpy(y, k ? f32_at(p->table) + (symbols[row] % SYMBOLS) * columns
@@ -51,7 +51,7 @@ static void pad_cpu(const void *params)
     const size_t columns = p->columns;
     for (size_t row = 0; row < p->rows; row++) {
         const size_t group = row / p->patch_size, n = group / p->each;
-        const bool first = u32_at(p->place)[2 * n + 1] + group % p->each == 0;
+        const bool first = u32_at(p->slot)[2 * n + 1] + group % p->each == 0;
         memcpy(f32_at(p->y) + row * columns,
                first ? f32_at(p->pad) + row % p->patch_size * columns
                      : f32_at(p->x) + row * columns, columns * sizeof(float));
@@ -111,13 +111,13 @@ const struct tensor_kernel *const tensor_kernel_embedding_next = &embedding_next
 
 struct tensor *tensor_embedding_patches(struct tensor_graph *g, struct tensor *symbols,
                                         struct tensor *table, struct tensor *position,
-                                        struct tensor *pad, struct tensor *place, bool own)
+                                        struct tensor *pad, struct tensor *slot, bool own)
 {
     const uint32_t columns = tensor_columns(table), patch = tensor_rows(pad);
-    const uint32_t rows = (uint32_t)symbols->count, sequences = (uint32_t)(place->count / 2);
-    if (!tensor_check(g, symbols->type == TENSOR_U32 && place->type == TENSOR_U32 &&
+    const uint32_t rows = (uint32_t)symbols->count, sequences = (uint32_t)(slot->count / 2);
+    if (!tensor_check(g, symbols->type == TENSOR_U32 && slot->type == TENSOR_U32 &&
                              rows % (sequences * patch) == 0, "embedding_patches",
-                      "symbols (N·S·P) U32, place (N, 2) U32", symbols, place) ||
+                      "symbols (N·S·P) U32, slot (N, 2) U32", symbols, slot) ||
         !tensor_check(g, tensor_rows(table) == SYMBOLS && tensor_columns(position) == columns &&
                              tensor_rows(position) % patch == 0, "embedding_patches",
                       "table (256, C), position (K·P, C)", table, position) ||
@@ -129,24 +129,24 @@ struct tensor *tensor_embedding_patches(struct tensor_graph *g, struct tensor *s
         .rows = rows, .columns = columns, .each = rows / sequences / patch, .patch_size = patch,
         .patches = tensor_rows(position) / patch, .own = own};
     tensor_graph_pass(g, &embedding_patches, &p,
-                      (struct tensor *[]){symbols, table, position, pad, place, y}, 0);
+                      (struct tensor *[]){symbols, table, position, pad, slot, y}, 0);
     return y;
 }
 
 struct tensor *tensor_pad_patches(struct tensor_graph *g, struct tensor *x, struct tensor *pad,
-                                  struct tensor *place)
+                                  struct tensor *slot)
 {
     const uint32_t rows = tensor_rows(x), patch = tensor_rows(pad);
-    const uint32_t sequences = (uint32_t)(place->count / 2);
+    const uint32_t sequences = (uint32_t)(slot->count / 2);
     if (!tensor_check(g, tensor_columns(x) == tensor_columns(pad), "pad_patches",
                       "x (N·S·P, C), pad (P, C)", x, pad) ||
-        !tensor_check(g, place->type == TENSOR_U32 && rows % (sequences * patch) == 0,
-                      "pad_patches", "x (N·S·P, C), place (N, 2) U32", x, place))
+        !tensor_check(g, slot->type == TENSOR_U32 && rows % (sequences * patch) == 0,
+                      "pad_patches", "x (N·S·P, C), slot (N, 2) U32", x, slot))
         return x;
     const struct pad_patches_params p = {.rows = rows, .columns = tensor_columns(x),
                                          .each = rows / sequences / patch, .patch_size = patch};
     struct tensor *y = tensor_graph_matrix(g, rows, p.columns);
-    tensor_graph_pass(g, &pad_patches, &p, (struct tensor *[]){x, pad, place, y}, 0);
+    tensor_graph_pass(g, &pad_patches, &p, (struct tensor *[]){x, pad, slot, y}, 0);
     return y;
 }
 

@@ -5,16 +5,16 @@
 
 #include "tensor/op/share.h"
 
-/* Row (n·each + s)·patch_size + j of y is of byte j of patch k = min(place[2n + 1] + s, patches):
+/* Row (n·each + s)·patch_size + j of y is of byte j of patch k = min(slot[2n + 1] + s, patches):
  * y = k > 0 ? table[symbols[row] mod 256] + position[(k - 1)·patch_size + j] : pad[j]
- * If own, k = min(place[2n + 1] + s, patches - 1), and
+ * If own, k = min(slot[2n + 1] + s, patches - 1), and
  * y = (k > 0 ? table[symbols[row] mod 256] : pad[j]) + position[k·patch_size + j] */
 struct embedding_patches_params {
     u32_ptr symbols;  /* (sequences·each·patch_size) */
     f32_ptr table;    /* (256, columns) */
     f32_ptr position; /* (patches·patch_size, columns) */
     f32_ptr pad;      /* (patch_size, columns) */
-    u32_ptr place;    /* (sequences, 2) */
+    u32_ptr slot;     /* (sequences, 2) */
     f32_ptr y;        /* (sequences·each·patch_size, columns) */
     u32 rows; /* sequences·each·patch_size */
     u32 columns;
@@ -24,11 +24,11 @@ struct embedding_patches_params {
     u32 own;
 };
 
-/* Row (n·each + s)·patch_size + j of y is pad[j] where place[2n + 1] + s = 0, else that of x. */
+/* Row (n·each + s)·patch_size + j of y is pad[j] where slot[2n + 1] + s = 0, else that of x. */
 struct pad_patches_params {
     f32_ptr x;     /* (sequences·each·patch_size, columns) */
     f32_ptr pad;   /* (patch_size, columns) */
-    u32_ptr place; /* (sequences, 2) */
+    u32_ptr slot;  /* (sequences, 2) */
     f32_ptr y;     /* as x */
     u32 rows;      /* sequences·each·patch_size */
     u32 columns;

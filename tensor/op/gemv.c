@@ -18,14 +18,14 @@ typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
 static inline __attribute__((always_inline)) void load(const void *weight, size_t i, uint32_t type,
                                                        lanes *to)
 {
-    if (type == NARROW_NONE) {
+    if (type == ELEMENT_F32) {
         memcpy(to, (const float *)weight + i, sizeof *to);
         return;
     }
     halves half;
     memcpy(&half, (const uint16_t *)weight + i, sizeof half);
     const words bits = __builtin_convertvector(half, words);
-    if (type == NARROW_BF16) {
+    if (type == ELEMENT_BF16) {
         *to = (lanes)(bits << 16);
         return;
     }
@@ -38,7 +38,7 @@ static inline __attribute__((always_inline)) void load(const void *weight, size_
 
 static inline float element(const void *weight, size_t i, uint32_t type)
 {
-    return type == NARROW_NONE ? ((const float *)weight)[i]
+    return type == ELEMENT_F32 ? ((const float *)weight)[i]
                                : tensor_from_narrow(((const uint16_t *)weight)[i], type);
 }
 
@@ -140,7 +140,7 @@ static void prepare(const struct gemv_params *p, uint32_t r, uint32_t type)
 {
     const float *x = f32_at(p->x) + (size_t)r * p->inputs;
     const float *gain = f32_at(p->gain), *shift = f32_at(p->shift);
-    float *y = f32_at(p->room) + (size_t)r * p->inputs, sum = 0, square = 0;
+    float *y = f32_at(p->scratch) + (size_t)r * p->inputs, sum = 0, square = 0;
     if (!(p->flags & GEMV_NORM)) {
         memcpy(y, x, p->inputs * sizeof *y);
     } else {
@@ -156,13 +156,13 @@ static void prepare(const struct gemv_params *p, uint32_t r, uint32_t type)
         for (uint32_t i = 0; i < p->inputs; i++)
             y[i] = (x[i] - mean) * rstd * gain[i] + shift[i];
     }
-    for (uint32_t i = 0; type != NARROW_NONE && i < p->inputs; i++)
+    for (uint32_t i = 0; type != ELEMENT_F32 && i < p->inputs; i++)
         y[i] = tensor_from_narrow(tensor_to_narrow(y[i], type), type);
 }
 
 static uint32_t type_of(const struct gemv_params *p)
 {
-    return p->flags & GEMV_BF16 ? NARROW_BF16 : p->flags & GEMV_F16 ? NARROW_F16 : NARROW_NONE;
+    return p->flags & GEMV_BF16 ? ELEMENT_BF16 : p->flags & GEMV_F16 ? ELEMENT_F16 : ELEMENT_F32;
 }
 
 static void gemv_cpu(const void *params)
@@ -170,19 +170,19 @@ static void gemv_cpu(const void *params)
     const struct gemv_params *p = params;
     const float *rows = f32_at(p->x);
     const uint32_t type = type_of(p);
-    if (p->flags & GEMV_NORM || type != NARROW_NONE) {
+    if (p->flags & GEMV_NORM || type != ELEMENT_F32) {
         for (uint32_t r = 0; r < p->rows; r++)
             prepare(p, r, type);
-        rows = f32_at(p->room);
+        rows = f32_at(p->scratch);
     }
     const bool large __attribute__((unused)) = /* only OpenMP asks for it */
         (uint64_t)p->rows * p->inputs * p->outputs >= PARALLEL;
 #pragma omp parallel for schedule(static) if (large)
     for (uint32_t o = 0; o < p->outputs; o += OUTPUTS)
         switch (type) {
-        case NARROW_BF16: outputs_of(p, rows, o, NARROW_BF16); break;
-        case NARROW_F16: outputs_of(p, rows, o, NARROW_F16); break;
-        default: outputs_of(p, rows, o, NARROW_NONE); break;
+        case ELEMENT_BF16: outputs_of(p, rows, o, ELEMENT_BF16); break;
+        case ELEMENT_F16: outputs_of(p, rows, o, ELEMENT_F16); break;
+        default: outputs_of(p, rows, o, ELEMENT_F32); break;
         }
 }
 
@@ -204,7 +204,7 @@ static const struct tensor_kernel gemv = {
     .params_size = sizeof(struct gemv_params),
     .args = 8,
     .writes = 1u << 6 | 1u << 7,
-    .narrow = 1u << 3,
+    .args16 = 1u << 3,
     .cpu = gemv_cpu,
     .launch = gemv_launch,
     .variant = {"gemv"},
@@ -229,7 +229,7 @@ struct tensor *tensor_gemv(struct tensor_graph *g, struct tensor *x,
                       residual ? residual : bias ? bias : layer->weight))
         return x;
     struct tensor *y = tensor_graph_matrix(g, rows, outputs);
-    struct tensor *weight = tensor_graph_narrow(g, layer->weight);
+    struct tensor *weight = tensor_graph_cast16(g, layer->weight);
     const uint32_t type = weight->type == TENSOR_BF16  ? GEMV_BF16
                           : weight->type == TENSOR_F16 ? GEMV_F16
                                                        : 0;
@@ -237,9 +237,9 @@ struct tensor *tensor_gemv(struct tensor_graph *g, struct tensor *x,
         .rows = rows, .inputs = inputs, .outputs = outputs, .epsilon = layer->epsilon,
         .flags = (gain ? GEMV_NORM : 0) | (bias ? GEMV_BIAS : 0) | (layer->relu ? GEMV_RELU : 0) |
                  (residual ? GEMV_RESIDUAL : 0) | type};
-    struct tensor *room = gain || type ? tensor_graph_like(g, x) : NULL;
+    struct tensor *scratch = gain || type ? tensor_graph_like(g, x) : NULL;
     tensor_graph_pass(g, &gemv, &p, (struct tensor *[]){
-        x, layer->gain, layer->shift, weight, layer->bias, layer->residual, room, y},
+        x, layer->gain, layer->shift, weight, layer->bias, layer->residual, scratch, y},
         2.0 * rows * inputs * outputs);
     return y;
 }

@@ -7,7 +7,7 @@
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #include "tensor/op/gemv.h"
 #include "tensor/op/four.glsl"
-#include "tensor/op/narrow.glsl"
+#include "tensor/op/bits16.glsl"
 #include "tensor/op/lanes.glsl"
 
 layout(local_size_x_id = 0) in;
@@ -17,9 +17,9 @@ layout(constant_id = 3) const uint ROWS = 1;  /* that a workgroup takes, at most
 layout(push_constant) uniform push { gemv_params p; };
 
 const bool wide = WIDE != 0u, norm = (FLAGS & GEMV_NORM) != 0u;
-const uint TYPE = (FLAGS & GEMV_BF16) != 0u  ? NARROW_BF16
-                  : (FLAGS & GEMV_F16) != 0u ? NARROW_F16
-                                             : NARROW_NONE;
+const uint TYPE = (FLAGS & GEMV_BF16) != 0u  ? ELEMENT_BF16
+                  : (FLAGS & GEMV_F16) != 0u ? ELEMENT_F16
+                                             : ELEMENT_F32;
 const uint SUBGROUPS = gl_WorkGroupSize.x / 4u; /* at most */
 
 shared float partial[GEMV_ROWS * SUBGROUPS];
@@ -83,8 +83,8 @@ void store(float sum, uint row, uint column)
 /* Elements i … i + 3 of the weight, as load_four. */
 vec4 load_weight(uint i, uint count)
 {
-    return TYPE == NARROW_NONE ? load_four(p.weight, i, count, wide)
-                               : load_narrow_four(u32_ptr(uvec2(p.weight)), i, count, wide, TYPE);
+    return TYPE == ELEMENT_F32 ? load_four(p.weight, i, count, wide)
+                               : load_four_16bit(u32_ptr(uvec2(p.weight)), i, count, wide, TYPE);
 }
 
 /* A subgroup takes two outputs of ROWS rows; its lanes take fours of inputs in turn. */
@@ -114,8 +114,8 @@ void main()
             vec4 x = load_four(p.x, begin + i, left, wide);
             if (norm)
                 x = (x - mean[r]) * rstd[r] * gain + shift;
-            if (TYPE != NARROW_NONE)
-                x = round_narrow(x, TYPE);
+            if (TYPE != ELEMENT_F32)
+                x = round_16bit(x, TYPE);
             sum0[r] += dot(w0, x);
             sum1[r] += dot(w1, x);
         }

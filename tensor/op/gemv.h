@@ -23,7 +23,7 @@ struct gemv_params {
     f32_ptr weight;   /* (outputs, inputs), of the type that flags say */
     f32_ptr bias;     /* (outputs) */
     f32_ptr residual; /* (rows, outputs) */
-    f32_ptr room;     /* (rows, inputs): where the cpu keeps x' */
+    f32_ptr scratch;  /* (rows, inputs): where the cpu keeps x' */
     f32_ptr y;        /* (rows, outputs) */
     u32 rows;
     u32 inputs;

@@ -7,10 +7,10 @@
 #define CHUNK 64 /* rows that one invocation adds for the gradients of gain and bias */
 
 /* Element c of a row, which is at one of the two. */
-static inline __attribute__((always_inline)) float element(const float *x, const uint16_t *narrow,
+static inline __attribute__((always_inline)) float element(const float *x, const uint16_t *halves,
                                                            uint32_t c, uint32_t type)
 {
-    return type == NARROW_NONE ? x[c] : tensor_from_narrow(narrow[c], type);
+    return type == ELEMENT_F32 ? x[c] : tensor_from_narrow(halves[c], type);
 }
 
 /* A row, of which `type` is known where this is compiled into its callers; so below. */
@@ -22,7 +22,7 @@ static inline __attribute__((always_inline)) void normalise(const struct layer_n
     const size_t begin = (size_t)r * columns;
     const float *x = f32_at(p->x) + begin;
     float *y = f32_at(p->y) + begin, *stat = f32_at(p->stat) + 2 * (size_t)r;
-    uint16_t *narrow = u16_at(p->y) + begin;
+    uint16_t *halves = u16_at(p->y) + begin;
     float sum = 0, square = 0;
 #pragma omp simd reduction(+ : sum)
     for (uint32_t c = 0; c < columns; c++)
@@ -32,14 +32,14 @@ static inline __attribute__((always_inline)) void normalise(const struct layer_n
     for (uint32_t c = 0; c < columns; c++)
         square += (x[c] - mean) * (x[c] - mean);
     const float rstd = 1 / sqrtf(square / (float)columns + p->epsilon);
-    if (type == NARROW_NONE) {
+    if (type == ELEMENT_F32) {
 #pragma omp simd
         for (uint32_t c = 0; c < columns; c++)
             y[c] = (x[c] - mean) * rstd * gain[c] + bias[c];
     } else {
 #pragma omp simd
         for (uint32_t c = 0; c < columns; c++)
-            narrow[c] = tensor_to_narrow((x[c] - mean) * rstd * gain[c] + bias[c], type);
+            halves[c] = tensor_to_narrow((x[c] - mean) * rstd * gain[c] + bias[c], type);
     }
     stat[0] = mean;
     stat[1] = rstd;
@@ -51,9 +51,9 @@ static void layer_norm_cpu(const void *params)
 #pragma omp parallel for schedule(static)
     for (uint32_t r = 0; r < p->rows; r++)
         switch (p->type) {
-        case NARROW_BF16: normalise(p, r, NARROW_BF16); break;
-        case NARROW_F16: normalise(p, r, NARROW_F16); break;
-        default: normalise(p, r, NARROW_NONE); break;
+        case ELEMENT_BF16: normalise(p, r, ELEMENT_BF16); break;
+        case ELEMENT_F16: normalise(p, r, ELEMENT_F16); break;
+        default: normalise(p, r, ELEMENT_F32); break;
         }
 }
 
@@ -70,7 +70,7 @@ static const struct tensor_kernel layer_norm = {
     .params_size = sizeof(struct layer_norm_params),
     .args = 5,
     .writes = 1u << 3 | 1u << 4,
-    .narrow = 1u << 3,
+    .args16 = 1u << 3,
     .cpu = layer_norm_cpu,
     .launch = layer_norm_launch,
     .variant = {"layer_norm"},
@@ -85,13 +85,13 @@ normalise_grad(const struct layer_norm_grad_params *p, uint32_t r, uint32_t type
     const size_t begin = (size_t)r * columns;
     const float *x = f32_at(p->x) + begin;
     const float *dy = f32_at(p->dy) + begin;
-    const uint16_t *narrow = u16_at(p->dy) + begin;
+    const uint16_t *halves = u16_at(p->dy) + begin;
     float *dx = f32_at(p->dx) + begin;
     const float mean = stat[0], rstd = stat[1];
     float sum = 0, dot = 0;
 #pragma omp simd reduction(+ : sum, dot)
     for (uint32_t c = 0; c < columns; c++) {
-        const float e = element(dy, narrow, c, type) * gain[c];
+        const float e = element(dy, halves, c, type) * gain[c];
         sum += e;
         dot += e * (x[c] - mean) * rstd;
     }
@@ -100,12 +100,12 @@ normalise_grad(const struct layer_norm_grad_params *p, uint32_t r, uint32_t type
     if (!p->accumulate) { /* what lies there may be anything, even NaN */
 #pragma omp simd
         for (uint32_t c = 0; c < columns; c++)
-            dx[c] = rstd * (element(dy, narrow, c, type) * gain[c] - sum -
+            dx[c] = rstd * (element(dy, halves, c, type) * gain[c] - sum -
                             (x[c] - mean) * rstd * dot);
     } else {
 #pragma omp simd
         for (uint32_t c = 0; c < columns; c++)
-            dx[c] += rstd * (element(dy, narrow, c, type) * gain[c] - sum -
+            dx[c] += rstd * (element(dy, halves, c, type) * gain[c] - sum -
                              (x[c] - mean) * rstd * dot);
     }
 }
@@ -116,9 +116,9 @@ static void layer_norm_grad_cpu(const void *params)
 #pragma omp parallel for schedule(static)
     for (uint32_t r = 0; r < p->rows; r++)
         switch (p->type) {
-        case NARROW_BF16: normalise_grad(p, r, NARROW_BF16); break;
-        case NARROW_F16: normalise_grad(p, r, NARROW_F16); break;
-        default: normalise_grad(p, r, NARROW_NONE); break;
+        case ELEMENT_BF16: normalise_grad(p, r, ELEMENT_BF16); break;
+        case ELEMENT_F16: normalise_grad(p, r, ELEMENT_F16); break;
+        default: normalise_grad(p, r, ELEMENT_F32); break;
         }
 }
 
@@ -135,7 +135,7 @@ static const struct tensor_kernel layer_norm_grad = {
     .params_size = sizeof(struct layer_norm_grad_params),
     .args = 5,
     .writes = 1u << 4,
-    .narrow = 1u << 3,
+    .args16 = 1u << 3,
     .cpu = layer_norm_grad_cpu,
     .launch = layer_norm_grad_launch,
     .variant = {"layer_norm_grad"},
@@ -148,11 +148,11 @@ add_row(const struct layer_norm_grad_gain_params *p, uint32_t r, float *dgain, f
 {
     const size_t begin = (size_t)r * p->columns;
     const float *x = f32_at(p->x) + begin, *dy = f32_at(p->dy) + begin;
-    const uint16_t *narrow = u16_at(p->dy) + begin;
+    const uint16_t *halves = u16_at(p->dy) + begin;
     const float mean = f32_at(p->stat)[2 * (size_t)r], rstd = f32_at(p->stat)[2 * (size_t)r + 1];
 #pragma omp simd
     for (uint32_t c = 0; c < p->columns; c++) {
-        const float d = element(dy, narrow, c, type);
+        const float d = element(dy, halves, c, type);
         dgain[c] += d * (x[c] - mean) * rstd;
         dbias[c] += d;
     }
@@ -169,9 +169,9 @@ static void layer_norm_grad_gain_cpu(const void *params)
             dgain[c] = 0;
         for (uint32_t r = i * p->chunk; r < (i + 1) * p->chunk && r < p->rows; r++)
             switch (p->type) {
-            case NARROW_BF16: add_row(p, r, dgain, dbias, NARROW_BF16); break;
-            case NARROW_F16: add_row(p, r, dgain, dbias, NARROW_F16); break;
-            default: add_row(p, r, dgain, dbias, NARROW_NONE); break;
+            case ELEMENT_BF16: add_row(p, r, dgain, dbias, ELEMENT_BF16); break;
+            case ELEMENT_F16: add_row(p, r, dgain, dbias, ELEMENT_F16); break;
+            default: add_row(p, r, dgain, dbias, ELEMENT_F32); break;
             }
     }
 }
@@ -189,7 +189,7 @@ static const struct tensor_kernel layer_norm_grad_gain = {
     .params_size = sizeof(struct layer_norm_grad_gain_params),
     .args = 4,
     .writes = 1u << 3,
-    .narrow = 1u << 2,
+    .args16 = 1u << 2,
     .cpu = layer_norm_grad_gain_cpu,
     .launch = layer_norm_grad_gain_launch,
     .variant = {"layer_norm_grad_gain"},
@@ -203,7 +203,7 @@ static void gain_gradient(struct tensor_graph *g, const struct tensor_node *node
     const uint32_t chunks = (rows + CHUNK - 1) / CHUNK;
     struct tensor *partial = tensor_graph_matrix(g, chunks, 2 * columns);
     const struct layer_norm_grad_gain_params p = {.rows = rows, .columns = columns, .chunk = CHUNK,
-                                                  .type = tensor_narrow_type(dy)};
+                                                  .type = tensor_element_type(dy)};
     tensor_graph_pass(g, &layer_norm_grad_gain, &p,
                       (struct tensor *[]){x, node->saved[0], dy, partial}, 0);
     struct tensor *const to[2] = {gain, bias};
@@ -226,25 +226,25 @@ static void layer_norm_gradient(struct tensor_graph *g, const struct tensor_node
     if (!tensor_graph_wants(g, x))
         return;
     struct layer_norm_grad_params p = {.rows = tensor_rows(x), .columns = tensor_columns(x),
-                                       .type = tensor_narrow_type(dy)};
+                                       .type = tensor_element_type(dy)};
     struct tensor *dx = tensor_graph_target(g, x, &p.accumulate);
     tensor_graph_pass(g, &layer_norm_grad, &p, (struct tensor *[]){x, gain, node->saved[0], dy, dx},
                       0);
 }
 
 struct tensor *tensor_layer_norm(struct tensor_graph *g, struct tensor *x, struct tensor *gain,
-                                 struct tensor *bias, float epsilon, bool narrow)
+                                 struct tensor *bias, float epsilon, bool low_precision)
 {
     const uint32_t rows = tensor_rows(x), columns = tensor_columns(x);
     if (!tensor_check(g, gain->count == columns, "layer_norm", "x (R, C), gain (C)", x, gain) ||
         !tensor_check(g, bias->count == columns, "layer_norm", "x (R, C), bias (C)", x, bias))
         return x;
     const enum tensor_type type =
-        narrow && columns % 4 == 0 ? tensor_graph_factor_type(g) : TENSOR_F32;
+        low_precision && columns % 4 == 0 ? tensor_graph_factor_type(g) : TENSOR_F32;
     struct tensor *y = tensor_graph_new(g, type, 2, (uint32_t[]){rows, columns});
     struct tensor *stat = tensor_graph_matrix(g, rows, 2);
     const struct layer_norm_params p = {.rows = rows, .columns = columns, .epsilon = epsilon,
-                                        .type = tensor_narrow_type(y)};
+                                        .type = tensor_element_type(y)};
     tensor_graph_pass(g, &layer_norm, &p, (struct tensor *[]){x, gain, bias, y, stat}, 0);
     tensor_graph_node(g, &(struct tensor_node){layer_norm_gradient, .output = y,
                                                .input = {x, gain, bias}, .saved = {stat}});

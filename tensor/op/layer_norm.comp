@@ -5,11 +5,11 @@
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #include "tensor/op/layer_norm.h"
-#include "tensor/op/narrow.glsl"
+#include "tensor/op/bits16.glsl"
 #include "tensor/op/lanes.glsl"
 
 layout(local_size_x_id = 0) in;
-layout(constant_id = 1) const uint TYPE = NARROW_NONE; /* p.type */
+layout(constant_id = 1) const uint TYPE = ELEMENT_F32; /* p.type */
 layout(push_constant) uniform push { layer_norm_params p; };
 
 float normalised(uint begin, uint c, float mean, float rstd)
@@ -37,12 +37,12 @@ void main()
     }
     const float rstd = 1.0 / sqrt(subgroupAdd(squares) / float(p.columns) + p.epsilon);
 
-    if (TYPE == NARROW_NONE)
+    if (TYPE == ELEMENT_F32)
         for (uint c = lane; c < p.columns; c += lanes)
             p.y.at[begin + c] = normalised(begin, c, mean, rstd);
     else
         for (uint c = 2u * lane; c < p.columns; c += 2u * lanes)
-            store_narrow_four(u32_ptr(uvec2(p.y)), begin + c, 2u,
+            store_four_16bit(u32_ptr(uvec2(p.y)), begin + c, 2u,
                               vec4(normalised(begin, c, mean, rstd),
                                    normalised(begin, c + 1u, mean, rstd), 0.0, 0.0), TYPE);
     if (lane == 0u) {

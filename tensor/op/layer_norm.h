@@ -13,7 +13,7 @@ struct layer_norm_params {
     u32 rows;
     u32 columns;
     f32 epsilon;
-    u32 type; /* NARROW_NONE …; with 16 bits columns are even */
+    u32 type; /* ELEMENT_F32 …; with 16 bits columns are even */
 };
 
 /* With x^ = (x - mean)·rstd and e = dy·gain: dx (+)= rstd · (e - mean(e) - x^ · mean(e·x^)) */

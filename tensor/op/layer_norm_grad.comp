@@ -5,16 +5,16 @@
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #include "tensor/op/layer_norm.h"
-#include "tensor/op/narrow.glsl"
+#include "tensor/op/bits16.glsl"
 #include "tensor/op/lanes.glsl"
 
 layout(local_size_x_id = 0) in;
-layout(constant_id = 1) const uint TYPE = NARROW_NONE; /* p.type */
+layout(constant_id = 1) const uint TYPE = ELEMENT_F32; /* p.type */
 layout(push_constant) uniform push { layer_norm_grad_params p; };
 
 float dy_at(uint i)
 {
-    return TYPE == NARROW_NONE ? p.dy.at[i]
+    return TYPE == ELEMENT_F32 ? p.dy.at[i]
                                : widen(u32_ptr(uvec2(p.dy)).at[i >> 1], TYPE)[i & 1u];
 }
 

@@ -12,19 +12,19 @@ static float factor_at(uint64_t x, size_t i, uint32_t flags)
 {
     if (!(flags & MATMUL_FACTORS))
         return f32_at(x)[i];
-    return tensor_from_narrow(u16_at(x)[i], flags & MATMUL_BF16 ? NARROW_BF16 : NARROW_F16);
+    return tensor_from_narrow(u16_at(x)[i], flags & MATMUL_BF16 ? ELEMENT_BF16 : ELEMENT_F16);
 }
 
-/* Products of parts of k, each by itself: of tests only, as the cpu device never cuts k. */
-static void parts_cpu(const struct matmul_params *p)
+/* Products of splits of k, each by itself: of tests only, as the cpu device never cuts k. */
+static void splits_cpu(const struct matmul_params *p)
 {
-    const uint32_t parts = tensor_matmul_parts(p->k, p->part);
+    const uint32_t splits = tensor_matmul_splits(p->k, p->split_k);
 #pragma omp parallel for collapse(2) schedule(static)
-    for (uint32_t part = 0; part < parts; part++)
+    for (uint32_t split = 0; split < splits; split++)
         for (uint32_t i = 0; i < p->m; i++) {
-            const uint32_t begin = part * p->part;
-            const uint32_t end = p->k - begin < p->part ? p->k : begin + p->part;
-            float *c = f32_at(p->c) + ((size_t)part * p->m + i) * p->n;
+            const uint32_t begin = split * p->split_k;
+            const uint32_t end = p->k - begin < p->split_k ? p->k : begin + p->split_k;
+            float *c = f32_at(p->c) + ((size_t)split * p->m + i) * p->n;
             for (uint32_t j = 0; j < p->n; j++) {
                 float sum = 0;
                 for (size_t k = begin; k < end; k++)
@@ -42,8 +42,8 @@ static void parts_cpu(const struct matmul_params *p)
 static void matmul_cpu(const void *params)
 {
     const struct matmul_params *p = params;
-    if (p->part < p->k)
-        parts_cpu(p);
+    if (p->split_k < p->k)
+        splits_cpu(p);
     else
         tensor_cpu_matmul(p);
 }
@@ -67,7 +67,7 @@ static const struct tensor_kernel matmul = {
     .params_size = sizeof(struct matmul_params),
     .args = 6,
     .writes = 1u << 5,
-    .narrow = 1u << 0 | 1u << 1 | 1u << 3 | 1u << 5,
+    .args16 = 1u << 0 | 1u << 1 | 1u << 3 | 1u << 5,
     .cpu = matmul_cpu,
     .cpu_scratch = matmul_scratch,
     .launch_tuned = matmul_launch,
@@ -98,7 +98,7 @@ static const struct tensor_kernel matmul_sum = {
     .params_size = sizeof(struct matmul_params),
     .args = 6,
     .writes = 1u << 5,
-    .narrow = 1u << 3 | 1u << 5,
+    .args16 = 1u << 3 | 1u << 5,
     .cpu = matmul_sum_cpu,
     .launch = matmul_sum_launch,
     .variant = {"matmul_sum"},
@@ -111,22 +111,22 @@ static void relu_grad_cpu(const void *params)
 {
     const struct relu_grad_params *p = params;
     const float *y = f32_at(p->y), *dy = f32_at(p->dy);
-    const uint16_t *narrow_y = u16_at(p->y), *narrow_dy = u16_at(p->dy);
+    const uint16_t *y16 = u16_at(p->y), *dy16 = u16_at(p->dy);
     float *dx = f32_at(p->dx);
-    uint16_t *narrow_dx = u16_at(p->dx);
-    if (p->type == NARROW_NONE) {
+    uint16_t *dx16 = u16_at(p->dx);
+    if (p->type == ELEMENT_F32) {
 #pragma omp parallel for simd schedule(static)
         for (uint32_t i = 0; i < p->count; i++)
             dx[i] = y[i] > 0 ? dy[i] : 0;
         return;
     }
     /* Above 0: neither its sign, nor nothing at all, nor beyond infinity. */
-    const uint16_t infinite = p->type == NARROW_BF16 ? 0x7f80 : 0x7c00;
+    const uint16_t infinite = p->type == ELEMENT_BF16 ? 0x7f80 : 0x7c00;
 #pragma omp parallel for simd schedule(static)
     for (uint32_t i = 0; i < p->count; i++)
-        narrow_dx[i] = (uint16_t)(narrow_y[i] - 1) < infinite ? narrow_dy[i] : 0;
+        dx16[i] = (uint16_t)(y16[i] - 1) < infinite ? dy16[i] : 0;
     if (p->count % 2)
-        narrow_dx[p->count] = 0;
+        dx16[p->count] = 0;
 }
 
 static void relu_grad_launch(const struct tensor_device_info *info, const void *params,
@@ -134,7 +134,7 @@ static void relu_grad_launch(const struct tensor_device_info *info, const void *
 {
     const struct relu_grad_params *p = params;
     launch->constant[0] = p->type;
-    tensor_launch_items(launch, p->type == NARROW_NONE ? p->count : ((uint64_t)p->count + 1) / 2);
+    tensor_launch_items(launch, p->type == ELEMENT_F32 ? p->count : ((uint64_t)p->count + 1) / 2);
 }
 
 static const struct tensor_kernel relu_grad = {
@@ -142,7 +142,7 @@ static const struct tensor_kernel relu_grad = {
     .params_size = sizeof(struct relu_grad_params),
     .args = 3,
     .writes = 1u << 2,
-    .narrow = 1u << 0 | 1u << 1 | 1u << 2,
+    .args16 = 1u << 0 | 1u << 1 | 1u << 2,
     .cpu = relu_grad_cpu,
     .launch = relu_grad_launch,
     .variant = {"relu_grad"},
@@ -155,11 +155,11 @@ static struct matmul_params params_of(const struct tensor_matmul *x)
     static const uint32_t factors[] = {[TENSOR_BF16] = MATMUL_BF16, [TENSOR_F16] = MATMUL_F16,
                                        [TENSOR_F32] = 0};
     return (struct matmul_params){
-        .m = x->m, .n = x->n, .k = x->k, .part = x->k,
+        .m = x->m, .n = x->n, .k = x->k, .split_k = x->k,
         .flags = x->flags | factors[x->a->type] | (x->bias ? MATMUL_BIAS : 0) |
                  (x->threshold ? MATMUL_DROPOUT : 0) | (x->residual ? MATMUL_RESIDUAL : 0) |
                  (x->residual == x->c ? MATMUL_IN_PLACE : 0) |
-                 (tensor_is_narrow(x->c->type) ? MATMUL_NARROW : 0),
+                 (tensor_is_16bit(x->c->type) ? MATMUL_NARROW : 0),
         .stream = x->stream, .threshold = x->threshold, .scale = x->scale};
 }
 
@@ -173,15 +173,15 @@ void tensor_record_matmul(struct tensor_graph *g, const struct tensor_matmul *x)
         return;
     const double flops = 2.0 * x->m * x->n * x->k;
     struct tensor *const random = x->threshold ? tensor_graph_random(g) : NULL;
-    p.part = tensor_matmul_part_for(tensor_graph_device_info(g), tensor_graph_tuning(g), &p);
-    const uint32_t parts = tensor_matmul_parts(x->k, p.part), flags = p.flags;
-    if (parts == 1) {
+    p.split_k = tensor_matmul_split_k_for(tensor_graph_device_info(g), tensor_graph_tuning(g), &p);
+    const uint32_t splits = tensor_matmul_splits(x->k, p.split_k), flags = p.flags;
+    if (splits == 1) {
         tensor_graph_pass(g, &matmul, &p,
                           (struct tensor *[]){x->a, x->b, x->bias, x->residual, random, x->c},
                           flops);
         return;
     }
-    struct tensor *sums = tensor_graph_matrix(g, parts * x->m, x->n);
+    struct tensor *sums = tensor_graph_matrix(g, splits * x->m, x->n);
     p.flags = flags & (MATMUL_ORDER | MATMUL_FACTORS);
     tensor_graph_pass(g, &matmul, &p, (struct tensor *[]){x->a, x->b, NULL, NULL, NULL, sums},
                       flops);
@@ -193,8 +193,8 @@ void tensor_record_matmul(struct tensor_graph *g, const struct tensor_matmul *x)
 /* A product of tensors of any type, as the precision takes them. */
 static void record(struct tensor_graph *g, struct tensor_matmul x)
 {
-    x.a = tensor_graph_narrow(g, x.a);
-    x.b = tensor_graph_narrow(g, x.b);
+    x.a = tensor_graph_cast16(g, x.a);
+    x.b = tensor_graph_cast16(g, x.b);
     tensor_record_matmul(g, &x);
 }
 
@@ -203,7 +203,7 @@ static struct tensor *through_relu(struct tensor_graph *g, struct tensor *y, str
     struct tensor *dx = tensor_graph_sole(dy) ? dy : tensor_graph_like(g, dy);
     if (!tensor_check(g, dy->type == y->type, "linear", "what reads y in 16 bits is linear", y, dy))
         return dx;
-    const struct relu_grad_params p = {.count = (uint32_t)y->count, .type = tensor_narrow_type(y)};
+    const struct relu_grad_params p = {.count = (uint32_t)y->count, .type = tensor_element_type(y)};
     tensor_graph_pass(g, &relu_grad, &p, (struct tensor *[]){y, dy, dx}, 0);
     return dx;
 }
@@ -261,15 +261,15 @@ static bool fit(struct tensor_graph *g, const struct tensor *x, const struct ten
 }
 
 struct tensor *tensor_linear(struct tensor_graph *g, struct tensor *x, struct tensor *weight,
-                             struct tensor *bias, uint32_t ends)
+                             struct tensor *bias, uint32_t epilogue)
 {
     if (!fit(g, x, weight, bias))
         return x;
     const uint32_t rows = tensor_rows(x), outputs = weight->shape[0];
-    const bool relu = ends & TENSOR_RELU;
-    const bool narrow = ends & TENSOR_NARROW && outputs % 4 == 0;
-    struct tensor *y = tensor_graph_new(g, narrow ? tensor_graph_factor_type(g) : TENSOR_F32, 2,
-                                        (uint32_t[]){rows, outputs});
+    const bool relu = epilogue & TENSOR_RELU;
+    const bool low_precision = epilogue & TENSOR_LOW_PRECISION && outputs % 4 == 0;
+    struct tensor *y = tensor_graph_new(g, low_precision ? tensor_graph_factor_type(g) : TENSOR_F32,
+                                        2, (uint32_t[]){rows, outputs});
     record(g, (struct tensor_matmul){.a = x, .b = weight, .bias = bias, .c = y, .m = rows,
                                      .n = outputs, .k = weight->shape[1],
                                      .flags = MATMUL_TRANSPOSE_B | (relu ? MATMUL_RELU : 0)});

@@ -39,11 +39,11 @@
 #define MATMUL_COOP_DIRECT    8u /* a and b aligned, and whole tiles only: nothing is staged */
 
 /* Parts of k are multiples of it, so that no step of a kernel reaches from one into the next. */
-#define MATMUL_PART      64
-#define MATMUL_PARTS_MAX 32
+#define MATMUL_SPLIT_K_STEP 64
+#define MATMUL_SPLITS_MAX   32
 
 /* c = a' · b', with a' (m, k), b' (k, n), c (m, n); each stored row-major and dense. If part < k,
- * c is (parts, m, n), a product for every `part` of k, the last one may be shorter; their sums are
+ * c is (splits, m, n), a product for every `part` of k, the last one may be shorter; their sums are
  * what matmul_sum makes of them, and the product of a part has no end. */
 struct matmul_params {
     f32_ptr a; /* of the type that flags say; so is b */
@@ -56,14 +56,14 @@ struct matmul_params {
     u32 n;
     u32 k;
     u32 flags;
-    u32 part;
+    u32 split_k;
     u32 stream; /* … these three */
     u32 threshold;
     f32 scale;
 };
 
-/* matmul_sum takes the same: its a is the parts' products, in fp32, its b is not used. It adds them
- * in their order, and then comes the end. */
+/* matmul_sum takes the same: its a is the splits' products, in fp32, its b is not used. It adds
+ * them in their order, and then comes the end. */
 
 /* dx = y > 0 ? dy : 0; dx may be dy. All three are of the type; the half word behind an odd count
  * becomes 0. */
@@ -72,7 +72,7 @@ struct relu_grad_params {
     f32_ptr dy;
     f32_ptr dx;
     u32 count;
-    u32 type; /* NARROW_NONE … */
+    u32 type; /* ELEMENT_F32 … */
 };
 
 #endif

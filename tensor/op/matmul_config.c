@@ -3,7 +3,7 @@
 #include "tensor/op/matmul_coop.h"
 #include <string.h>
 
-#define SPLIT_DEPTH 512 /* elements of k that the rule leaves to a part, at least */
+#define SPLIT_K_LEAST 512 /* elements of k that the rule leaves to a part, at least */
 
 /* Kernels for matrix units follow, in the order of enum matmul_coop. */
 enum { DIRECT, TILED, PAIRS, UNITS };
@@ -109,29 +109,29 @@ uint32_t tensor_matmul_configs(const struct tensor_device_info *info, const stru
         config[usual] = config[usual - 1];
     config[0] = first;
     for (uint32_t i = 0; i < count; i++)
-        config[i].launch.groups[2] = tensor_matmul_parts(p->k, p->part);
+        config[i].launch.groups[2] = tensor_matmul_splits(p->k, p->split_k);
     return count;
 }
 
-uint32_t tensor_matmul_part(uint32_t k, uint32_t parts)
+uint32_t tensor_matmul_split_k(uint32_t k, uint32_t splits)
 {
-    const uint32_t part = tiles(tiles(k, parts), MATMUL_PART) * MATMUL_PART;
-    return part < k ? part : k;
+    const uint32_t split_k = tiles(tiles(k, splits), MATMUL_SPLIT_K_STEP) * MATMUL_SPLIT_K_STEP;
+    return split_k < k ? split_k : k;
 }
 
-uint32_t tensor_matmul_parts(uint32_t k, uint32_t part)
+uint32_t tensor_matmul_splits(uint32_t k, uint32_t split_k)
 {
-    return tiles(k, part);
+    return tiles(k, split_k);
 }
 
 struct tensor_autotune_entry tensor_matmul_entry(const struct matmul_params *p,
                                                  const struct matmul_config *config,
-                                                 uint32_t parts)
+                                                 uint32_t splits)
 {
     return (struct tensor_autotune_entry){
         .m = p->m, .n = p->n, .k = p->k, .flags = p->flags & (MATMUL_ORDER | MATMUL_FACTORS),
         .variant = config->launch.variant, .tile = {config->m, config->n},
-        .unit = {config->unit[0], config->unit[1], config->unit[2]}, .parts = parts};
+        .unit = {config->unit[0], config->unit[1], config->unit[2]}, .splits = splits};
 }
 
 static bool is_entry(const struct matmul_config *c, const struct tensor_autotune_entry *e)
@@ -156,32 +156,32 @@ void tensor_matmul_configure(const struct tensor_device_info *info,
         *tuned = found;
 }
 
-/* The rule's number of parts. */
-static uint32_t parts_wanted(const struct tensor_device_info *info, const struct matmul_params *p)
+/* The rule's number of splits. */
+static uint32_t splits_wanted(const struct tensor_device_info *info, const struct matmul_params *p)
 {
     struct matmul_config all[MATMUL_CONFIGS];
-    if (info->software || !(p->flags & MATMUL_TRANSPOSE_A) || p->k < 2 * SPLIT_DEPTH)
+    if (info->software || !(p->flags & MATMUL_TRANSPOSE_A) || p->k < 2 * SPLIT_K_LEAST)
         return 1;
     tensor_matmul_configs(info, p, all);
     const uint32_t *groups = all[0].launch.groups;
     const uint64_t count = (uint64_t)groups[0] * groups[1];
     const uint64_t wanted = 2 * (uint64_t)tensor_matmul_groups_wanted(info) / count;
-    const uint64_t most = p->k / SPLIT_DEPTH;
-    const uint64_t parts = wanted < most ? wanted : most;
-    return parts < 1 ? 1 : parts < MATMUL_PARTS_MAX ? (uint32_t)parts : MATMUL_PARTS_MAX;
+    const uint64_t most = p->k / SPLIT_K_LEAST;
+    const uint64_t splits = wanted < most ? wanted : most;
+    return splits < 1 ? 1 : splits < MATMUL_SPLITS_MAX ? (uint32_t)splits : MATMUL_SPLITS_MAX;
 }
 
-uint32_t tensor_matmul_part_for(const struct tensor_device_info *info,
-                                const struct tensor_autotune *autotune,
-                                const struct matmul_params *p)
+uint32_t tensor_matmul_split_k_for(const struct tensor_device_info *info,
+                                   const struct tensor_autotune *autotune,
+                                   const struct matmul_params *p)
 {
     struct matmul_params whole = *p;
-    whole.part = p->k;
+    whole.split_k = p->k;
     if (strcmp(info->kind, "vulkan"))
         return p->k;
     const struct tensor_autotune_entry *entry = tensor_autotune_find(autotune, &whole);
-    uint32_t parts = entry ? entry->parts : parts_wanted(info, &whole);
-    while (parts > 1 && (uint64_t)parts * p->m * p->n > INT32_MAX)
-        parts /= 2;
-    return tensor_matmul_part(p->k, parts);
+    uint32_t splits = entry ? entry->splits : splits_wanted(info, &whole);
+    while (splits > 1 && (uint64_t)splits * p->m * p->n > INT32_MAX)
+        splits /= 2;
+    return tensor_matmul_split_k(p->k, splits);
 }

@@ -3,7 +3,7 @@
  *
  * A configuration is a variant of the kernel with its tile. The device's features and the product
  * decide which exist; the graph's autotune cache (autotune.h) or else a rule picks one. The number
- * of parts of split-K belongs to it, but is settled earlier, when the product is recorded: partial
+ * of splits of split-K belongs to it, but is settled earlier, when the product is recorded: partial
  * sums need memory that the graph plans.
  */
 #ifndef TENSOR_OP_MATMUL_CONFIG_H
@@ -22,7 +22,7 @@ static inline uint32_t tensor_matmul_groups_wanted(const struct tensor_device_in
 }
 
 struct matmul_config {
-    struct tensor_launch launch; /* with all parts of the product */
+    struct tensor_launch launch; /* with all splits of the product */
     uint32_t m, n;    /* of c, that a workgroup takes; of matmul_direct, an invocation */
     uint32_t unit[3]; /* what its matrix units multiply: m, n, k; else 0 */
 };
@@ -32,15 +32,15 @@ struct matmul_config {
 uint32_t tensor_matmul_configs(const struct tensor_device_info *info, const struct matmul_params *p,
                             struct matmul_config config[MATMUL_CONFIGS]);
 
-/* matmul_params.part for about so many parts of k, 1 … MATMUL_PARTS_MAX; and how many parts that
- * makes. */
-uint32_t tensor_matmul_part(uint32_t k, uint32_t parts);
-uint32_t tensor_matmul_parts(uint32_t k, uint32_t part);
+/* matmul_params.split_k for about so many splits of k, 1 … MATMUL_SPLITS_MAX; and how many splits
+ * that makes. */
+uint32_t tensor_matmul_split_k(uint32_t k, uint32_t splits);
+uint32_t tensor_matmul_splits(uint32_t k, uint32_t split_k);
 
 /* The configuration for this product as an entry of an autotune cache. */
 struct tensor_autotune_entry tensor_matmul_entry(const struct matmul_params *p,
                                                  const struct matmul_config *config,
-                                                 uint32_t parts);
+                                                 uint32_t splits);
 
 /* Picks one of those: the cache's, else the rule's. `autotune` may be NULL. `tuned` (may be NULL):
  * it is the cache's. */
@@ -48,12 +48,12 @@ void tensor_matmul_configure(const struct tensor_device_info *info,
                              const struct tensor_autotune *autotune, const struct matmul_params *p,
                              struct matmul_config *config, bool *tuned);
 
-/* Picks matmul_params.part: the cache's, else the rule's. The rule splits k only on GPUs, and only
- * of weight gradients: they are long sums over all rows, whose few tiles leave most of a GPU
+/* Picks matmul_params.split_k: the cache's, else the rule's. The rule splits k only on GPUs, and
+ * only of weight gradients: they are long sums over all rows, whose few tiles leave most of a GPU
  * idle. */
-uint32_t tensor_matmul_part_for(const struct tensor_device_info *info,
-                                const struct tensor_autotune *autotune,
-                                const struct matmul_params *p);
+uint32_t tensor_matmul_split_k_for(const struct tensor_device_info *info,
+                                   const struct tensor_autotune *autotune,
+                                   const struct matmul_params *p);
 
 /* A product to record. Flags of types, and of the tensors that are there, follow from these. */
 struct tensor_matmul {
@@ -68,7 +68,7 @@ struct tensor_matmul {
     float scale;
 };
 
-/* Records one pass, or two with memory for the parts between them. */
+/* Records one pass, or two with memory for the splits between them. */
 void tensor_record_matmul(struct tensor_graph *g, const struct tensor_matmul *product);
 
 extern const struct tensor_kernel *const tensor_kernel_matmul;

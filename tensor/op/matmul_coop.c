@@ -116,7 +116,7 @@ static uint32_t add_subgroups(const struct tensor_device_info *info, const struc
         if (!set_tile(info, p, shape, &tiles[i], &w.launch))
             continue;
         uint32_t *c = w.launch.constant;
-        if (MATMUL_PART % (c[9] * c[4])) /* a step might reach into the next part */
+        if (MATMUL_SPLIT_K_STEP % (c[9] * c[4])) /* a step might reach into the next part */
             continue;
         w.m = c[5] * c[7] * c[2];
         w.n = c[6] * c[8] * c[3];

@@ -40,9 +40,9 @@ layout(constant_id = 11) const uint BUFFERS = 2;
 layout(constant_id = 12) const uint WORKGROUP = 128; /* as constant 0 */
 layout(push_constant) uniform push { matmul_params p; };
 #include "tensor/op/four.glsl"
-#include "tensor/op/narrow.glsl"
-#define END_DROPOUT ((FLAGS & MATMUL_DROPOUT) != 0u)
-#include "tensor/op/matmul_end.glsl"
+#include "tensor/op/bits16.glsl"
+#define EPILOGUE_DROPOUT ((FLAGS & MATMUL_DROPOUT) != 0u)
+#include "tensor/op/matmul_epilogue.glsl"
 
 layout(buffer_reference, std430, buffer_reference_align = 16) buffer uvec4_ptr { uvec4 at[]; };
 
@@ -188,7 +188,7 @@ void multiply_direct(uint row, uint column, uint k)
 #ifdef FLEXIBLE
 float finish(const in uint row, const in uint column, const in float value, const in uint first)
 {
-    return end_one(value, 0u, first + column); /* without dropout, which would ask for the row */
+    return epilogue_one(value, 0u, first + column); /* without dropout, which needs the row */
 }
 const uint FINISHED_ELSEWHERE = MATMUL_DROPOUT | MATMUL_NARROW;
 #else
@@ -203,7 +203,7 @@ void store_fragments(uint row, uint column)
 
     [[unroll]] for (uint i = 0u; i < FRAG_M; i++)
         [[unroll]] for (uint j = 0u; j < FRAG_N; j++) {
-            const uint at = part_at() + (row + i * M) * p.n + column + j * N;
+            const uint at = split_at() + (row + i * M) * p.n + column + j * N;
 #ifdef FLEXIBLE
             if ((p.flags & (MATMUL_BIAS | MATMUL_RELU)) != 0u)
                 coopMatPerElementNV(sum[i * FRAG_N + j], sum[i * FRAG_N + j], finish,
@@ -221,7 +221,7 @@ void store_fragments(uint row, uint column)
 void store_finished(uint row, uint column)
 {
     const uint each = M * FOURS; /* fours of a subgroup */
-    const bool wide = end_wide();
+    const bool wide = epilogue_aligned();
 
     [[unroll]] for (uint i = 0u; i < FRAG_M; i++) {
         barrier();
@@ -231,7 +231,7 @@ void store_finished(uint row, uint column)
         barrier();
         for (uint v = gl_LocalInvocationID.x; v < SUB_M * SUB_N * each; v += WORKGROUP) {
             const uint sub = v / each, y = v % each / FOURS, x = v % FOURS;
-            end_four(uintBitsToFloat(tile[(sub * M + y) * PITCH_C + x]),
+            epilogue_four(uintBitsToFloat(tile[(sub * M + y) * PITCH_C + x]),
                      row + (sub / SUB_N * FRAG_M + i) * M + y,
                      column + sub % SUB_N * FRAG_N * N + x * 4u, wide);
         }
@@ -247,7 +247,7 @@ void main()
     const uint row = place.x * TILE_M, column = place.y * TILE_N;
     const uint sub_row = gl_SubgroupID / SUB_N * FRAG_M * M;
     const uint sub_column = gl_SubgroupID % SUB_N * FRAG_N * N;
-    const uint begin = part_begin(), end = part_end();
+    const uint begin = split_begin(), end = split_end();
 
     [[unroll]] for (uint i = 0u; i < FRAG_M * FRAG_N; i++)
         sum[i] = MATRIX_C(0.0);

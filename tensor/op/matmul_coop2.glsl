@@ -23,9 +23,9 @@ layout(constant_id = 4) const uint TILE_N = 128;
 layout(constant_id = 5) const uint TILE_K = 64;
 layout(push_constant) uniform push { matmul_params p; };
 #include "tensor/op/four.glsl"
-#include "tensor/op/narrow.glsl"
-#define END_DROPOUT ((FLAGS & MATMUL_DROPOUT) != 0u)
-#include "tensor/op/matmul_end.glsl"
+#include "tensor/op/bits16.glsl"
+#define EPILOGUE_DROPOUT ((FLAGS & MATMUL_DROPOUT) != 0u)
+#include "tensor/op/matmul_epilogue.glsl"
 
 layout(buffer_reference, std430, buffer_reference_align = 4) buffer factor_ptr { FACTOR at[]; };
 layout(buffer_reference, std430, buffer_reference_align = 16) buffer aligned_ptr { FACTOR at[]; };
@@ -92,7 +92,7 @@ const uint BEHIND_BIAS = MATMUL_RELU | MATMUL_DROPOUT;
 float finish(const in uint row, const in uint column, const in float value, const in uvec2 first)
 {
     const uint at_row = min(first.x + row, p.m - 1u), at_column = min(first.y + column, p.n - 1u);
-    float sum = end_one(value, at_row, at_column);
+    float sum = epilogue_one(value, at_row, at_column);
     if ((p.flags & MATMUL_RESIDUAL) != 0u && (p.flags & BEHIND_BIAS) != 0u)
         sum += p.residual.at[at_row * p.n + at_column];
     return sum;
@@ -100,17 +100,17 @@ float finish(const in uint row, const in uint column, const in float value, cons
 
 /* A c of 16 bits is written one by one, since a matrix of such sums need not be among what the
  * device has. The rounding is ours; the conversion then has nothing left to round. */
-float finish_narrow(const in uint row, const in uint column, const in float value,
+float finish_16bit(const in uint row, const in uint column, const in float value,
                     const in uvec2 first)
 {
     const uint at_row = first.x + row, at_column = first.y + column;
     if (at_row >= p.m || at_column >= p.n)
         return value;
     const uint at = at_row * p.n + at_column;
-    float sum = end_one(value, at_row, at_column);
+    float sum = epilogue_one(value, at_row, at_column);
     if ((p.flags & MATMUL_RESIDUAL) != 0u)
         sum += float(factor_ptr(uvec2(p.residual)).at[at]);
-    factor_ptr(uvec2(p.c)).at[at] = FACTOR(round_narrow(vec4(sum), end_type()).x);
+    factor_ptr(uvec2(p.c)).at[at] = FACTOR(round_16bit(vec4(sum), epilogue_type()).x);
     return sum;
 }
 
@@ -121,7 +121,7 @@ void main()
         return;
     const uvec2 place = tile_in_bands(linear_group(), tiles) * uvec2(TILE_M, TILE_N);
     const bool within = place.x + TILE_M <= p.m && place.y + TILE_N <= p.n;
-    const uint begin = part_begin(), end = part_end();
+    const uint begin = split_begin(), end = split_end();
     const uint deep = within ? end - (end - begin) % TILE_K : begin;
 
     tensorLayoutNV<2, CLAMPED> lay_c = createTensorLayoutNV(2, CLAMPED);
@@ -129,19 +129,19 @@ void main()
     lay_c = sliceTensorLayoutNV(lay_c, place.x, TILE_M, place.y, TILE_N);
 
     sum = MATRIX_C(0.0);
-    const bool narrow = (p.flags & MATMUL_NARROW) != 0u;
+    const bool is16 = (p.flags & MATMUL_NARROW) != 0u;
     /* The sum begins with the residual where nothing stands between them but a bias. */
-    if ((p.flags & MATMUL_RESIDUAL) != 0u && (p.flags & BEHIND_BIAS) == 0u && !narrow)
-        coopMatLoadTensorNV(sum, p.residual.at, part_at(), lay_c);
+    if ((p.flags & MATMUL_RESIDUAL) != 0u && (p.flags & BEHIND_BIAS) == 0u && !is16)
+        coopMatLoadTensorNV(sum, p.residual.at, split_at(), lay_c);
     if (deep > begin)
         multiply_within(place.x, place.y, begin, deep);
     if (deep < end)
         multiply_clamped(place.x, place.y, deep, end);
-    if (narrow) {
-        coopMatPerElementNV(sum, sum, finish_narrow, place);
+    if (is16) {
+        coopMatPerElementNV(sum, sum, finish_16bit, place);
         return;
     }
     if ((p.flags & (MATMUL_BIAS | BEHIND_BIAS)) != 0u)
         coopMatPerElementNV(sum, sum, finish, place);
-    coopMatStoreTensorNV(sum, p.c.at, part_at(), lay_c);
+    coopMatStoreTensorNV(sum, p.c.at, split_at(), lay_c);
 }

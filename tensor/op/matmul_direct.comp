@@ -4,7 +4,7 @@
 #extension GL_EXT_buffer_reference_uvec2 : require
 #include "tensor/op/matmul.h"
 #include "tensor/op/four.glsl"
-#include "tensor/op/narrow.glsl"
+#include "tensor/op/bits16.glsl"
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint FLAGS = 0;     /* MATMUL_CONSTANT of p.flags */
@@ -13,9 +13,9 @@ layout(constant_id = 2) const uint WIDE = 0;      /* whether lines of a and b be
 layout(constant_id = 3) const uint FACTOR = 0;    /* MATMUL_BF16 or MATMUL_F16 of p.flags */
 layout(push_constant) uniform push { matmul_params p; };
 #include "tensor/op/factor.glsl"
-#define END_NARROW (FACTOR != 0u)
-#define END_DROPOUT ((FLAGS & MATMUL_DROPOUT) != 0u)
-#include "tensor/op/matmul_end.glsl"
+#define EPILOGUE_16BIT (FACTOR != 0u)
+#define EPILOGUE_DROPOUT ((FLAGS & MATMUL_DROPOUT) != 0u)
+#include "tensor/op/matmul_epilogue.glsl"
 
 const bool wide = WIDE != 0u;
 
@@ -64,7 +64,7 @@ void main()
     const bool across_b = (FLAGS & MATMUL_TRANSPOSE_B) == 0u;
 
     mat4 sum00 = mat4(0.0), sum01 = mat4(0.0), sum10 = mat4(0.0), sum11 = mat4(0.0);
-    for (uint k = part_begin(), end = part_end(); k < end; k += 4u) {
+    for (uint k = split_begin(), end = split_end(); k < end; k += 4u) {
         const mat4 a0 = transpose(load_block(p.a, across_a, row, p.m, k));
         const mat4 a1 = transpose(load_block(p.a, across_a, row + 4u, p.m, k));
         const mat4 b0 = load_block(p.b, across_b, column, p.n, k);
@@ -77,7 +77,8 @@ void main()
 
     const mat4 sum[4] = mat4[4](transpose(sum00), transpose(sum01), transpose(sum10),
                                 transpose(sum11));
-    const bool whole = end_wide();
+    const bool whole = epilogue_aligned();
     for (uint i = 0u; i < 16u; i++)
-        end_four(sum[i >> 2][i & 3u], row + 4u * (i >> 3) + (i & 3u), column + (i & 4u), whole);
+        epilogue_four(sum[i >> 2][i & 3u], row + 4u * (i >> 3) + (i & 3u), column + (i & 4u),
+                      whole);
 }

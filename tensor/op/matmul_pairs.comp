@@ -6,7 +6,7 @@
 #extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
 #include "tensor/op/matmul.h"
 #include "tensor/op/four.glsl"
-#include "tensor/op/narrow.glsl"
+#include "tensor/op/bits16.glsl"
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint FLAGS = 0;     /* MATMUL_CONSTANT of p.flags */
@@ -14,9 +14,9 @@ layout(constant_id = 2) const uint ROWS = 16;     /* of c, that an invocation ta
 layout(constant_id = 3) const uint GROUPS = 4;    /* of four columns, likewise */
 layout(constant_id = 4) const uint FACTOR = 0;    /* MATMUL_BF16 or MATMUL_F16 of p.flags */
 layout(push_constant) uniform push { matmul_params p; };
-#define END_NARROW (FACTOR != 0u)
-#define END_DROPOUT ((FLAGS & MATMUL_DROPOUT) != 0u)
-#include "tensor/op/matmul_end.glsl"
+#define EPILOGUE_16BIT (FACTOR != 0u)
+#define EPILOGUE_DROPOUT ((FLAGS & MATMUL_DROPOUT) != 0u)
+#include "tensor/op/matmul_epilogue.glsl"
 
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer u64_ptr { uint64_t at[]; };
 
@@ -28,7 +28,7 @@ vec4 load_step(f32_ptr x, uint i)
     const uvec2 words = unpack32(u64_ptr(uvec2(x)).at[i / STEP]);
     if (FACTOR == 0u)
         return vec4(uintBitsToFloat(words), 0.0, 0.0);
-    const uint type = FACTOR == MATMUL_BF16 ? NARROW_BF16 : NARROW_F16;
+    const uint type = FACTOR == MATMUL_BF16 ? ELEMENT_BF16 : ELEMENT_F16;
     return vec4(widen(words.x, type), widen(words.y, type));
 }
 
@@ -45,8 +45,8 @@ vec4 load_columns(f32_ptr x, uint begin, uint i, uint n)
  * the same for all lanes, and take neighbouring fours of columns.
  *
  * k is a multiple of STEP, and so are the lengths of all lines in memory, and ROWS where a
- * workgroup takes parts of lines. Lines past the last repeat others, and nothing that comes of them
- * is stored. */
+ * workgroup takes splits of lines. Lines past the last repeat others, and nothing that comes of
+ * them is stored. */
 void main()
 {
     const uint width = 4u * gl_WorkGroupSize.x; /* from one group of columns to the next */
@@ -58,7 +58,7 @@ void main()
     vec4 sum[ROWS * GROUPS];
     [[unroll]] for (uint i = 0u; i < ROWS * GROUPS; i++)
         sum[i] = vec4(0.0);
-    for (uint k = part_begin(), end = part_end(); k < end; k += STEP) {
+    for (uint k = split_begin(), end = split_end(); k < end; k += STEP) {
         float a[STEP * (ROWS + 3u)]; /* of each row k … k + STEP - 1; room for a step of rows */
         vec4 b[STEP * GROUPS];       /* of each group likewise */
         if (across_a) {
@@ -100,7 +100,7 @@ void main()
     vec4 kept[ROWS * GROUPS];
     [[unroll]] for (uint i = 0u; i < ROWS * GROUPS; i++)
         kept[i] = sum[i] + 0.0;
-    const bool wide = end_wide();
+    const bool wide = epilogue_aligned();
     [[dont_unroll]] for (uint i = 0u; i < ROWS * GROUPS; i++)
-        end_four(kept[i], row + i / GROUPS, column + i % GROUPS * width, wide);
+        epilogue_four(kept[i], row + i / GROUPS, column + i % GROUPS * width, wide);
 }

@@ -5,7 +5,7 @@
 #extension GL_EXT_control_flow_attributes : require
 #include "tensor/op/matmul.h"
 #include "tensor/op/four.glsl"
-#include "tensor/op/narrow.glsl"
+#include "tensor/op/bits16.glsl"
 
 layout(local_size_x_id = 0) in; /* 256 */
 layout(constant_id = 1) const uint FLAGS = 0;     /* MATMUL_CONSTANT of p.flags */
@@ -13,9 +13,9 @@ layout(constant_id = 2) const uint WIDE = 0;      /* as in matmul_direct.comp */
 layout(constant_id = 3) const uint FACTOR = 0;    /* MATMUL_BF16 or MATMUL_F16 of p.flags */
 layout(push_constant) uniform push { matmul_params p; };
 #include "tensor/op/factor.glsl"
-#define END_NARROW (FACTOR != 0u)
-#define END_DROPOUT ((FLAGS & MATMUL_DROPOUT) != 0u)
-#include "tensor/op/matmul_end.glsl"
+#define EPILOGUE_16BIT (FACTOR != 0u)
+#define EPILOGUE_DROPOUT ((FLAGS & MATMUL_DROPOUT) != 0u)
+#include "tensor/op/matmul_epilogue.glsl"
 
 const uint LINES = MATMUL_TILED_M, K = MATMUL_TILED_K; /* a tile is square */
 const bool wide = WIDE != 0u;
@@ -49,7 +49,7 @@ void main()
     const uint along_at = local % 4u * 4u * PITCH + local / 16u, part = local / 4u % 4u;
 
     vec4 sum[4] = vec4[4](vec4(0.0), vec4(0.0), vec4(0.0), vec4(0.0));
-    const uint begin = part_begin(), end = part_end();
+    const uint begin = split_begin(), end = split_end();
     vec4 a = fetch(p.a, across_a, row, p.m, begin), b = fetch(p.b, across_b, column, p.n, begin);
     for (uint k = begin; k < end; k += K) {
         if (across_a)
@@ -76,5 +76,5 @@ void main()
     }
 
     [[unroll]] for (uint i = 0u; i < 4u; i++)
-        end_four(sum[i], row + y * 4u + i, column + x * 4u, end_wide());
+        epilogue_four(sum[i], row + y * 4u + i, column + x * 4u, epilogue_aligned());
 }

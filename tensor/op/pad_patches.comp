@@ -12,7 +12,7 @@ void main()
     if (row >= p.rows)
         return;
     float y;
-    if (p.place.at[2u * (group / p.each) + 1u] + group % p.each > 0u)
+    if (p.slot.at[2u * (group / p.each) + 1u] + group % p.each > 0u)
         y = p.x.at[id];
     else
         y = p.pad.at[row % p.patch_size * p.columns + id % p.columns];

@@ -3,10 +3,10 @@
 #extension GL_EXT_buffer_reference : require
 #extension GL_EXT_buffer_reference_uvec2 : require
 #include "tensor/op/matmul.h"
-#include "tensor/op/narrow.glsl"
+#include "tensor/op/bits16.glsl"
 
 layout(local_size_x_id = 0) in;
-layout(constant_id = 1) const uint TYPE = NARROW_NONE; /* p.type */
+layout(constant_id = 1) const uint TYPE = ELEMENT_F32; /* p.type */
 layout(push_constant) uniform push { relu_grad_params p; };
 
 /* Of two numbers of 16 bits in a word those where y is above 0. */
@@ -20,7 +20,7 @@ uint through(uint dy, uint y)
 void main()
 {
     const uint i = linear_id();
-    if (TYPE == NARROW_NONE) {
+    if (TYPE == ELEMENT_F32) {
         if (i < p.count)
             p.dx.at[i] = p.y.at[i] > 0.0 ? p.dy.at[i] : 0.0;
     } else if (2u * i < p.count) {

@@ -71,8 +71,8 @@ static void rope_cpu(const void *params)
 #pragma omp parallel for schedule(static)
     for (uint32_t r = 0; r < p->rows; r++) {
         const uint32_t n = r / p->positions;
-        const uint32_t place = p->flags & ROPE_PLACE ? u32_at(p->place)[2 * (size_t)n + 1] : 0;
-        turn_row(p, r, place + p->first + r % p->positions, rate);
+        const uint32_t position = p->flags & ROPE_SLOT ? u32_at(p->slot)[2 * (size_t)n + 1] : 0;
+        turn_row(p, r, position + p->first + r % p->positions, rate);
     }
 }
 
@@ -121,10 +121,10 @@ struct tensor *tensor_rope(struct tensor_graph *g, struct tensor *x,
     struct rope_params *p = tensor_graph_memory_take(g, sizeof *p);
     if (!p || !tensor_check(g, params->positions && tensor_rows(x) % params->positions == 0,
                             "rope", "x (N·S, C')", x, NULL) ||
-        !tensor_check(g, !params->place || params->place->count ==
+        !tensor_check(g, !params->slot || params->slot->count ==
                                                2ull * tensor_rows(x) / params->positions,
-                      "rope", "x (N·S, C'), place (N, 2)", x,
-                      params->place ? params->place : x))
+                      "rope", "x (N·S, C'), slot (N, 2)", x,
+                      params->slot ? params->slot : x))
         return x;
     if (!pairs || params->head_dim % 2 || pairs > PAIRS_MAX || columns % params->head_dim ||
         params->columns > columns || params->columns % params->head_dim) {
@@ -135,12 +135,12 @@ struct tensor *tensor_rope(struct tensor_graph *g, struct tensor *x,
     *p = (struct rope_params){
         .rows = tensor_rows(x), .columns = columns, .turned = params->columns / params->head_dim,
         .pairs = pairs, .positions = params->positions, .first = params->first,
-        .flags = params->place ? ROPE_PLACE : 0};
+        .flags = params->slot ? ROPE_SLOT : 0};
     store_fraction(0.5L / acosl(-1.0L), p->unit);
     for (uint32_t i = 0; i < ROPE_POWERS; i++)
         store_fraction(powl(10000.0L, -(long double)(1u << i) / pairs), p->power + 2 * (size_t)i);
-    tensor_graph_pass(g, &rope, p, (struct tensor *[]){x, params->place, y}, 0);
+    tensor_graph_pass(g, &rope, p, (struct tensor *[]){x, params->slot, y}, 0);
     tensor_graph_node(g, &(struct tensor_node){rope_gradient, .output = y, .input = {x},
-                                               .saved = {params->place}, .params = p});
+                                               .saved = {params->slot}, .params = p});
     return y;
 }

@@ -49,8 +49,8 @@ void main()
     if (r >= p.rows)
         return;
     uint t = p.first + r % p.positions;
-    if ((p.flags & ROPE_PLACE) != 0u)
-        t += p.place.at[2u * (r / p.positions) + 1u];
+    if ((p.flags & ROPE_SLOT) != 0u)
+        t += p.slot.at[2u * (r / p.positions) + 1u];
     vec2 angle = turn(t, c);
     if ((p.flags & ROPE_BACK) != 0u)
         angle.y = -angle.y;

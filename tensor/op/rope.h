@@ -5,7 +5,7 @@
 #include "tensor/op/share.h"
 
 /* Row r, of sequence n = r / positions, stands at position t = first + r mod positions, plus
- * place[2 n + 1] where places are given (ROPE_PLACE).
+ * slot[2 n + 1] where places are given (ROPE_SLOT).
  * In each of the first `turned` heads of a row the pair (c, c + pairs) is turned by t · w^c, w =
  * 10000^(-1/pairs); with ROPE_BACK by its negative. What is behind those heads is copied, or left
  * alone where y is x (ROPE_IN_PLACE).
@@ -14,12 +14,12 @@
  * exact at position 10^6 as at 0 on every device: `unit` is 1 / (2 pi), power[i] is w^(2^i); low
  * word, high word. (What GPUs offer as sin() is good to 2^-11 only, and from -pi to pi.) */
 #define ROPE_BACK     1u
-#define ROPE_PLACE    2u
+#define ROPE_SLOT     2u
 #define ROPE_IN_PLACE 4u
 #define ROPE_POWERS   7 /* pairs <= 128 */
 struct rope_params {
     f32_ptr x;     /* (rows, columns) */
-    u32_ptr place; /* (rows / positions, 2) */
+    u32_ptr slot;  /* (rows / positions, 2) */
     f32_ptr y;     /* as x; may be x */
     u32 rows;
     u32 columns;

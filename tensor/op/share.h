@@ -3,15 +3,15 @@
  * A parameter struct is written once, in tensor/op/<stem>.h. In C an address is a 64-bit number (on
  * the cpu device a pointer); in GLSL it is a buffer reference, indexed as p.x.at[i]. Bytes travel
  * four to a 32-bit word, since not every device can load 8 bits: byte_at(p.bytes, i). So do
- * numbers of 16 bits, two to a word (narrow.glsl).
+ * numbers of 16 bits, two to a word (bits16.glsl).
  */
 #ifndef TENSOR_OP_SHARE_H
 #define TENSOR_OP_SHARE_H
 
 /* The 16-bit types, as kernels are told of them. */
-#define NARROW_NONE 0u /* 32 bits */
-#define NARROW_BF16 1u
-#define NARROW_F16  2u
+#define ELEMENT_F32  0u /* 32 bits */
+#define ELEMENT_BF16 1u
+#define ELEMENT_F16  2u
 
 #ifdef VULKAN
 

@@ -13,15 +13,15 @@
 static inline void add_row(const struct sum_rows_params *p, size_t at, uint32_t width,
                            float sum[PIECE])
 {
-    const uint16_t *narrow = u16_at(p->x) + at;
+    const uint16_t *halves = u16_at(p->x) + at;
     switch (p->type) {
-    case NARROW_BF16:
+    case ELEMENT_BF16:
         for (uint32_t c = 0; c < width; c++)
-            sum[c] += tensor_from_bf16(narrow[c]);
+            sum[c] += tensor_from_bf16(halves[c]);
         break;
-    case NARROW_F16:
+    case ELEMENT_F16:
         for (uint32_t c = 0; c < width; c++)
-            sum[c] += tensor_from_f16(narrow[c]);
+            sum[c] += tensor_from_f16(halves[c]);
         break;
     default:
         for (uint32_t c = 0; c < width; c++)
@@ -54,7 +54,7 @@ static void sum_rows_launch(const struct tensor_device_info *info, const void *p
     const uint32_t chunks = (p->rows + p->chunk - 1) / p->chunk;
     launch->constant[0] = p->type;
     tensor_launch_items(launch,
-                        (uint64_t)chunks * (p->type == NARROW_NONE ? p->columns : p->columns / 2));
+                        (uint64_t)chunks * (p->type == ELEMENT_F32 ? p->columns : p->columns / 2));
 }
 
 static const struct tensor_kernel sum_rows = {
@@ -62,7 +62,7 @@ static const struct tensor_kernel sum_rows = {
     .params_size = sizeof(struct sum_rows_params),
     .args = 2,
     .writes = 1u << 1,
-    .narrow = 1u << 0,
+    .args16 = 1u << 0,
     .cpu = sum_rows_cpu,
     .launch = sum_rows_launch,
     .variant = {"sum_rows"},
@@ -78,8 +78,8 @@ void tensor_record_sum_rows(struct tensor_graph *g, struct tensor *x, uint32_t r
                                 .stride = stride,
                                 .chunk = rows,
                                 .accumulate = accumulate,
-                                .type = tensor_narrow_type(x)};
-    if (p.type != NARROW_NONE &&
+                                .type = tensor_element_type(x)};
+    if (p.type != ELEMENT_F32 &&
         !tensor_check(g, (columns | stride) % 2 == 0, "sum_rows",
                       "16 bits want an even number of columns", x, NULL))
         return;

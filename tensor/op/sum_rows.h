@@ -15,7 +15,7 @@ struct sum_rows_params {
     u32 stride;
     u32 chunk;
     u32 accumulate;
-    u32 type; /* NARROW_NONE …; with 16 bits columns and stride are even */
+    u32 type; /* ELEMENT_F32 …; with 16 bits columns and stride are even */
 };
 
 #endif

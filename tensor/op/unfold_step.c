@@ -7,11 +7,11 @@
 /* Row r of y; its own row joins the cache. */
 static void unfold_row(const struct unfold_step_params *p, uint32_t r)
 {
-    const uint32_t n = r / p->fresh, i = r % p->fresh, *place = u32_at(p->place) + 2 * (size_t)n;
+    const uint32_t n = r / p->fresh, i = r % p->fresh, *slot = u32_at(p->slot) + 2 * (size_t)n;
     const size_t columns = p->columns, size = columns * sizeof(float);
-    const uint32_t t = place[1] * p->unit + i; /* with `unit` added, so that none is below 0 */
+    const uint32_t t = slot[1] * p->unit + i; /* with `unit` added, so that none is below 0 */
     const float *x = f32_at(p->x) + r * columns;
-    float *cache = f32_at(p->cache) + (size_t)place[0] * p->capacity * columns;
+    float *cache = f32_at(p->cache) + (size_t)slot[0] * p->capacity * columns;
     float *to = f32_at(p->y) + (size_t)r * p->taps * columns;
     for (uint32_t back = p->taps; back--; to += columns)
         if (t < p->unit + back)
@@ -50,13 +50,13 @@ static const struct tensor_kernel unfold_step = {
 const struct tensor_kernel *const tensor_kernel_unfold_step = &unfold_step;
 
 struct tensor *tensor_unfold_cached(struct tensor_graph *g, struct tensor *x, struct tensor *cache,
-                                    struct tensor *place, uint32_t unit, uint32_t taps)
+                                    struct tensor *slot, uint32_t unit, uint32_t taps)
 {
     const uint32_t rows = tensor_rows(x), columns = tensor_columns(x);
-    const uint32_t sequences = (uint32_t)(place->count / 2);
+    const uint32_t sequences = (uint32_t)(slot->count / 2);
     const uint32_t fresh = sequences ? rows / sequences : 0;
-    if (!tensor_check(g, place->type == TENSOR_U32 && fresh && rows % sequences == 0 && unit &&
-                      taps, "unfold_cached", "x (N·n, C), place (N, 2) U32", x, place) ||
+    if (!tensor_check(g, slot->type == TENSOR_U32 && fresh && rows % sequences == 0 && unit &&
+                      taps, "unfold_cached", "x (N·n, C), slot (N, 2) U32", x, slot) ||
         !tensor_check(g, cache->rank == 3 && cache->shape[2] == columns &&
                       cache->shape[1] >= fresh + taps - 1, "unfold_cached",
                       "x (N·n, C), cache (M, L, C), L >= n + taps - 1", x, cache) ||
@@ -67,6 +67,6 @@ struct tensor *tensor_unfold_cached(struct tensor_graph *g, struct tensor *x, st
     const struct unfold_step_params p = {.sequences = sequences, .fresh = fresh,
                                          .columns = columns, .taps = taps, .unit = unit,
                                          .capacity = cache->shape[1]};
-    tensor_graph_pass(g, &unfold_step, &p, (struct tensor *[]){x, place, cache, y}, 0);
+    tensor_graph_pass(g, &unfold_step, &p, (struct tensor *[]){x, slot, cache, y}, 0);
     return y;
 }

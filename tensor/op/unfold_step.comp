@@ -15,8 +15,8 @@ void main()
         return;
     const uint n = r / p.fresh, i = r % p.fresh, back = p.taps - 1u - tap;
     /* Positions, with `unit` added to all, so that none is below 0. */
-    const uint t = p.place.at[2u * n + 1u] * p.unit + i;
-    const uint first = p.place.at[2u * n] * p.capacity;
+    const uint t = p.slot.at[2u * n + 1u] * p.unit + i;
+    const uint first = p.slot.at[2u * n] * p.capacity;
     float value = 0.0;
     if (t >= p.unit + back) {
         if (i >= back)

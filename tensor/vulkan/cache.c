@@ -34,16 +34,16 @@ static uint64_t digest(const unsigned char *bytes, size_t size)
 }
 
 /* Writes the path of the folder, of one more level when `parent` is false; false: there is none. */
-static bool find_folder(char *path, size_t room, bool parent)
+static bool find_folder(char *path, size_t capacity, bool parent)
 {
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     const char *last = parent ? "" : "/megabyte";
     int length = 0;
     if (cache && cache[0] == '/')
-        length = snprintf(path, room, "%s%s", cache, last);
+        length = snprintf(path, capacity, "%s%s", cache, last);
     else if (home && home[0] == '/')
-        length = snprintf(path, room, "%s/.cache%s", home, last);
-    return length > 0 && (size_t)length < room;
+        length = snprintf(path, capacity, "%s/.cache%s", home, last);
+    return length > 0 && (size_t)length < capacity;
 }
 
 static bool find_path(struct vulkan_device *d)

@@ -247,17 +247,17 @@ int tensor_vulkan_list(void (*each)(void *user, int index, const struct tensor_d
 /* ---- which one ---- */
 
 /* Text of what there is, for errors. */
-static const char *listed(const struct vulkan_found *found, int count, char *text, size_t room)
+static const char *listed(const struct vulkan_found *found, int count, char *text, size_t capacity)
 {
-    size_t at = (size_t)snprintf(text, room, count ? "there is" : "there is no Vulkan device");
+    size_t at = (size_t)snprintf(text, capacity, count ? "there is" : "there is no Vulkan device");
     int index = 0;
-    for (int i = 0; i < count && at < room; i++) {
+    for (int i = 0; i < count && at < capacity; i++) {
         const struct vulkan_found *f = &found[i];
         const char *comma = i ? "," : "";
         at += (size_t)(f->lacks[0]
-                           ? snprintf(text + at, room - at, "%s %s (lacks %s)", comma, f->info.name,
-                                      f->lacks)
-                           : snprintf(text + at, room - at, "%s vulkan:%d %s%s", comma, index++,
+                           ? snprintf(text + at, capacity - at, "%s %s (lacks %s)", comma,
+                                      f->info.name, f->lacks)
+                           : snprintf(text + at, capacity - at, "%s vulkan:%d %s%s", comma, index++,
                                       f->info.name, f->info.software ? " (software)" : ""));
     }
     return text;

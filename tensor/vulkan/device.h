@@ -104,7 +104,7 @@ struct vulkan_device {
     VkPipelineLayout layout;
     VkPipelineCache cache;
     struct vulkan_pipeline *pipelines;
-    uint32_t pipeline_count, pipeline_room;
+    uint32_t pipeline_count, pipeline_capacity;
     uint64_t cached_digest; /* of what the cache on disk held at the start */
     char cache_path[512];   /* "": no cache on disk */
 

@@ -150,14 +150,14 @@ static int compile(struct vulkan_device *d, const struct vulkan_spirv *spirv,
 
 static int grow(struct vulkan_device *d)
 {
-    if (d->pipeline_count < d->pipeline_room)
+    if (d->pipeline_count < d->pipeline_capacity)
         return 0;
-    const uint32_t room = d->pipeline_room ? 2 * d->pipeline_room : 64;
-    struct vulkan_pipeline *more = realloc(d->pipelines, room * sizeof(*more));
+    const uint32_t capacity = d->pipeline_capacity ? 2 * d->pipeline_capacity : 64;
+    struct vulkan_pipeline *more = realloc(d->pipelines, capacity * sizeof(*more));
     if (!more)
         return tensor_fail(ENOMEM, "vulkan: out of memory");
     d->pipelines = more;
-    d->pipeline_room = room;
+    d->pipeline_capacity = capacity;
     return 0;
 }
 

@@ -27,7 +27,7 @@ struct tensor_program {
     uint32_t count;
     VkCommandPool pool;
     struct slice *slices;
-    uint32_t slice_count, slice_room;
+    uint32_t slice_count, slice_capacity;
     VkQueryPool queries; /* two timestamps a step; null: not timed */
     uint64_t *stamps;    /* room for them */
     double *seconds;     /* by step, of runs that were collected */
@@ -76,13 +76,13 @@ static int slice_end(struct recorder *r, bool last)
 
 static struct slice *slice_add(struct tensor_program *p)
 {
-    if (p->slice_count == p->slice_room) {
-        const uint32_t room = p->slice_room ? 2 * p->slice_room : 16;
-        struct slice *more = realloc(p->slices, room * sizeof(*more));
+    if (p->slice_count == p->slice_capacity) {
+        const uint32_t capacity = p->slice_capacity ? 2 * p->slice_capacity : 16;
+        struct slice *more = realloc(p->slices, capacity * sizeof(*more));
         if (!more)
             return NULL;
         p->slices = more;
-        p->slice_room = room;
+        p->slice_capacity = capacity;
     }
     return &p->slices[p->slice_count++];
 }

@@ -115,8 +115,9 @@ static double difference(const float *a, const float *b, uint64_t count)
 static double tolerance_of(const struct tensor_device *device, double fp32)
 {
     const enum tensor_precision precision = tensor_device_info(device)->precision;
-    static const double narrow[] = {[TENSOR_PRECISION_BF16] = 2e-2, [TENSOR_PRECISION_FP16] = 2e-3};
-    return precision == TENSOR_PRECISION_FP32 ? fp32 : narrow[precision];
+    static const double low_precision[] = {
+        [TENSOR_PRECISION_BF16] = 2e-2, [TENSOR_PRECISION_FP16] = 2e-3};
+    return precision == TENSOR_PRECISION_FP32 ? fp32 : low_precision[precision];
 }
 
 static void check_case(struct tensor_device *device, const struct grouped *from)
@@ -141,9 +142,9 @@ static void check_case(struct tensor_device *device, const struct grouped *from)
     CHECK(!memcmp(got[0].gradients, got[1].gradients, want.gradient_count * sizeof(float)) &&
               got[0].nats == got[1].nats,
           "%s, groups of %u: recompute gives other bits", name, from->group);
-    /* The patch ahead of a group within a sequence is computed a second time. */
-    const bool ahead = from->cross_patch && from->group < c.seq_len / c.patch_size;
-    CHECK(ahead ? got[0].plan.flops > want.plan.flops : got[0].plan.flops == want.plan.flops,
+    /* The patch context of a group within a sequence is computed a second time. */
+    const bool context = from->cross_patch && from->group < c.seq_len / c.patch_size;
+    CHECK(context ? got[0].plan.flops > want.plan.flops : got[0].plan.flops == want.plan.flops,
           "%s, groups of %u: %.17g operations, not %.17g", name, from->group, got[0].plan.flops,
           want.plan.flops);
     forget(&want);
@@ -181,9 +182,9 @@ void check_groups(struct tensor_device *device)
     if (strcmp(tensor_device_info(device)->kind, "cpu"))
         return; /* compiles for long */
     for (int precision = TENSOR_PRECISION_BF16; precision <= TENSOR_PRECISION_FP16; precision++) {
-        struct tensor_device *narrow = check_open("cpu", (enum tensor_precision)precision, NULL);
+        struct tensor_device *low = check_open("cpu", (enum tensor_precision)precision, NULL);
         for (size_t i = 0; i < CASES; i += 2)
-            check_case(narrow, &cases[i]);
-        check_close(&narrow);
+            check_case(low, &cases[i]);
+        check_close(&low);
     }
 }

@@ -44,20 +44,20 @@ static void check_copies(const struct megabyte_model *model, enum tensor_precisi
         const struct nn_parameter *p = nn_parameters_at(model->parameters, i);
         const struct tensor *w = p->weight;
         if (precision == TENSOR_PRECISION_FP32) {
-            CHECK(!w->narrow, "%s has a 16-bit copy in fp32", p->name);
+            CHECK(!w->copy16, "%s has a 16-bit copy in fp32", p->name);
             continue;
         }
         float *wide = check_allocate(tensor_size(w));
-        uint16_t *narrow = check_allocate(tensor_size(w->narrow));
+        uint16_t *copy16 = check_allocate(tensor_size(w->copy16));
         check_must(tensor_read(w, 0, wide, tensor_size(w)), "read");
-        check_must(tensor_read(w->narrow, 0, narrow, tensor_size(w->narrow)), "read");
+        check_must(tensor_read(w->copy16, 0, copy16, tensor_size(w->copy16)), "read");
         uint64_t j = 0;
-        while (j < w->count && narrow[j] == rounded(wide[j], precision))
+        while (j < w->count && copy16[j] == rounded(wide[j], precision))
             j++;
         CHECK(j == w->count, "%s: element %u of %s is %g, and %#x in 16 bits", names[precision],
-              (unsigned)j, p->name, (double)wide[j], narrow[j]);
+              (unsigned)j, p->name, (double)wide[j], copy16[j]);
         free(wide);
-        free(narrow);
+        free(copy16);
     }
 }
 
@@ -136,7 +136,7 @@ static size_t copy_state(const struct megabyte_model *model, char *state, bool b
     size_t at = 0;
     for (uint32_t i = 0; i < nn_parameters_count(model->parameters); i++) {
         const struct nn_parameter *p = nn_parameters_at(model->parameters, i);
-        struct tensor *const list[4] = {p->weight, p->moment1, p->moment2, p->weight->narrow};
+        struct tensor *const list[4] = {p->weight, p->moment1, p->moment2, p->weight->copy16};
         for (int j = 0; j < 4 && list[j]; j++) {
             const size_t size = tensor_size(list[j]);
             if (state && back && j < 3)

@@ -57,14 +57,14 @@ static void updated(struct check_kernel_case *c, uint64_t count)
 
 /* For each of n sequences which of n it is in the cache, the last being the first, and how many
  * positions it has: at most `most`. */
-static void places(struct check_kernel_case *c, uint32_t n, uint32_t most)
+static void slots(struct check_kernel_case *c, uint32_t n, uint32_t most)
 {
-    static uint32_t place[8][2];
+    static uint32_t slot[8][2];
     for (uint32_t i = 0; i < n; i++) {
-        place[i][0] = n - 1 - i;
-        place[i][1] = most > i ? most - i : 0;
+        slot[i][0] = n - 1 - i;
+        slot[i][1] = most > i ? most - i : 0;
     }
-    input_u32(c, 2ull * n, 0, 0)->values = place;
+    input_u32(c, 2ull * n, 0, 0)->values = slot;
 }
 
 /* Where the first query stands; nothing where it is not given. */
@@ -113,8 +113,8 @@ static float drop_scale_number(uint32_t number)
 #define FIRST_PATCHES (COUNT(heads) - 6)
 
 /* Makes the arguments in `which` be of 16 bits. */
-static void narrow_case(struct check_kernel_case *c, uint32_t *flags, bool half, uint32_t which,
-                        bool only_cpu)
+static void case_16bit(struct check_kernel_case *c, uint32_t *flags, bool half, uint32_t which,
+                       bool only_cpu)
 {
     const size_t length = strlen(c->label);
     snprintf(c->label + length, sizeof c->label - length, ", %s", half ? "fp16" : "bf16");
@@ -145,7 +145,7 @@ static bool attention_case(uint32_t i, struct check_kernel_case *c)
         .heads = heads[size].heads, .head_dim = dim, .span = span ? span : ATTENTION_WHOLE,
         .reach = heads[size].reach, .stream = i, .threshold = threshold_number(i % 4),
         .flags = (i % 4 < 2 ? ATTENTION_LSE : 0) |
-                 (cached ? ATTENTION_PLACE : heads[size].first ? ATTENTION_FIRST : 0),
+                 (cached ? ATTENTION_SLOT : heads[size].first ? ATTENTION_FIRST : 0),
         .scale = scale_of(dim), .drop_scale = drop_scale_number(i % 4)};
     check_start(c, &p, sizeof p, "%u x %u of %u x %u heads of %u, patch %u, reach %u%s%s", n,
                 queries, keys, p.heads, dim, span, p.reach, p.threshold ? ", dropout" : "",
@@ -154,7 +154,7 @@ static bool attention_case(uint32_t i, struct check_kernel_case *c)
     input(c, (uint64_t)n * key_rows * p.stride_k);
     random_input(c, p.threshold);
     if (cached)
-        places(c, n, first);
+        slots(c, n, first);
     else
         first_position(c, heads[size].first, heads[size].first - 1);
     output(c, (uint64_t)n * queries * columns);
@@ -169,8 +169,8 @@ bool check_attention(uint32_t i, struct check_kernel_case *c)
     i -= 4 * COUNT(heads);
     if (i / 6 >= PATCHES || !attention_case(4 * (FIRST_PATCHES + i / 6) + i % 3, c))
         return false;
-    narrow_case(c, &((struct attention_params *)c->params)->flags, i / 3 % 2, 1u << 4,
-                heads[FIRST_PATCHES + i / 6].span > ATTENTION_DIRECT_ROWS);
+    case_16bit(c, &((struct attention_params *)c->params)->flags, i / 3 % 2, 1u << 4,
+               heads[FIRST_PATCHES + i / 6].span > ATTENTION_DIRECT_ROWS);
     return true;
 }
 
@@ -298,25 +298,25 @@ bool check_attention_grad_patch(uint32_t i, struct check_kernel_case *c)
         !grad_case(3 * (FIRST_PATCHES + i / 6) + i % 3, c, OF_QUERY | OF_KEY))
         return false;
     attend_beforehand(c);
-    narrow_case(c, &((struct attention_grad_params *)c->params)->flags, i / 3 % 2,
-                1u << 3 | 1u << 8 | 1u << 9, /* y is not read */
-                heads[FIRST_PATCHES + i / 6].span > ATTENTION_DIRECT_ROWS);
+    case_16bit(c, &((struct attention_grad_params *)c->params)->flags, i / 3 % 2,
+               1u << 3 | 1u << 8 | 1u << 9, /* y is not read */
+               heads[FIRST_PATCHES + i / 6].span > ATTENTION_DIRECT_ROWS);
     return true;
 }
 
 bool check_rope(uint32_t i, struct check_kernel_case *c)
 {
     static const struct {
-        uint32_t rows, positions, place, half, heads, turned; /* place: at least so much */
+        uint32_t rows, positions, slot, half, heads, turned; /* slot: at least so much */
     } sizes[] = {{1, 1, 0, 1, 1, 1},     {6, 3, 0, 2, 3, 2},   {10, 5, 7, 3, 2, 2},
                  {64, 32, 0, 32, 6, 4},  {9, 9, 100, 128, 3, 1}, {4, 1, 1048575, 40, 2, 2},
                  {3, 3, 4000000000u, 16, 2, 0}};
-    static const char *const how[] = {"", ", back", ", in place", ", at places"};
-    static const uint32_t flags[] = {0, ROPE_BACK, ROPE_IN_PLACE, ROPE_PLACE};
+    static const char *const how[] = {"", ", back", ", in slot", ", at slots"};
+    static const uint32_t flags[] = {0, ROPE_BACK, ROPE_IN_PLACE, ROPE_SLOT};
     const uint32_t size = i / COUNT(how), kind = i % COUNT(how);
     if (size >= COUNT(sizes))
         return false;
-    const uint32_t half = sizes[size].half, place = sizes[size].place;
+    const uint32_t half = sizes[size].half, slot = sizes[size].slot;
     struct rope_params p = {
         .rows = sizes[size].rows, .columns = 2 * half * sizes[size].heads,
         .turned = sizes[size].turned, .pairs = half, .positions = sizes[size].positions,
@@ -332,7 +332,7 @@ bool check_rope(uint32_t i, struct check_kernel_case *c)
     check_start(c, &p, sizeof p, "%u rows, %u of %u heads of %u, %u positions from %u%s", p.rows,
                 p.turned, sizes[size].heads, 2 * half, p.positions, p.first, how[kind]);
     input(c, (uint64_t)p.rows * p.columns);
-    input_u32(c, p.flags & ROPE_PLACE ? 2 * (p.rows / p.positions) : 0, place, place + 3000);
+    input_u32(c, p.flags & ROPE_SLOT ? 2 * (p.rows / p.positions) : 0, slot, slot + 3000);
     output(c, (uint64_t)p.rows * p.columns);
     if (p.flags & ROPE_IN_PLACE) { /* y is x */
         c->arg[2] = c->arg[0];
@@ -356,7 +356,7 @@ bool check_attention_append(uint32_t i, struct check_kernel_case *c)
     check_start(c, &p, sizeof p, "%u x %u rows of %u at %u of %u",
           p.sequences, p.fresh, p.columns, first, p.capacity);
     input(c, 3ull * p.sequences * p.fresh * p.columns);
-    places(c, p.sequences, first);
+    slots(c, p.sequences, first);
     updated(c, 2ull * p.sequences * p.capacity * p.columns);
     return true;
 }
@@ -392,21 +392,21 @@ static const uint32_t attentions[][8] = {
     {1, 40, 1, 8, 0, 0, 5, 1}};
 
 /* Sequences of which not all positions have queries. */
-static const uint32_t aheads[][7] = {
+static const uint32_t contexts[][7] = {
     {1, 9, 2, 4, 0, 0, 5}, {1, 12, 1, 6, 4, 3, 8}, {1, 16, 2, 8, 8, 8, 8}, {1, 7, 2, 4, 1, 1, 6},
     {1, 60, 2, 8, 20, 17, 40}, {1, 80, 1, 16, 32, 32, 48}};
 
 bool check_op_attention(uint32_t i, struct check_op_case *c)
 {
     const bool all = i / 2 < COUNT(attentions);
-    if (i / 2 >= COUNT(attentions) + COUNT(aheads))
+    if (i / 2 >= COUNT(attentions) + COUNT(contexts))
         return false;
-    const uint32_t *s = all ? attentions[i / 2] : aheads[i / 2 - COUNT(attentions)];
+    const uint32_t *s = all ? attentions[i / 2] : contexts[i / 2 - COUNT(attentions)];
     const uint32_t queries = all ? s[1] : s[6], columns = s[2] * s[3];
     check_start_op(c, (uint64_t)s[0] * queries * columns,
                    "%u x %u of %u x %u heads of %u, patch %u, reach %u, dropout %g", s[0], queries,
                    s[1], s[2], s[3], s[4], s[5], i % 2 ? 0.2 : 0.0);
-    memcpy(c->number, s, sizeof aheads[0]);
+    memcpy(c->number, s, sizeof contexts[0]);
     c->number[6] = queries;
     c->real = i % 2 ? 0.2f : 0;
     struct check_arg *qkv = parameter(c, SHAPE(s[0] * s[1], 3 * columns));
@@ -426,7 +426,7 @@ struct tensor *record_attention(struct tensor_graph *g, const struct check_op_ca
                                 struct tensor **in)
 {
     struct tensor_attention_params a = attention_of(c);
-    a.ahead = c->number[1] - c->number[6];
+    a.context_rows = c->number[1] - c->number[6];
     return tensor_attention(g, in[0], &a);
 }
 
@@ -508,10 +508,10 @@ bool check_op_attention_cached(uint32_t i, struct check_op_case *c)
     op_argument(c, TENSOR_F32, SHAPE(s[0] * s[6], 3 * columns));
     op_argument(c, TENSOR_F32, SHAPE(s[0], s[1], 2 * columns));
     /* As in the cache, and each with as many positions. */
-    static uint32_t place[4][2];
+    static uint32_t slot[4][2];
     for (uint32_t n = 0; n < s[0]; n++)
-        memcpy(place[n], (const uint32_t[]){n, s[7]}, sizeof place[n]);
-    op_argument(c, TENSOR_U32, SHAPE(s[0], 2))->values = place;
+        memcpy(slot[n], (const uint32_t[]){n, s[7]}, sizeof slot[n]);
+    op_argument(c, TENSOR_U32, SHAPE(s[0], 2))->values = slot;
     return true;
 }
 
@@ -530,12 +530,12 @@ void evaluate_attention_cached(const struct check_op_case *c, void *const *in,
                                               .capacity = c->number[1],
                                               .columns = p.heads * p.head_dim};
     p.stride_q = 3 * a.columns;
-    p.flags = ATTENTION_PLACE;
+    p.flags = ATTENTION_SLOT;
     reference_attention_append(&a, (void *const[]){in[0], in[2], in[1]});
     reference_attention(&p, (void *const[]){in[0], in[1], NULL, in[2], result, NULL});
 }
 
-/* ---- tensor_rope: rows, columns, turned columns, head_dim, positions, whether at places, the
+/* ---- tensor_rope: rows, columns, turned columns, head_dim, positions, whether at slots, the
  * first ---- */
 
 bool check_op_rope(uint32_t i, struct check_op_case *c)
@@ -547,7 +547,7 @@ bool check_op_rope(uint32_t i, struct check_op_case *c)
         return false;
     const uint32_t *s = sizes[i];
     check_start_op(c, (uint64_t)s[0] * s[1], "%u x %u of %u, heads of %u, %u positions from %u%s",
-                   s[0], s[2], s[1], s[3], s[4], s[6], s[5] ? ", at places" : "");
+                   s[0], s[2], s[1], s[3], s[4], s[6], s[5] ? ", at slots" : "");
     memcpy(c->number, s, sizeof sizes[0]);
     parameter(c, SHAPE(s[0], s[1]));
     op_argument(c, TENSOR_U32, SHAPE(s[0] / s[4], 2))->high = 50;
@@ -559,7 +559,7 @@ struct tensor *record_rope(struct tensor_graph *g, const struct check_op_case *c
 {
     return tensor_rope(g, in[0], &(struct tensor_rope_params){
         .head_dim = c->number[3], .columns = c->number[2], .positions = c->number[4],
-        .first = c->number[6], .place = c->number[5] ? in[1] : NULL});
+        .first = c->number[6], .slot = c->number[5] ? in[1] : NULL});
 }
 
 void evaluate_rope(const struct check_op_case *c, void *const *in, const uint32_t *random,
@@ -568,7 +568,7 @@ void evaluate_rope(const struct check_op_case *c, void *const *in, const uint32_
     const struct rope_params p = {
         .rows = c->number[0], .columns = c->number[1], .turned = c->number[2] / c->number[3],
         .pairs = c->number[3] / 2, .positions = c->number[4], .first = c->number[6],
-        .flags = c->number[5] ? ROPE_PLACE : 0};
+        .flags = c->number[5] ? ROPE_SLOT : 0};
     reference_rope(&p, (void *const[]){in[0], in[1], result});
 }
 
@@ -593,14 +593,14 @@ static bool sees(uint32_t t, uint32_t j, uint32_t span, uint32_t reach)
 static void attend(const struct attention_params *p, void *const *arg, uint32_t n, uint32_t h,
                    uint32_t i)
 {
-    const uint32_t *place = p->flags & ATTENTION_PLACE ? (const uint32_t *)arg[3] + 2 * n : NULL;
+    const uint32_t *slot = p->flags & ATTENTION_SLOT ? (const uint32_t *)arg[3] + 2 * n : NULL;
     const uint32_t least = p->flags & ATTENTION_FIRST ? *(const uint32_t *)arg[3]
                                                       : p->keys - p->queries;
-    const uint32_t t = (place ? place[1] : least) + i, row = n * p->queries + i;
+    const uint32_t t = (slot ? slot[1] : least) + i, row = n * p->queries + i;
     const uint32_t query = (n * p->heads + h) * p->queries + i;
     const double *q = (const double *)arg[0] + (size_t)row * p->stride_q + h * p->head_dim;
     const double *kv = (const double *)arg[1] + h * p->head_dim +
-                       (size_t)(place ? place[0] : n) * p->key_rows * p->stride_k;
+                       (size_t)(slot ? slot[0] : n) * p->key_rows * p->stride_k;
     double *y = (double *)arg[4] + ((size_t)row * p->heads + h) * p->head_dim, sum = 0;
     for (uint32_t c = 0; c < p->head_dim; c++)
         y[c] = 0;
@@ -710,12 +710,12 @@ void reference_attention_append(const void *params, void *const *arg)
 {
     const struct attention_append_params *p = params;
     const double *qkv = arg[0];
-    const uint32_t *place = arg[1];
+    const uint32_t *slot = arg[1];
     double *cache = arg[2];
     for (size_t n = 0; n < p->sequences; n++)
         for (size_t i = 0; i < p->fresh; i++) {
-            const size_t line = (place[2 * n + 1] + i) % p->capacity;
-            const size_t row = (size_t)place[2 * n] * p->capacity + line;
+            const size_t line = (slot[2 * n + 1] + i) % p->capacity;
+            const size_t row = (size_t)slot[2 * n] * p->capacity + line;
             for (size_t c = 0; c < 2 * (size_t)p->columns; c++)
                 cache[row * 2 * p->columns + c] =
                     qkv[(n * p->fresh + i) * 3 * p->columns + p->columns + c];
@@ -734,9 +734,9 @@ void reference_rope(const void *params, void *const *arg)
             if (c >= 2 * p->pairs * p->turned) {
                 y[at] = x[at];
             } else if (c % (2 * p->pairs) < p->pairs) {
-                const double place = p->flags & ROPE_PLACE
+                const double position = p->flags & ROPE_SLOT
                     ? ((const uint32_t *)arg[1])[2 * (r / p->positions) + 1] : 0;
-                const double t = place + p->first + r % p->positions;
+                const double t = position + p->first + r % p->positions;
                 const double angle =
                     (p->flags & ROPE_BACK ? -t : t) * pow(10000, -(double)pair / p->pairs);
                 const double a = x[at], b = x[at + p->pairs];

@@ -106,16 +106,16 @@ static enum tensor_type factor_of(uint32_t flags)
     return flags & MATMUL_BF16 ? TENSOR_BF16 : flags & MATMUL_F16 ? TENSOR_F16 : TENSOR_F32;
 }
 
-/* What a product or a sum of parts takes behind its factors, as flags say. */
-static void end_arguments(struct check_kernel_case *c, const struct matmul_params *p)
+/* What a product or a sum of split-K takes behind its factors, as flags say. */
+static void epilogue_arguments(struct check_kernel_case *c, const struct matmul_params *p)
 {
     const enum tensor_type type = p->flags & MATMUL_NARROW ? factor_of(p->flags) : TENSOR_F32;
-    const uint64_t count = (uint64_t)p->m * p->n, parts = (p->k + p->part - 1) / p->part;
+    const uint64_t count = (uint64_t)p->m * p->n, splits = (p->k + p->split_k - 1) / p->split_k;
     const bool sum = !c->arg[1].count;
     input(c, p->flags & MATMUL_BIAS ? p->n : 0);
     input(c, p->flags & MATMUL_RESIDUAL ? count : 0)->type = type;
     random_input(c, p->flags & MATMUL_DROPOUT);
-    output(c, sum ? count : parts * count)->type = type;
+    output(c, sum ? count : splits * count)->type = type;
     if (p->flags & MATMUL_IN_PLACE)
         in_place(c, 3);
 }
@@ -124,7 +124,7 @@ static void end_arguments(struct check_kernel_case *c, const struct matmul_param
 #define ORDERS 3 /* neither, MATMUL_TRANSPOSE_A, MATMUL_TRANSPOSE_B */
 
 /* Ends of a product beside those that build_matmul() tries with every size and order. */
-static const uint32_t ends[] = {
+static const uint32_t epilogues[] = {
     MATMUL_RESIDUAL,
     MATMUL_BIAS | MATMUL_RESIDUAL,
     MATMUL_BIAS | ADDED,
@@ -138,50 +138,52 @@ static const uint32_t ends[] = {
     MATMUL_NARROW | MATMUL_DROPOUT | MATMUL_BIAS | MATMUL_RELU | MATMUL_RESIDUAL,
 };
 
-/* Products a · bᵀ with these ends, for factors of each type. */
-static bool build_matmul_ends(uint32_t i, struct check_kernel_case *c)
+/* Products a · bᵀ with these epilogues, for factors of each type. */
+static bool build_matmul_epilogue(uint32_t i, struct check_kernel_case *c)
 {
     static const struct {
         uint32_t m, n, k;
     } sizes[] = {{3, 5, 7}, {130, 72, 36}, {128, 192, 64}};
     static const uint32_t factors[] = {0, MATMUL_BF16, MATMUL_F16};
-    const uint32_t size = i / COUNT(ends) / COUNT(factors), end = ends[i % COUNT(ends)];
-    const uint32_t factor = factors[i / COUNT(ends) % COUNT(factors)];
+    const uint32_t size = i / COUNT(epilogues) / COUNT(factors),
+                   epilogue = epilogues[i % COUNT(epilogues)];
+    const uint32_t factor = factors[i / COUNT(epilogues) % COUNT(factors)];
     if (size >= COUNT(sizes))
         return false;
     /* Nothing to round to in fp32. */
-    const uint32_t flags = factor | MATMUL_TRANSPOSE_B | (factor ? end : end & ~MATMUL_NARROW);
+    const uint32_t flags =
+        factor | MATMUL_TRANSPOSE_B | (factor ? epilogue : epilogue & ~MATMUL_NARROW);
     const uint32_t n = sizes[size].n;
     const struct matmul_params p = {
         .m = sizes[size].m, .n = flags & MATMUL_NARROW ? (n + 3) / 4 * 4 : n, .k = sizes[size].k,
-        .flags = flags, .part = sizes[size].k, .stream = i, .threshold = thresholds[i % 2],
+        .flags = flags, .split_k = sizes[size].k, .stream = i, .threshold = thresholds[i % 2],
         .scale = 1.25f};
-    check_start(c, &p, sizeof p, "%u x %u x %u with end, flags %u, threshold %#x", p.m, p.n, p.k,
-                flags, p.threshold);
+    check_start(c, &p, sizeof p, "%u x %u x %u with epilogue, flags %u, threshold %#x", p.m, p.n,
+                p.k, flags, p.threshold);
     input(c, (uint64_t)p.m * p.k)->type = factor_of(flags);
     input(c, (uint64_t)p.k * p.n)->type = factor_of(flags);
-    end_arguments(c, &p);
+    epilogue_arguments(c, &p);
     return true;
 }
 
-/* Products with k in parts, each by itself. */
-static bool build_matmul_parts(uint32_t i, struct check_kernel_case *c)
+/* Products of split-K, each part by itself. */
+static bool build_matmul_split_k(uint32_t i, struct check_kernel_case *c)
 {
     static const struct {
-        uint32_t m, n, k, part;
+        uint32_t m, n, k, split_k;
     } sizes[] = {{5, 3, 65, 64}, {70, 66, 200, 64}, {130, 70, 129, 128}, {128, 64, 256, 128}};
     static const uint32_t factors[] = {0, MATMUL_BF16, MATMUL_F16};
     const uint32_t size = i / ORDERS / COUNT(factors);
     if (size >= COUNT(sizes))
-        return build_matmul_ends(i - ORDERS * COUNT(factors) * COUNT(sizes), c);
+        return build_matmul_epilogue(i - ORDERS * COUNT(factors) * COUNT(sizes), c);
     const uint32_t flags = i % ORDERS | factors[i / ORDERS % COUNT(factors)];
     const struct matmul_params p = {.m = sizes[size].m, .n = sizes[size].n, .k = sizes[size].k,
-                                    .flags = flags, .part = sizes[size].part};
-    check_start(c, &p, sizeof p, "%u x %u x %u in parts of %u, flags %u", p.m, p.n, p.k, p.part,
+                                    .flags = flags, .split_k = sizes[size].split_k};
+    check_start(c, &p, sizeof p, "%u x %u x %u split-K of %u, flags %u", p.m, p.n, p.k, p.split_k,
                 p.flags);
     input(c, (uint64_t)p.m * p.k)->type = factor_of(flags);
     input(c, (uint64_t)p.k * p.n)->type = factor_of(flags);
-    end_arguments(c, &p);
+    epilogue_arguments(c, &p);
     return true;
 }
 
@@ -191,21 +193,21 @@ static bool build_matmul_sum(uint32_t i, struct check_kernel_case *c)
         uint32_t m, n, k;
     } sizes[] = {{1, 1, 65}, {3, 5, 200}, {70, 66, 129}, {16, 64, 2000}};
     static const uint32_t factors[] = {MATMUL_BF16, MATMUL_F16};
-    const uint32_t size = i / (COUNT(ends) + 2);
+    const uint32_t size = i / (COUNT(epilogues) + 2);
     if (size >= COUNT(sizes))
         return false;
-    const uint32_t end = i % (COUNT(ends) + 2);
-    const uint32_t flags = end == 0   ? 0
-                           : end == 1 ? ADDED
-                                      : ends[end - 2] | factors[i / 2 % 2];
+    const uint32_t epilogue = i % (COUNT(epilogues) + 2);
+    const uint32_t flags = epilogue == 0   ? 0
+                           : epilogue == 1 ? ADDED
+                                           : epilogues[epilogue - 2] | factors[i / 2 % 2];
     const uint32_t n = flags & MATMUL_NARROW ? (sizes[size].n + 3) / 4 * 4 : sizes[size].n;
     const struct matmul_params p = {.m = sizes[size].m, .n = n, .k = sizes[size].k, .flags = flags,
-                                    .part = 64, .stream = i, .threshold = thresholds[i % 2],
+                                    .split_k = 64, .stream = i, .threshold = thresholds[i % 2],
                                     .scale = 1.25f};
     check_start(c, &p, sizeof p, "%u x %u of k = %u, flags %u", p.m, n, p.k, flags);
     input(c, (uint64_t)((p.k + 63) / 64) * p.m * n);
     input(c, 0);
-    end_arguments(c, &p);
+    epilogue_arguments(c, &p);
     return true;
 }
 
@@ -233,19 +235,19 @@ static bool build_matmul(uint32_t i, struct check_kernel_case *c)
         MATMUL_F16 | MATMUL_NARROW | MATMUL_BIAS};
     const uint32_t size = i / ORDERS / COUNT(kinds);
     if (size >= COUNT(sizes))
-        return build_matmul_parts(i - ORDERS * COUNT(kinds) * COUNT(sizes), c);
+        return build_matmul_split_k(i - ORDERS * COUNT(kinds) * COUNT(sizes), c);
     const uint32_t flags = i % ORDERS | kinds[i / ORDERS % COUNT(kinds)];
     const uint32_t m = sizes[size].m, k = sizes[size].k;
     const uint32_t n = flags & MATMUL_NARROW ? (sizes[size].n + 3) / 4 * 4 : sizes[size].n;
-    const struct matmul_params p = {.m = m, .n = n, .k = k, .flags = flags, .part = k};
+    const struct matmul_params p = {.m = m, .n = n, .k = k, .flags = flags, .split_k = k};
     check_start(c, &p, sizeof p, "%u x %u x %u, flags %u", m, n, k, flags);
     input(c, (uint64_t)m * k)->type = factor_of(flags);
     input(c, (uint64_t)k * n)->type = factor_of(flags);
-    end_arguments(c, &p);
+    epilogue_arguments(c, &p);
     return true;
 }
 
-/* The tensors' type for NARROW_NONE … */
+/* The tensors' type for ELEMENT_F32 … */
 static const enum tensor_type types[] = {TENSOR_F32, TENSOR_BF16, TENSOR_F16};
 
 static bool build_relu_grad(uint32_t i, struct check_kernel_case *c)
@@ -269,7 +271,7 @@ static bool build_sum_rows(uint32_t i, struct check_kernel_case *c)
     const uint32_t matrix = i / 8 / COUNT(types), type = i / 8 % COUNT(types);
     if (matrix >= COUNT(matrices))
         return false;
-    const uint32_t each = type == NARROW_NONE ? 1 : 2, rows = matrices[matrix].rows;
+    const uint32_t each = type == ELEMENT_F32 ? 1 : 2, rows = matrices[matrix].rows;
     const uint32_t columns = (matrices[matrix].columns + each - 1) / each * each;
     const uint32_t chunk = chunks[i / 2 % 4];
     const struct sum_rows_params p = {.rows = rows, .columns = columns, .accumulate = i % 2,
@@ -383,7 +385,7 @@ static bool build_dropout_grad(uint32_t i, struct check_kernel_case *c)
 static uint32_t columns_of(uint32_t matrix, uint32_t type)
 {
     const uint32_t columns = matrices[matrix].columns;
-    return type == NARROW_NONE ? columns : (columns + 1) / 2 * 2;
+    return type == ELEMENT_F32 ? columns : (columns + 1) / 2 * 2;
 }
 
 static bool build_layer_norm(uint32_t i, struct check_kernel_case *c)
@@ -410,7 +412,7 @@ static bool build_layer_norm_grad(uint32_t i, struct check_kernel_case *c)
     const uint32_t matrix = i / 3 / COUNT(types), type = i / 3 % COUNT(types);
     if (matrix >= COUNT(matrices))
         return false;
-    const bool in_dy = i % 3 == 2 && type == NARROW_NONE;
+    const bool in_dy = i % 3 == 2 && type == ELEMENT_F32;
     const struct layer_norm_grad_params p = {.rows = matrices[matrix].rows,
                                              .accumulate = i % 3 == 1, .type = type,
                                              .columns = columns_of(matrix, type)};
@@ -529,7 +531,7 @@ static bool build_copy(uint32_t i, struct check_kernel_case *c)
     return true;
 }
 
-/* Ties, the ends of both ranges, and what lies beyond them; then numbers of all sizes. */
+/* Ties, the epilogues of both ranges, and what lies beyond them; then numbers of all sizes. */
 static bool build_cast(uint32_t i, struct check_kernel_case *c)
 {
     static const float edges[] = {0,
@@ -566,7 +568,7 @@ static bool build_cast(uint32_t i, struct check_kernel_case *c)
                                   0x1p-126f,
                                   0x1.5554p-17f};
     static const double spans[] = {1, 1e-4, 3e-7, 1e5};
-    const uint32_t type = i % 2 ? NARROW_F16 : NARROW_BF16, size = i / 2;
+    const uint32_t type = i % 2 ? ELEMENT_F16 : ELEMENT_BF16, size = i / 2;
     if (size > COUNT(counts) * COUNT(spans))
         return false;
     const double span = size ? spans[(size - 1) % COUNT(spans)] : 0;
@@ -574,7 +576,7 @@ static bool build_cast(uint32_t i, struct check_kernel_case *c)
                                   .type = type};
     check_start(c, &p, sizeof p, "%u to type %u, up to %g", p.count, type, span);
     input_between(c, p.count, -span, span)->values = size ? NULL : edges;
-    output(c, p.count)->type = type == NARROW_BF16 ? TENSOR_BF16 : TENSOR_F16;
+    output(c, p.count)->type = type == ELEMENT_BF16 ? TENSOR_BF16 : TENSOR_F16;
     return true;
 }
 
@@ -604,7 +606,7 @@ static bool build_adamw(uint32_t i, struct check_kernel_case *c)
     static const float squares[] = {4.0f, 0.01f, __builtin_inff(), __builtin_nanf(""), -1.0f};
     if (i / 10 >= COUNT(counts))
         return false;
-    const uint32_t count = counts[i / 10], type = i % 3; /* NARROW_NONE … */
+    const uint32_t count = counts[i / 10], type = i % 3; /* ELEMENT_F32 … */
     const struct adamw_params p = {
         .count = count, .decayed = i / 2 % 3 * count / 2, .type = type, .scaled = i / 4 % 2};
     static const float scales[] = {1024, 0.25f};
@@ -619,8 +621,8 @@ static bool build_adamw(uint32_t i, struct check_kernel_case *c)
     input(c, TENSOR_ADAMW_SETTINGS)->values = clips[i % 2];
     input(c, 1)->values = squared;
     input(c, p.scaled)->values = &scales[i % 2];
-    updated(c, type == NARROW_NONE ? 0 : count)->type =
-        type == NARROW_BF16 ? TENSOR_BF16 : TENSOR_F16;
+    updated(c, type == ELEMENT_F32 ? 0 : count)->type =
+        type == ELEMENT_BF16 ? TENSOR_BF16 : TENSOR_F16;
     return true;
 }
 
@@ -772,7 +774,7 @@ const struct check_kernel check_kernels[] = {
     {"pad_patches", reference_pad_patches, check_pad_patches, 0},
     {"embedding_next", reference_embedding_next, check_embedding_next, 1e-7},
     {"unfold_step", reference_unfold_step, check_unfold_step, 0},
-    {"beside", reference_beside, check_beside, 0},
+    {"concat_columns", reference_concat_columns, check_concat_columns, 0},
     {"sample", reference_sample, check_sample, 0},
     {"gate", reference_gate, build_gate, 0},
     {"take_row", reference_take_row, build_take_row, 0},

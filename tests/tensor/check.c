@@ -50,7 +50,7 @@ double check_uniform(double low, double high)
     return low + (high - low) * ((double)(next() >> 11) * 0x1p-53);
 }
 
-static bool narrow(enum tensor_type type)
+static bool is_16bit(enum tensor_type type)
 {
     return type == TENSOR_BF16 || type == TENSOR_F16;
 }
@@ -117,7 +117,7 @@ void check_draw(const struct check_arg *arg, void *to)
             ((float *)to)[i] = (float)check_uniform(arg->low, arg->high);
         else if (arg->type == TENSOR_U32)
             ((uint32_t *)to)[i] = (uint32_t)(arg->low + floor(check_uniform(0, whole)));
-        else if (narrow(arg->type))
+        else if (is_16bit(arg->type))
             ((uint16_t *)to)[i] =
                 encode(arg->type, check_round(arg->type, check_uniform(arg->low, arg->high)));
         else
@@ -136,14 +136,14 @@ void *check_allocate(uint64_t size)
 
 void *check_widen(enum tensor_type type, const void *from, uint64_t count)
 {
-    if (type != TENSOR_F32 && !narrow(type)) {
+    if (type != TENSOR_F32 && !is_16bit(type)) {
         const uint64_t size = count * (type == TENSOR_U32 ? 4 : 1);
         return memcpy(check_allocate(size), from, size);
     }
     double *wide = check_allocate(count * sizeof *wide);
     for (uint64_t i = 0; i < count; i++)
-        wide[i] = narrow(type) ? decode(type, ((const uint16_t *)from)[i])
-                               : (double)((const float *)from)[i];
+        wide[i] = is_16bit(type) ? decode(type, ((const uint16_t *)from)[i])
+                                 : (double)((const float *)from)[i];
     return wide;
 }
 
@@ -226,20 +226,20 @@ bool check_close(struct tensor_device **device)
 
 struct found {
     char (*name)[32];
-    uint32_t count, room;
+    uint32_t count, capacity;
 };
 
 static void each_device(void *user, int index, const struct tensor_device_info *info)
 {
     struct found *f = user;
-    if (strcmp(info->kind, "vulkan") == 0 && f->count < f->room)
+    if (strcmp(info->kind, "vulkan") == 0 && f->count < f->capacity)
         snprintf(f->name[f->count++], sizeof *f->name, "vulkan:%d", index);
 }
 
-uint32_t check_devices(const char *wanted, char (*name)[32], uint32_t room)
+uint32_t check_devices(const char *wanted, char (*name)[32], uint32_t capacity)
 {
-    struct found f = {name, 0, room};
-    if (wanted && room) {
+    struct found f = {name, 0, capacity};
+    if (wanted && capacity) {
         snprintf(name[0], sizeof *name, "%s", wanted);
         return 1;
     }

@@ -133,6 +133,6 @@ enum tensor_type check_factor_type(const struct tensor_device *device);
 /* Closes it; false (with a line) if the validation layer had anything to say. */
 bool check_close(struct tensor_device **device);
 /* Names ("vulkan:0", …) of all Vulkan devices that match the wanted name; returns their number. */
-uint32_t check_devices(const char *wanted, char (*name)[32], uint32_t room);
+uint32_t check_devices(const char *wanted, char (*name)[32], uint32_t capacity);
 
 #endif

@@ -134,9 +134,9 @@ static bool check_kernel_case(struct tensor_device *device, struct tensor_device
         check_seed(options.seed, c->label);
         good = check_run_kernel(twin, k, c, shift, other);
         for (uint32_t i = 0; good && i < c->args; i++) {
-            void *narrow = other[i];
-            other[i] = narrow ? check_widen(c->arg[i].type, narrow, c->arg[i].count) : NULL;
-            free(narrow);
+            void *halves = other[i];
+            other[i] = halves ? check_widen(c->arg[i].type, halves, c->arg[i].count) : NULL;
+            free(halves);
         }
     } else if (good) {
         draw_wide(k, c, other);
@@ -347,7 +347,8 @@ static int conclude(const char *name, const struct tally *tally)
 }
 
 /* The precisions in which products, and nothing else, take other factors. */
-static const enum tensor_precision narrow[] = {TENSOR_PRECISION_BF16, TENSOR_PRECISION_FP16};
+static const enum tensor_precision low_precisions[] = {TENSOR_PRECISION_BF16,
+                                                       TENSOR_PRECISION_FP16};
 
 /* The products whose factors have the type of a feature of matrix units. */
 static void check_products_on(struct tensor_device *device, struct tensor_device *twin,
@@ -504,9 +505,9 @@ static int test_products(const char *name, struct tensor_device *cpu)
     check_configs_on(device, cpu, &tally);
     tally.failed += !check_close(&device);
     test_matrices(name, cpu, &tally);
-    for (uint32_t i = 0; i < COUNT(narrow); i++) {
-        if (check_open(name, narrow[i], TENSOR_MATRIX_UNITS, 0, &device) < 0 ||
-            check_open("cpu", narrow[i], 0, 0, &twin) < 0)
+    for (uint32_t i = 0; i < COUNT(low_precisions); i++) {
+        if (check_open(name, low_precisions[i], TENSOR_MATRIX_UNITS, 0, &device) < 0 ||
+            check_open("cpu", low_precisions[i], 0, 0, &twin) < 0)
             return CHECK_FAILED;
         check_ops_on(device, twin, TEST, "tensor_linear", &tally);
         check_ops_on(device, twin, TEST, "tensor_linear_residual", &tally);
@@ -601,9 +602,9 @@ static int run_verb(enum verb verb)
         if (verb == REFERENCE)
             check_kernels_on(cpu, NULL, 0, &tally);
         check_ops_on(cpu, NULL, verb, NULL, &tally);
-        for (uint32_t i = 0; i < COUNT(narrow); i++) {
+        for (uint32_t i = 0; i < COUNT(low_precisions); i++) {
             struct tensor_device *device = NULL;
-            if (check_open("cpu", narrow[i], 0, 0, &device) < 0)
+            if (check_open("cpu", low_precisions[i], 0, 0, &device) < 0)
                 return CHECK_FAILED;
             check_ops_on(device, NULL, verb, "tensor_linear", &tally);
             tally.failed += !check_close(&device);

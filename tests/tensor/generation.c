@@ -2,7 +2,7 @@
 #include "tests/tensor/generation.h"
 #include "tensor/op/attention.h"
 #include "tensor/op/attention_step.h"
-#include "tensor/op/beside.h"
+#include "tensor/op/concat_columns.h"
 #include "tensor/op/embedding_step.h"
 #include "tensor/op/gemv.h"
 #include "tensor/op/sample.h"
@@ -41,12 +41,12 @@ static struct check_arg *put_output(struct check_kernel_case *c, uint32_t rows, 
 /* Of each sequence its number in the cache, the last being the first, and its position. */
 static void put_places(struct check_arg *arg, uint32_t *args, uint32_t n, uint32_t most)
 {
-    static uint32_t place[16][2];
+    static uint32_t slot[16][2];
     for (uint32_t i = 0; i < n; i++) {
-        place[i][0] = n - 1 - i;
-        place[i][1] = most > 2 * i ? most - 2 * i : 0;
+        slot[i][0] = n - 1 - i;
+        slot[i][1] = most > 2 * i ? most - 2 * i : 0;
     }
-    put(arg, args, TENSOR_U32, n, 2)->values = place;
+    put(arg, args, TENSOR_U32, n, 2)->values = slot;
 }
 
 /* ---- gemv ---- */
@@ -81,16 +81,16 @@ bool check_gemv(uint32_t i, struct check_kernel_case *c)
         GEMV_BIAS | GEMV_RESIDUAL, GEMV_RELU | GEMV_RESIDUAL, GEMV_NORM, GEMV_BF16,
         GEMV_BF16 | GEMV_BIAS | GEMV_RELU | GEMV_RESIDUAL, GEMV_BF16 | GEMV_NORM | GEMV_BIAS,
         GEMV_F16, GEMV_F16 | GEMV_NORM | GEMV_BIAS | GEMV_RELU};
-    const uint32_t narrow = GEMV_BF16 | GEMV_F16;
+    const uint32_t types16 = GEMV_BF16 | GEMV_F16;
     if (i / COUNT(kinds) >= COUNT(products))
         return false;
     const uint32_t flags = kinds[i % COUNT(kinds)], rows = products[i / COUNT(kinds)].rows;
     const uint32_t inputs = products[i / COUNT(kinds)].inputs;
     const uint32_t outputs = products[i / COUNT(kinds)].outputs;
-    const bool norm = flags & GEMV_NORM, exact = norm && flags & narrow && inputs % 2 == 0;
+    const bool norm = flags & GEMV_NORM, exact = norm && flags & types16 && inputs % 2 == 0;
     const struct gemv_params p = {
         .rows = rows, .inputs = inputs, .outputs = outputs, .epsilon = exact ? 0 : 1e-5f,
-        .flags = norm && !exact ? flags & ~narrow : flags};
+        .flags = norm && !exact ? flags & ~types16 : flags};
     check_start(c, &p, sizeof p, "%u x %u -> %u, flags %u", rows, inputs, outputs, p.flags);
     INPUT(rows, inputs);
     INPUT(norm, inputs);
@@ -98,9 +98,9 @@ bool check_gemv(uint32_t i, struct check_kernel_case *c)
     INPUT(outputs, inputs)->type = factor_type(p.flags);
     INPUT(1, flags & GEMV_BIAS ? outputs : 0);
     INPUT(rows, flags & GEMV_RESIDUAL ? outputs : 0);
-    struct check_arg *room = put_output(c, rows, inputs);
-    room->output = false;
-    room->scratch = true;
+    struct check_arg *scratch = put_output(c, rows, inputs);
+    scratch->output = false;
+    scratch->scratch = true;
     put_output(c, rows, outputs);
     if (exact)
         take_exact(c);
@@ -230,7 +230,7 @@ void reference_attention_step(const void *params, void *const *arg)
     const struct attention_params whole = {
         .sequences = p->sequences, .queries = 1, .key_rows = p->capacity, .heads = p->heads,
         .stride_q = 3 * columns, .stride_k = 2 * columns, .head_dim = p->head_dim,
-        .span = p->span, .reach = p->reach, .flags = ATTENTION_PLACE, .scale = p->scale,
+        .span = p->span, .reach = p->reach, .flags = ATTENTION_SLOT, .scale = p->scale,
         .drop_scale = 1};
     double *cache = arg[2];
     reference_attention_append(&a, (void *const[]){arg[0], arg[1], cache});
@@ -264,13 +264,13 @@ bool check_embedding_patches(uint32_t i, struct check_kernel_case *c)
 void reference_embedding_patches(const void *params, void *const *arg)
 {
     const struct embedding_patches_params *p = params;
-    const uint32_t *symbols = arg[0], *place = arg[4];
+    const uint32_t *symbols = arg[0], *slot = arg[4];
     const double *table = arg[1], *position = arg[2], *pad = arg[3];
     double *y = arg[5];
     for (size_t row = 0; row < p->rows; row++)
         for (size_t c = 0; c < p->columns; c++) {
             const size_t j = row % p->patch_size, s = row / p->patch_size % p->each;
-            size_t k = place[2 * (row / p->patch_size / p->each) + 1] + s, last = p->patches;
+            size_t k = slot[2 * (row / p->patch_size / p->each) + 1] + s, last = p->patches;
             if (p->own)
                 last--;
             k = k < last ? k : last;
@@ -333,13 +333,13 @@ void reference_pad_patches(const void *params, void *const *arg)
 {
     const struct pad_patches_params *p = params;
     const double *x = arg[0], *pad = arg[1];
-    const uint32_t *place = arg[2];
+    const uint32_t *slot = arg[2];
     double *y = arg[3];
     for (size_t row = 0; row < p->rows; row++)
         for (size_t c = 0; c < p->columns; c++) {
             const size_t j = row % p->patch_size, s = row / p->patch_size % p->each;
             const size_t n = row / p->patch_size / p->each;
-            y[row * p->columns + c] = place[2 * n + 1] + s == 0 ? pad[j * p->columns + c]
+            y[row * p->columns + c] = slot[2 * n + 1] + s == 0 ? pad[j * p->columns + c]
                                                                 : x[row * p->columns + c];
         }
 }
@@ -462,9 +462,9 @@ bool check_unfold_step(uint32_t i, struct check_kernel_case *c)
 void reference_unfold_step(const void *params, void *const *arg)
 {
     const struct unfold_step_params *p = params;
-    const uint32_t *place = arg[1];
+    const uint32_t *slot = arg[1];
     for (size_t r = 0; r < p->sequences * p->fresh; r++) {
-        const uint32_t *at = place + r / p->fresh * 2;
+        const uint32_t *at = slot + r / p->fresh * 2;
         const long t = (long)at[1] * p->unit - p->unit + (long)(r % p->fresh);
         double *cache = (double *)arg[2] + (size_t)at[0] * p->capacity * p->columns;
         for (size_t c = 0; t >= 0 && c < p->columns; c++)
@@ -473,7 +473,7 @@ void reference_unfold_step(const void *params, void *const *arg)
     }
     for (size_t r = 0; r < p->sequences * p->fresh; r++)
         for (size_t j = 0; j < p->taps; j++) {
-            const uint32_t *at = place + r / p->fresh * 2;
+            const uint32_t *at = slot + r / p->fresh * 2;
             const long t = (long)at[1] * p->unit - p->unit + (long)(r % p->fresh + j + 1) -
                            (long)p->taps;
             const double *row = (double *)arg[2] +
@@ -518,12 +518,12 @@ void evaluate_unfold_cached(const struct check_op_case *c, void *const *in, cons
 static const uint32_t besides[][6] = {/* rows, left, right */
                                       {1, 1, 1}, {3, 5, 2}, {7, 16, 32}};
 
-bool check_beside(uint32_t i, struct check_kernel_case *c)
+bool check_concat_columns(uint32_t i, struct check_kernel_case *c)
 {
     if (i >= COUNT(besides))
         return false;
     const uint32_t *s = besides[i];
-    const struct beside_params p = {.rows = s[0], .left = s[1], .right = s[2]};
+    const struct concat_columns_params p = {.rows = s[0], .left = s[1], .right = s[2]};
     check_start(c, &p, sizeof p, "%u rows of %u and %u", s[0], s[1], s[2]);
     INPUT(s[0], s[1]);
     INPUT(s[0], s[2]);
@@ -531,9 +531,9 @@ bool check_beside(uint32_t i, struct check_kernel_case *c)
     return true;
 }
 
-void reference_beside(const void *params, void *const *arg)
+void reference_concat_columns(const void *params, void *const *arg)
 {
-    const struct beside_params *p = params;
+    const struct concat_columns_params *p = params;
     const double *a = arg[0], *b = arg[1];
     double *y = arg[2];
     for (size_t r = 0; r < p->rows; r++) {
@@ -544,29 +544,29 @@ void reference_beside(const void *params, void *const *arg)
     }
 }
 
-bool check_op_beside(uint32_t i, struct check_op_case *c)
+bool check_op_concat_columns(uint32_t i, struct check_op_case *c)
 {
     if (i >= COUNT(besides))
         return false;
     const uint32_t *s = besides[i];
-    start_op(c, s, s[0] * (s[1] + s[2]), "beside");
+    start_op(c, s, s[0] * (s[1] + s[2]), "concat_columns");
     INPUT(s[0], s[1]);
     INPUT(s[0], s[2]);
     return true;
 }
 
-struct tensor *record_beside(struct tensor_graph *g, const struct check_op_case *c,
-                             struct tensor **in)
+struct tensor *record_concat_columns(struct tensor_graph *g, const struct check_op_case *c,
+                                     struct tensor **in)
 {
-    return tensor_beside(g, in[0], in[1]);
+    return tensor_concat_columns(g, in[0], in[1]);
 }
 
-void evaluate_beside(const struct check_op_case *c, void *const *in, const uint32_t *random,
-                     double *result)
+void evaluate_concat_columns(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                             double *result)
 {
-    const struct beside_params p = {.rows = c->number[0], .left = c->number[1],
+    const struct concat_columns_params p = {.rows = c->number[0], .left = c->number[1],
                                     .right = c->number[2]};
-    reference_beside(&p, (void *const[]){in[0], in[1], result});
+    reference_concat_columns(&p, (void *const[]){in[0], in[1], result});
 }
 
 /* ---- sampling ---- */

@@ -13,15 +13,15 @@ typedef void check_evaluate(const struct check_op_case *c, void *const *in, cons
                             double *result);
 
 check_build_kernel check_gemv, check_attention_step, check_embedding_patches, check_embedding_next,
-    check_pad_patches, check_unfold_step, check_beside, check_sample;
+    check_pad_patches, check_unfold_step, check_concat_columns, check_sample;
 check_reference reference_gemv, reference_attention_step, reference_embedding_patches,
-    reference_embedding_next, reference_pad_patches, reference_unfold_step, reference_beside,
-    reference_sample;
+    reference_embedding_next, reference_pad_patches, reference_unfold_step,
+    reference_concat_columns, reference_sample;
 check_build_op check_op_gemv, check_op_embedding_patches, check_op_embedding_next,
-    check_op_pad_patches, check_op_unfold_cached, check_op_beside, check_op_sample;
+    check_op_pad_patches, check_op_unfold_cached, check_op_concat_columns, check_op_sample;
 check_record record_gemv, record_embedding_patches, record_embedding_next, record_pad_patches,
-    record_unfold_cached, record_beside, record_sample;
+    record_unfold_cached, record_concat_columns, record_sample;
 check_evaluate evaluate_gemv, evaluate_embedding_patches, evaluate_embedding_next,
-    evaluate_pad_patches, evaluate_unfold_cached, evaluate_beside, evaluate_sample;
+    evaluate_pad_patches, evaluate_unfold_cached, evaluate_concat_columns, evaluate_sample;
 
 #endif

@@ -165,12 +165,12 @@ static uint64_t run_chain(struct world *w, bool keep, bool recompute, float drop
         tensor_graph_segment_begin(g);
         struct tensor *norm = tensor_layer_norm(g, x, w->gain, w->bias, 1e-5f, false);
         struct tensor *wide = tensor_linear(g, norm, w->weight[i % 4], w->bias, TENSOR_RELU);
-        struct tensor *narrow = tensor_linear_residual(g, wide, w->weight[(i + 1) % 4], w->bias, x,
+        struct tensor *thin = tensor_linear_residual(g, wide, w->weight[(i + 1) % 4], w->bias, x,
                                                        dropout);
-        struct tensor *y = tensor_linear_residual(g, narrow, w->weight[i % 2], NULL, narrow,
+        struct tensor *y = tensor_linear_residual(g, thin, w->weight[i % 2], NULL, thin,
                                                   dropout);
         for (int j = 0; j < 4 && keep; j++)
-            tensor_graph_keep(g, (struct tensor *[]){norm, wide, narrow, y}[j]);
+            tensor_graph_keep(g, (struct tensor *[]){norm, wide, thin, y}[j]);
         x = y;
         tensor_graph_segment_end(g);
     }
@@ -309,14 +309,14 @@ static double *run_groups(struct world *w, bool recompute, uint64_t *memory)
     for (int i = 0; i < DEPTH; i++) {
         for (uint32_t row = 0; row < ROWS; row += 2) {
             tensor_graph_segment_begin(g);
-            struct tensor *h = tensor_part(g, x, row ? row - 1 : 0, 2);
+            struct tensor *h = tensor_slice_rows(g, x, row ? row - 1 : 0, 2);
             h = tensor_layer_norm(g, h, w->gain, w->bias, 1e-5f, false);
             h = tensor_linear(g, h, w->weight[i % 4], w->bias, TENSOR_RELU);
             part[row / 2] = tensor_linear_residual(g, h, w->weight[(i + 1) % 4], NULL,
-                                                   tensor_part(g, x, row, 2), 0.3f);
+                                                   tensor_slice_rows(g, x, row, 2), 0.3f);
             tensor_graph_segment_end(g);
         }
-        x = tensor_join(g, part, ROWS / 2);
+        x = tensor_concat_rows(g, part, ROWS / 2);
     }
     tensor_copy(g, w->result, x);
     tensor_graph_backward(g, tensor_sum(g, loss_of(g, w, x, 0), w->one));
@@ -484,12 +484,12 @@ static void test_casts(void)
     const struct tensor_graph_params params = {.name = "casts", .training = true, .timing = true};
     struct tensor_graph *g = NULL;
     struct tensor_arena *arena = NULL;
-    REQUIRE(tensor_arena_create(w.device, TENSOR_DEVICE, "narrow", &arena) == 0);
-    struct tensor *narrow =
-        tensor_arena_take(arena, "narrow", TENSOR_BF16, 2, (uint32_t[]){COLUMNS, COLUMNS});
+    REQUIRE(tensor_arena_create(w.device, TENSOR_DEVICE, "low precision", &arena) == 0);
+    struct tensor *thin =
+        tensor_arena_take(arena, "low precision", TENSOR_BF16, 2, (uint32_t[]){COLUMNS, COLUMNS});
     REQUIRE(tensor_arena_commit(arena) == 0);
     REQUIRE(tensor_graph_create(w.device, &params, &g) == 0);
-    w.weight[0]->narrow = narrow; /* of zeros */
+    w.weight[0]->copy16 = thin; /* of zeros */
     struct tensor *x = tensor_add(g, w.x, w.x);
     struct tensor *a = tensor_linear(g, x, w.weight[0], NULL, 0);
     struct tensor *same = tensor_reshape(g, x, 2, (uint32_t[]){ROWS * COLUMNS / 8, 8});
@@ -521,19 +521,20 @@ static void test_casts(void)
     destroy_world(&w);
 }
 
-/* TENSOR_NARROW: where products alone read a tensor it is of 16 bits and cast by none of them, nor
- * is its gradient; what does not take it says so. */
-static void test_narrow(void)
+/* TENSOR_LOW_PRECISION: where products alone read a tensor it is of 16 bits and cast by none of
+ * them, nor is its gradient; what does not take it says so. */
+static void test_low_precision(void)
 {
     struct world w;
     create_world_in(&w, TENSOR_PRECISION_BF16);
     for (int training = 0; training < 2; training++) {
-        const struct tensor_graph_params params = {.name = "narrow", .training = training,
+        const struct tensor_graph_params params = {.name = "low precision", .training = training,
                                                    .timing = true};
         struct tensor_graph *g = NULL;
         REQUIRE(tensor_graph_create(w.device, &params, &g) == 0);
-        struct tensor *a = tensor_linear(g, w.x, w.weight[0], w.bias, TENSOR_RELU | TENSOR_NARROW);
-        struct tensor *b = tensor_linear(g, a, w.weight[1], NULL, TENSOR_NARROW);
+        struct tensor *a =
+            tensor_linear(g, w.x, w.weight[0], w.bias, TENSOR_RELU | TENSOR_LOW_PRECISION);
+        struct tensor *b = tensor_linear(g, a, w.weight[1], NULL, TENSOR_LOW_PRECISION);
         struct tensor *c = tensor_add(g, tensor_linear(g, a, w.weight[2], NULL, 0),
                                       tensor_linear(g, b, w.weight[3], NULL, 0));
         REQUIRE(a->type == TENSOR_BF16 && b->type == TENSOR_BF16 && c->type == TENSOR_F32);
@@ -549,8 +550,9 @@ static void test_narrow(void)
         tensor_graph_destroy(&g);
     }
     struct tensor_graph *g = create_graph(&w, false);
-    REQUIRE(tensor_linear(g, w.x, w.gain, NULL, TENSOR_NARROW)->type == TENSOR_F32); /* 1 column */
-    tensor_add(g, w.x, tensor_linear(g, w.x, w.weight[0], NULL, TENSOR_NARROW));
+    REQUIRE(tensor_linear(g, w.x, w.gain, NULL, TENSOR_LOW_PRECISION)->type ==
+            TENSOR_F32); /* 1 column */
+    tensor_add(g, w.x, tensor_linear(g, w.x, w.weight[0], NULL, TENSOR_LOW_PRECISION));
     REQUIRE(tensor_graph_finish(g) == -EINVAL && strstr(tensor_error(), "add does not take"));
     tensor_graph_destroy(&g);
     destroy_world(&w);
@@ -631,39 +633,40 @@ static void test_errors(void)
 
     g = create_graph(&w, true);
     tensor_graph_segment_begin(g);
-    tensor_join(g, &w.x, 1);
-    REQUIRE(tensor_graph_finish(g) == -EINVAL && strstr(tensor_error(), "join within a segment"));
+    tensor_concat_rows(g, &w.x, 1);
+    REQUIRE(tensor_graph_finish(g) == -EINVAL &&
+            strstr(tensor_error(), "concat_rows within a segment"));
     tensor_graph_destroy(&g);
     destroy_world(&w);
 }
 
-/* The rule of which tile and how many parts of k a product gets goes by the cores that there are;
+/* The rule of which tile and how many splits of k a product gets goes by the cores that there are;
  * without their number it thinks of a large GPU. */
 static void test_cores(void)
 {
     static const struct {
-        uint32_t cores, tile, parts; /* of 1024 x 1024, of 128 x 128 */
+        uint32_t cores, tile, splits; /* of 1024 x 1024, of 128 x 128 */
     } wanted[] = {{0, 64, 16}, {20, 128, 2}, {64, 128, 8}, {65, 64, 8}, {300, 32, 16}};
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
         const struct tensor_device_info info = {
             .kind = "vulkan", .features = TENSOR_COOP_F16, .cores = wanted[i].cores, .subgroup = 32,
             .workgroup = 1024, .shared_bytes = 48u << 10, .matrix_shapes = 1,
             .matrix_shape = {{TENSOR_COOP_F16, 16, 16, 16, 0}}};
-        struct matmul_params p = {.m = 1024, .n = 1024, .k = 8192, .part = 8192,
+        struct matmul_params p = {.m = 1024, .n = 1024, .k = 8192, .split_k = 8192,
                                   .flags = MATMUL_F16 | MATMUL_TRANSPOSE_A};
         struct matmul_config config;
         tensor_matmul_configure(&info, NULL, &p, &config, NULL);
         REQUIRE(config.m == wanted[i].tile && config.n == wanted[i].tile);
         p.m = p.n = 128;
-        REQUIRE(tensor_matmul_parts(p.k, tensor_matmul_part_for(&info, NULL, &p)) ==
-                wanted[i].parts);
+        REQUIRE(tensor_matmul_splits(p.k, tensor_matmul_split_k_for(&info, NULL, &p)) ==
+                wanted[i].splits);
         /* A cache that the caller passes in comes before the rule; it changes nothing else. */
         struct tensor_autotune_entry entry = tensor_matmul_entry(&p, &config, 4);
         const struct tensor_autotune cache = {.list = &entry, .count = 1};
-        REQUIRE(tensor_matmul_parts(p.k, tensor_matmul_part_for(&info, &cache, &p)) == 4);
+        REQUIRE(tensor_matmul_splits(p.k, tensor_matmul_split_k_for(&info, &cache, &p)) == 4);
         p.n = 64;
-        REQUIRE(tensor_matmul_part_for(&info, &cache, &p) ==
-                tensor_matmul_part_for(&info, NULL, &p));
+        REQUIRE(tensor_matmul_split_k_for(&info, &cache, &p) ==
+                tensor_matmul_split_k_for(&info, NULL, &p));
     }
 }
 
@@ -680,7 +683,7 @@ int main(void)
     test_shared_gradients();
     test_diamond();
     test_casts();
-    test_narrow();
+    test_low_precision();
     test_layout();
     test_cores();
     test_errors();

@@ -21,9 +21,9 @@
 
 /* ---- tensor_linear: rows, inputs, outputs, bias, relu; a second one that reads it ---- */
 
-/* Two layers, the first with TENSOR_NARROW. In all precisions they are the same function of these
- * values, whose hidden activations are multiples of 1/8 of few bits, none of them 0, and with one
- * output so are their gradients multiples of the loss's: there is nothing to round. */
+/* Two layers, the first with TENSOR_LOW_PRECISION. In all precisions they are the same function of
+ * these values, whose hidden activations are multiples of 1/8 of few bits, none of them 0, and with
+ * one output so are their gradients multiples of the loss's: there is nothing to round. */
 static bool build_two_linear(uint32_t i, struct check_op_case *c)
 {
     enum { ROWS = 300, INPUTS = 5, HIDDEN = 12 };
@@ -68,8 +68,9 @@ static bool build_linear(uint32_t i, struct check_op_case *c)
 static struct tensor *record_linear(struct tensor_graph *g, const struct check_op_case *c,
                                     struct tensor **in)
 {
-    const uint32_t ends = (c->number[4] ? TENSOR_RELU : 0) | (c->number[5] ? TENSOR_NARROW : 0);
-    struct tensor *y = tensor_linear(g, in[0], in[1], c->number[3] ? in[2] : NULL, ends);
+    const uint32_t epilogue =
+        (c->number[4] ? TENSOR_RELU : 0) | (c->number[5] ? TENSOR_LOW_PRECISION : 0);
+    struct tensor *y = tensor_linear(g, in[0], in[1], c->number[3] ? in[2] : NULL, epilogue);
     return c->number[5] ? tensor_linear(g, y, in[3], NULL, 0) : y;
 }
 
@@ -80,9 +81,9 @@ static void evaluate_linear(const struct check_op_case *c, void *const *in, cons
         .m = c->number[0], .k = c->number[1], .n = c->number[2],
         .flags = MATMUL_TRANSPOSE_B | (c->number[3] ? MATMUL_BIAS : 0) |
                  (c->number[4] ? MATMUL_RELU : 0),
-        .part = c->number[1]};
+        .split_k = c->number[1]};
     const struct matmul_params second = {
-        .m = p.m, .k = p.n, .n = 1, .flags = MATMUL_TRANSPOSE_B, .part = p.n};
+        .m = p.m, .k = p.n, .n = 1, .flags = MATMUL_TRANSPOSE_B, .split_k = p.n};
     double *y = c->number[5] ? check_allocate((uint64_t)p.m * p.n * sizeof *y) : result;
     reference_matmul(&p, (void *const[]){in[0], in[1], c->number[3] ? in[2] : NULL, NULL, NULL, y});
     if (!c->number[5])
@@ -131,7 +132,7 @@ static void evaluate_linear_residual(const struct check_op_case *c, void *const 
                                      const uint32_t *random, double *result)
 {
     const struct matmul_params p = {
-        .m = c->number[0], .k = c->number[1], .n = c->number[2], .part = c->number[1],
+        .m = c->number[0], .k = c->number[1], .n = c->number[2], .split_k = c->number[1],
         .flags = MATMUL_TRANSPOSE_B | MATMUL_RESIDUAL | (c->number[3] ? MATMUL_BIAS : 0) |
                  (c->real > 0 ? MATMUL_DROPOUT : 0),
         .threshold = threshold_of(c->real), .scale = 1 / (1 - c->real)};
@@ -581,8 +582,8 @@ static void evaluate_slice(const struct check_op_case *c, void *const *in, const
 
 const struct check_op check_ops[] = {
     {"tensor_reshape", check_op_reshape, record_reshape, evaluate_reshape, 0},
-    {"tensor_part", check_op_part, record_part, evaluate_part, 1e-6},
-    {"tensor_join", check_op_join, record_join, evaluate_join, 1e-6},
+    {"tensor_slice_rows", check_op_slice_rows, record_slice_rows, evaluate_slice_rows, 1e-6},
+    {"tensor_concat_rows", check_op_concat_rows, record_concat_rows, evaluate_concat_rows, 1e-6},
     {"tensor_take_row", check_op_take_row, record_take_row, evaluate_take_row, 0},
     {"tensor_append_row", check_op_append_row, record_append_row, evaluate_append_row, 0},
     {"tensor_linear", build_linear, record_linear, evaluate_linear, 1e-5},
@@ -605,7 +606,8 @@ const struct check_op check_ops[] = {
     {"tensor_pad_patches", check_op_pad_patches, record_pad_patches, evaluate_pad_patches, 0},
     {"tensor_unfold_cached", check_op_unfold_cached, record_unfold_cached, evaluate_unfold_cached,
      0},
-    {"tensor_beside", check_op_beside, record_beside, evaluate_beside, 0},
+    {"tensor_concat_columns", check_op_concat_columns, record_concat_columns,
+     evaluate_concat_columns, 0},
     {"tensor_embedding_next", check_op_embedding_next, record_embedding_next,
      evaluate_embedding_next, 1e-6},
     {"tensor_sample", check_op_sample, record_sample, evaluate_sample, 0},

@@ -37,8 +37,8 @@ bool check_dropped(const uint32_t *random, uint32_t at, uint32_t row, uint32_t s
 }
 
 /* What becomes of the sum of element (i, j). */
-static void end_product(const struct matmul_params *p, void *const *arg, uint32_t i, uint32_t j,
-                        double sum, double *c)
+static void epilogue(const struct matmul_params *p, void *const *arg, uint32_t i, uint32_t j,
+                     double sum, double *c)
 {
     const double *bias = arg[2], *residual = arg[3];
     if (p->flags & MATMUL_BIAS)
@@ -59,14 +59,14 @@ void reference_matmul(const void *params, void *const *arg)
     const struct matmul_params *p = params;
     const double *a = arg[0], *b = arg[1];
     double *c = arg[5];
-    for (size_t begin = 0; begin < p->k; begin += p->part, c += (size_t)p->m * p->n)
+    for (size_t begin = 0; begin < p->k; begin += p->split_k, c += (size_t)p->m * p->n)
         for (uint32_t i = 0; i < p->m; i++)
             for (uint32_t j = 0; j < p->n; j++) {
                 double sum = 0;
-                for (size_t k = begin; k < begin + p->part && k < p->k; k++)
+                for (size_t k = begin; k < begin + p->split_k && k < p->k; k++)
                     sum += a[p->flags & MATMUL_TRANSPOSE_A ? k * p->m + i : (size_t)i * p->k + k] *
                            b[p->flags & MATMUL_TRANSPOSE_B ? (size_t)j * p->k + k : k * p->n + j];
-                end_product(p, arg, i, j, sum, &c[(size_t)i * p->n + j]);
+                epilogue(p, arg, i, j, sum, &c[(size_t)i * p->n + j]);
             }
 }
 
@@ -78,9 +78,9 @@ void reference_matmul_sum(const void *params, void *const *arg)
     const size_t count = (size_t)p->m * p->n;
     for (size_t i = 0; i < count; i++) {
         double sum = 0;
-        for (size_t k = 0, part = 0; k < p->k; k += p->part, part++)
-            sum += a[part * count + i];
-        end_product(p, arg, (uint32_t)(i / p->n), (uint32_t)(i % p->n), sum, &c[i]);
+        for (size_t k = 0, split = 0; k < p->k; k += p->split_k, split++)
+            sum += a[split * count + i];
+        epilogue(p, arg, (uint32_t)(i / p->n), (uint32_t)(i % p->n), sum, &c[i]);
     }
 }
 
@@ -306,16 +306,16 @@ void reference_copy(const void *params, void *const *arg)
         ((double *)arg[1])[i] = ((const double *)arg[0])[i];
 }
 
-static double narrowed(uint32_t type, double x)
+static double rounded16(uint32_t type, double x)
 {
-    return check_round(type == NARROW_BF16 ? TENSOR_BF16 : TENSOR_F16, x);
+    return check_round(type == ELEMENT_BF16 ? TENSOR_BF16 : TENSOR_F16, x);
 }
 
 void reference_cast(const void *params, void *const *arg)
 {
     const struct cast_params *p = params;
     for (size_t i = 0; i < p->count; i++)
-        ((double *)arg[1])[i] = narrowed(p->type, ((const double *)arg[0])[i]);
+        ((double *)arg[1])[i] = rounded16(p->type, ((const double *)arg[0])[i]);
 }
 
 void reference_loss_scale(const void *params, void *const *arg)
@@ -339,7 +339,7 @@ void reference_adamw(const void *params, void *const *arg)
     double *w = arg[0], *m = arg[2], *v = arg[3];
     const double *gradient = arg[1], *set = arg[4], squared = *(const double *)arg[5];
     const double unscale = p->scaled ? 1 / *(const double *)arg[6] : 1;
-    double *narrow = arg[7];
+    double *copy16 = arg[7];
     if (!isfinite(squared) || squared < 0)
         return;
     const double beta1 = set[TENSOR_ADAMW_BETA1], beta2 = set[TENSOR_ADAMW_BETA2];
@@ -353,8 +353,8 @@ void reference_adamw(const void *params, void *const *arg)
             w[i] -= rate * set[TENSOR_ADAMW_DECAY] * w[i];
         w[i] -= rate * (m[i] * set[TENSOR_ADAMW_CORRECT1]) /
                 (sqrt(v[i] * set[TENSOR_ADAMW_CORRECT2]) + set[TENSOR_ADAMW_EPSILON]);
-        if (p->type != NARROW_NONE)
-            narrow[i] = narrowed(p->type, w[i]);
+        if (p->type != ELEMENT_F32)
+            copy16[i] = rounded16(p->type, w[i]);
     }
 }
 

@@ -24,10 +24,10 @@ void evaluate_reshape(const struct check_op_case *c, void *const *in, const uint
     memcpy(result, in[0], c->count * sizeof *result);
 }
 
-/* ---- tensor_part: rows, columns, the first, how many; of a parameter, and of what was computed,
- * whose part is read twice ---- */
+/* ---- tensor_slice_rows: rows, columns, the first, how many; of a parameter, and of what was
+ * computed, whose part is read twice ---- */
 
-bool check_op_part(uint32_t i, struct check_op_case *c)
+bool check_op_slice_rows(uint32_t i, struct check_op_case *c)
 {
     static const uint32_t sizes[][4] = {{1, 1, 0, 1}, {5, 7, 0, 2}, {5, 7, 4, 1}, {9, 3, 2, 6}};
     if (i >= 2 * COUNT(sizes))
@@ -41,27 +41,28 @@ bool check_op_part(uint32_t i, struct check_op_case *c)
     return true;
 }
 
-struct tensor *record_part(struct tensor_graph *g, const struct check_op_case *c,
-                           struct tensor **in)
+struct tensor *record_slice_rows(struct tensor_graph *g, const struct check_op_case *c,
+                                 struct tensor **in)
 {
     const uint32_t *s = c->number;
     if (!s[4]) /* added, since the part is no memory of its own */
-        return tensor_add(g, tensor_part(g, in[0], s[2], s[3]), tensor_part(g, in[0], s[2], s[3]));
-    struct tensor *part = tensor_part(g, tensor_add(g, in[0], in[0]), s[2], s[3]);
+        return tensor_add(g, tensor_slice_rows(g, in[0], s[2], s[3]),
+                          tensor_slice_rows(g, in[0], s[2], s[3]));
+    struct tensor *part = tensor_slice_rows(g, tensor_add(g, in[0], in[0]), s[2], s[3]);
     return tensor_add(g, part, part);
 }
 
-void evaluate_part(const struct check_op_case *c, void *const *in, const uint32_t *random,
-                   double *result)
+void evaluate_slice_rows(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                         double *result)
 {
     const double *from = (double *)in[0] + (size_t)c->number[2] * c->number[1];
     for (uint64_t i = 0; i < c->count; i++)
         result[i] = (c->number[4] ? 4 : 2) * from[i];
 }
 
-/* ---- tensor_join: rows, columns, how many a part, how many more before them ---- */
+/* ---- tensor_concat_rows: rows, columns, how many a part, how many more before them ---- */
 
-bool check_op_join(uint32_t i, struct check_op_case *c)
+bool check_op_concat_rows(uint32_t i, struct check_op_case *c)
 {
     static const uint32_t sizes[][4] = {{1, 1, 1, 0}, {6, 3, 2, 0}, {7, 5, 3, 2}, {40, 2, 4, 4}};
     if (i >= COUNT(sizes))
@@ -77,30 +78,30 @@ bool check_op_join(uint32_t i, struct check_op_case *c)
 
 /* Each part of x + z with the rows added to it that stand so many before, so that rows are read by
  * more parts than one; all together. */
-struct tensor *record_join(struct tensor_graph *g, const struct check_op_case *c,
-                           struct tensor **in)
+struct tensor *record_concat_rows(struct tensor_graph *g, const struct check_op_case *c,
+                                  struct tensor **in)
 {
     const uint32_t rows = c->number[0], each = c->number[2], more = c->number[3];
     struct tensor *x = tensor_add(g, in[0], in[1]), *part[40];
     uint32_t n = 0;
     for (uint32_t first = 0; first < rows; first += each) {
         const uint32_t count = rows - first < each ? rows - first : each;
-        const uint32_t ahead = first < more ? first : more;
-        struct tensor *wide = tensor_part(g, x, first - ahead, ahead + count);
-        part[n++] =
-            tensor_add(g, tensor_part(g, wide, ahead, count), tensor_part(g, wide, 0, count));
+        const uint32_t context = first < more ? first : more;
+        struct tensor *wide = tensor_slice_rows(g, x, first - context, context + count);
+        part[n++] = tensor_add(g, tensor_slice_rows(g, wide, context, count),
+                               tensor_slice_rows(g, wide, 0, count));
     }
-    return tensor_join(g, part, n);
+    return tensor_concat_rows(g, part, n);
 }
 
-void evaluate_join(const struct check_op_case *c, void *const *in, const uint32_t *random,
-                   double *result)
+void evaluate_concat_rows(const struct check_op_case *c, void *const *in, const uint32_t *random,
+                          double *result)
 {
     const uint32_t columns = c->number[1], each = c->number[2], more = c->number[3];
     const double *x = in[0], *z = in[1];
     for (uint32_t i = 0; i < c->count; i++) {
-        const uint32_t first = i / columns / each * each, ahead = first < more ? first : more;
-        const uint32_t other = i - ahead * columns;
+        const uint32_t first = i / columns / each * each, context = first < more ? first : more;
+        const uint32_t other = i - context * columns;
         result[i] = x[i] + z[i] + x[other] + z[other];
     }
 }

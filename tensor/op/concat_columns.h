@@ -1,11 +1,12 @@
-/* beside.h - parameters of two matrices side by side (op.h: tensor_beside) */
-#ifndef TENSOR_OP_BESIDE_H
-#define TENSOR_OP_BESIDE_H
+/* concat_columns.h - parameters of the columns of two matrices in one (op.h:
+ * tensor_concat_columns) */
+#ifndef TENSOR_OP_CONCAT_COLUMNS_H
+#define TENSOR_OP_CONCAT_COLUMNS_H
 
 #include "tensor/op/share.h"
 
 /* y[r] = (a[r], b[r]) */
-struct beside_params {
+struct concat_columns_params {
     f32_ptr a; /* (rows, left) */
     f32_ptr b; /* (rows, right) */
     f32_ptr y; /* (rows, left + right) */

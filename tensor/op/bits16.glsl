@@ -1,17 +1,17 @@
-/* narrow.glsl - numbers of 16 bits, which travel two to a word: the lower half is the first.
+/* bits16.glsl - numbers of 16 bits, which travel two to a word: the lower half is the first.
  *
- * `type` is NARROW_BF16 or NARROW_F16; where much is read, a constant of the pipeline.
+ * `type` is ELEMENT_BF16 or ELEMENT_F16; where much is read, a constant of the pipeline.
  */
 
 vec2 widen(uint word, uint type)
 {
-    return type == NARROW_BF16 ? uintBitsToFloat(uvec2(word << 16, word & 0xffff0000u))
+    return type == ELEMENT_BF16 ? uintBitsToFloat(uvec2(word << 16, word & 0xffff0000u))
                                : unpackHalf2x16(word);
 }
 
 /* Elements i … i + 3 of x, of which the first `count` exist; zeros for the others. `wide`: x is
  * aligned to 8 bytes, i is a multiple of 4, and all exist. */
-vec4 load_narrow_four(u32_ptr x, uint i, uint count, bool wide, uint type)
+vec4 load_four_16bit(u32_ptr x, uint i, uint count, bool wide, uint type)
 {
     if (wide) {
         const uvec2 words = uvec2_ptr(uvec2(x)).at[i >> 2];
@@ -37,7 +37,7 @@ vec4 load_narrow_four(u32_ptr x, uint i, uint count, bool wide, uint type)
 }
 
 /* To bfloat16, the nearest, ties to even. What is not a number stays none. */
-uvec4 narrow_bf16(vec4 x)
+uvec4 to_bf16(vec4 x)
 {
     const uvec4 bits = floatBitsToUint(x);
     const bvec4 no_number = greaterThan(bits & 0x7fffffffu, uvec4(0x7f800000u));
@@ -46,7 +46,7 @@ uvec4 narrow_bf16(vec4 x)
 }
 
 /* To half precision, likewise; packHalf2x16 may round as the device likes. */
-uvec4 narrow_f16(vec4 x)
+uvec4 to_f16(vec4 x)
 {
     const uvec4 bits = floatBitsToUint(x), size = bits & 0x7fffffffu;
     const uvec4 normal = (size - 0x38000000u + 0xfffu + (size >> 13 & 1u)) >> 13;
@@ -61,20 +61,20 @@ uvec4 narrow_f16(vec4 x)
 }
 
 /* x as numbers of 16 bits hold it. */
-vec4 round_narrow(vec4 x, uint type)
+vec4 round_16bit(vec4 x, uint type)
 {
-    if (type == NARROW_BF16)
-        return uintBitsToFloat(narrow_bf16(x) << 16);
-    const uvec4 bits = narrow_f16(x);
+    if (type == ELEMENT_BF16)
+        return uintBitsToFloat(to_bf16(x) << 16);
+    const uvec4 bits = to_f16(x);
     return vec4(unpackHalf2x16(bits.x | bits.y << 16), unpackHalf2x16(bits.z | bits.w << 16));
 }
 
 /* Elements i … i + 3 of x, i a multiple of 4, of which the first `count` exist; the other half of
  * the last word is 0. */
-void store_narrow_four(u32_ptr x, uint i, uint count, vec4 four, uint type)
+void store_four_16bit(u32_ptr x, uint i, uint count, vec4 four, uint type)
 {
     four = mix(vec4(0.0), four, greaterThan(uvec4(count), uvec4(0u, 1u, 2u, 3u)));
-    const uvec4 bits = type == NARROW_BF16 ? narrow_bf16(four) : narrow_f16(four);
+    const uvec4 bits = type == ELEMENT_BF16 ? to_bf16(four) : to_f16(four);
 
     x.at[i >> 1] = bits.x | bits.y << 16;
     if (count > 2u)

@@ -1,4 +1,5 @@
-/* attention_grad_place.glsl - where the rows of attention's gradient lie and its queries stand. */
+/* attention_grad_position.glsl - where the rows of attention's gradient lie and its queries
+ * stand. */
 layout(push_constant) uniform push { attention_grad_params p; };
 
 uint stride_q()

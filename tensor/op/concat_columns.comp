@@ -1,10 +1,10 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_buffer_reference : require
-#include "tensor/op/beside.h"
+#include "tensor/op/concat_columns.h"
 
 layout(local_size_x_id = 0) in;
-layout(push_constant) uniform push { beside_params p; };
+layout(push_constant) uniform push { concat_columns_params p; };
 
 void main()
 {

@@ -1,4 +1,5 @@
-/* part.c - some rows of a tensor, and rows put together (op.h: tensor_part, tensor_join). */
+/* slice_rows.c - some rows of a tensor, and rows of several in one (op.h: tensor_slice_rows,
+ * tensor_concat_rows). */
 #include "tensor/contract.h"
 #include "tensor/recording.h"
 #include <string.h>
@@ -21,7 +22,8 @@ static void part_gradient(struct tensor_graph *g, const struct tensor_node *node
     tensor_record_add(g, to, dy, to);
 }
 
-struct tensor *tensor_part(struct tensor_graph *g, struct tensor *x, uint32_t first, uint32_t count)
+struct tensor *tensor_slice_rows(struct tensor_graph *g, struct tensor *x, uint32_t first,
+                                 uint32_t count)
 {
     struct tensor *y = rows_of(g, x, first, count);
     if (x->gradient) { /* a parameter: what is added to the view's gradient is added to its own */
@@ -52,7 +54,7 @@ static void join_gradient(struct tensor_graph *g, const struct tensor_node *node
     }
 }
 
-struct tensor *tensor_join(struct tensor_graph *g, struct tensor *const *part, uint32_t n)
+struct tensor *tensor_concat_rows(struct tensor_graph *g, struct tensor *const *part, uint32_t n)
 {
     uint32_t rows = 0;
     struct parts *p = tensor_graph_memory_take(g, sizeof *p + n * sizeof *part);
@@ -69,7 +71,7 @@ struct tensor *tensor_join(struct tensor_graph *g, struct tensor *const *part, u
             node.input[0] = part[i];
     }
     if (g->in_segment) /* which would compute its parts again, but not know all of them here */
-        tensor_graph_fail(g, "join within a segment");
+        tensor_graph_fail(g, "concat_rows within a segment");
     struct tensor *y = tensor_graph_matrix(g, rows, tensor_columns(part[0]));
     for (uint32_t i = 0, first = 0; i < n && !g->error; i++) {
         tensor_copy(g, rows_of(g, y, first, tensor_rows(part[i])), part[i]);
