@@ -35,12 +35,18 @@ struct tensor_launch {
 
 struct tensor_autotune; /* autotune.h */
 
+/* The bit of an argument in the masks of struct tensor_kernel: TENSOR_ARG(gemv_params, y). The
+ * arguments are the addresses that lead a parameter struct, 8 bytes each. */
+#define TENSOR_ARG(params, member) (1u << offsetof(struct params, member) / 8)
+/* Its element of the list that tensor_graph_pass() takes: {TENSOR_AT(gemv_params, y) = y, …}. */
+#define TENSOR_AT(params, member) [offsetof(struct params, member) / 8]
+
 struct tensor_kernel {
     const char *name;
     uint32_t params_size;
     uint32_t args;                    /* how many addresses lead the parameters */
-    uint32_t writes;                  /* bit i: argument i is written (and may be read) */
-    uint32_t args16;                  /* bit i: argument i may be of 16 bits; others must not */
+    uint32_t writes;                  /* TENSOR_ARG bits: is written (and may be read) */
+    uint32_t args16;                  /* TENSOR_ARG bits: may be of 16 bits; others must not */
     void (*cpu)(const void *params);  /* does the whole grid, with OpenMP */
     /* Bytes that the C twin takes beside its arguments; NULL: none. Addresses are not asked. */
     uint64_t (*cpu_scratch)(const void *params);
@@ -58,7 +64,7 @@ struct tensor_kernel {
 struct tensor_pass {
     const struct tensor_kernel *kernel;
     const char *label;
-    struct tensor *arg[TENSOR_PASS_ARGS]; /* NULL: a flag tells the kernel not to use it */
+    struct tensor *arg[TENSOR_PASS_ARGS]; /* NULL: a flag keeps the kernel from using it */
     double flops, bytes;
     _Alignas(8) unsigned char params[TENSOR_PARAMS_MAX];
 };
@@ -139,7 +145,7 @@ uint32_t tensor_dropout_threshold(struct tensor_graph *g, float p);
 struct tensor *tensor_graph_cast16(struct tensor_graph *g, struct tensor *t);
 /* The type that products take: F32, or that of the precision. */
 enum tensor_type tensor_graph_factor_type(const struct tensor_graph *g);
-/* The type of a tensor as kernels are told: ELEMENT_F32, ELEMENT_BF16 … (share.h). */
+/* The type of a tensor as kernels get it: ELEMENT_F32, ELEMENT_BF16 … (share.h). */
 uint32_t tensor_element_type(const struct tensor *t);
 
 /* ---- gradients, for use in rules ---- */

@@ -2,7 +2,7 @@
  *
  * A candidate is timed in a graph with that one product and its epilogue, on tensors of its own,
  * and with an autotune cache of that one entry. First all configurations are timed with k whole;
- * then the fastest of them with k split in more and more splits, while that helps. A time is the
+ * then the fastest of them with k split more and more often, while that helps. A time is the
  * shortest of some runs: what disturbs a run only makes it slower.
  */
 #include "tensor/autotune_cache.h"
@@ -17,7 +17,7 @@
 #define ENOUGH    0.05 /* seconds after which a candidate is not run again */
 #define HOPELESS  1.5  /* times the fastest: not run again */
 #define GAIN      0.97 /* of the rule's time that another candidate may take */
-#define SPLIT_K_LEAST 128  /* elements of k in a part, at least */
+#define SPLIT_K_LEAST 128  /* elements of k in a split, at least */
 
 struct tuner {
     struct tensor_device *device;

@@ -5,6 +5,8 @@
 #include "tensor/storage.h"
 #include <math.h>
 
+#define AT(member) TENSOR_AT(adamw_params, member)
+
 /* `type` is p->type, known when this is compiled into its callers. */
 static inline __attribute__((always_inline)) void update(const struct adamw_params *p,
                                                          uint32_t type)
@@ -64,8 +66,9 @@ static const struct tensor_kernel adamw = {
     .name = "adamw",
     .params_size = sizeof(struct adamw_params),
     .args = 8,
-    .writes = 1u << 0 | 1u << 2 | 1u << 3 | 1u << 7,
-    .args16 = 1u << 7,
+    .writes = TENSOR_ARG(adamw_params, weight) | TENSOR_ARG(adamw_params, moment1) |
+              TENSOR_ARG(adamw_params, moment2) | TENSOR_ARG(adamw_params, copy16),
+    .args16 = TENSOR_ARG(adamw_params, copy16),
     .cpu = adamw_cpu,
     .launch = adamw_launch,
     .variant = {"adamw"},
@@ -94,8 +97,8 @@ void tensor_adamw(struct tensor_graph *g, struct tensor *weight, struct tensor *
         .decayed = (uint32_t)(decayed < weight->count ? decayed : weight->count),
         .type = copy16 ? tensor_element_type(copy16) : ELEMENT_F32,
         .scaled = scale != NULL};
-    tensor_graph_pass(g, &adamw, &p,
-                      (struct tensor *[]){weight, gradient, moment1, moment2, settings,
-                                          norm_squared, scale, copy16},
-                      0);
+    tensor_graph_pass(g, &adamw, &p, (struct tensor *[TENSOR_PASS_ARGS]){
+        AT(weight) = weight, AT(gradient) = gradient, AT(moment1) = moment1, AT(moment2) = moment2,
+        AT(settings) = settings, AT(norm_squared) = norm_squared, AT(scale) = scale,
+        AT(copy16) = copy16}, 0);
 }

@@ -7,6 +7,8 @@
 #include <math.h>
 #include <string.h>
 
+#define AT(member) TENSOR_AT(attention_params, member)
+
 /* A block of queries of one head of one sequence. */
 struct block {
     const float *q, *kv;     /* row 0 of the block; row 0 of the keys */
@@ -210,8 +212,8 @@ static const struct tensor_kernel attention = {
     .name = "attention",
     .params_size = sizeof(struct attention_params),
     .args = 6,
-    .writes = 1u << 4 | 1u << 5,
-    .args16 = 1u << 4,
+    .writes = TENSOR_ARG(attention_params, y) | TENSOR_ARG(attention_params, lse),
+    .args16 = TENSOR_ARG(attention_params, y),
     .cpu = attention_cpu,
     .launch = attention_launch,
     .variant = {"attention_direct", "attention_long", "attention_tiled"},
@@ -243,7 +245,7 @@ static const struct tensor_kernel append = {
     .name = "attention_append",
     .params_size = sizeof(struct attention_append_params),
     .args = 3,
-    .writes = 1u << 2,
+    .writes = TENSOR_ARG(attention_append_params, cache),
     .cpu = append_cpu,
     .launch = append_launch,
     .variant = {"attention_append"},
@@ -310,12 +312,12 @@ static struct tensor *record(struct tensor_graph *g, struct tensor *q, struct te
         .heads = p->heads, .head_dim = p->head_dim, .span = p->span, .reach = p->reach,
         .stream = p->stream, .threshold = p->threshold, .scale = p->scale,
         .drop_scale = p->drop_scale};
-    tensor_graph_pass(g, &attention, p,
-                      (struct tensor *[]){q == kv ? tensor_attention_queries(g, q, grad) : q,
-                                          q == kv ? behind(g, kv, columns) : kv,
-                                          p->threshold ? tensor_graph_random(g) : NULL, first, y,
-                                          lse},
-                      4 * tensor_attention_products(grad));
+    tensor_graph_pass(g, &attention, p, (struct tensor *[TENSOR_PASS_ARGS]){
+        AT(q) = q == kv ? tensor_attention_queries(g, q, grad) : q,
+        AT(kv) = q == kv ? behind(g, kv, columns) : kv,
+        AT(random) = p->threshold ? tensor_graph_random(g) : NULL, AT(slot) = first, AT(y) = y,
+        AT(lse) = lse},
+        4 * tensor_attention_products(grad));
     tensor_graph_node(g, &(struct tensor_node){tensor_attention_gradient, .output = y,
                                                .input = {q, q == kv ? NULL : kv, first},
                                                .saved = {lse},
@@ -385,7 +387,8 @@ struct tensor *tensor_attention_cached(struct tensor_graph *g, struct tensor *qk
         .sequences = sequences, .fresh = fresh, .capacity = capacity, .columns = columns};
     tensor_graph_pass(g, &append, &append_params, (struct tensor *[]){qkv, slot, cache}, 0);
     struct tensor *y = tensor_graph_matrix(g, tensor_rows(qkv), columns);
-    tensor_graph_pass(g, &attention, &p, (struct tensor *[]){qkv, cache, NULL, slot, y, NULL},
-                      4.0 * tensor_rows(qkv) * columns * capacity);
+    tensor_graph_pass(g, &attention, &p, (struct tensor *[TENSOR_PASS_ARGS]){
+        AT(q) = qkv, AT(kv) = cache, AT(slot) = slot, AT(y) = y},
+        4.0 * tensor_rows(qkv) * columns * capacity);
     return y;
 }

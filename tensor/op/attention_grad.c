@@ -7,6 +7,8 @@
 #include "tensor/recording.h"
 #include <string.h>
 
+#define AT(member) TENSOR_AT(attention_grad_params, member)
+
 /* One head of one sequence. */
 struct head {
     const float *q, *kv, *y, *dy; /* row 0 */
@@ -267,7 +269,7 @@ static const struct tensor_kernel grad_query = {
     .name = "attention_grad_query",
     .params_size = sizeof(struct attention_grad_params),
     .args = 9,
-    .writes = 1u << 7 | 1u << 8,
+    .writes = TENSOR_ARG(attention_grad_params, delta) | TENSOR_ARG(attention_grad_params, dq),
     .cpu = grad_query_cpu,
     .launch = grad_query_launch,
     .variant = {"attention_grad_query_direct", "attention_grad_query_long",
@@ -279,7 +281,7 @@ static const struct tensor_kernel grad_key = {
     .name = "attention_grad_key",
     .params_size = sizeof(struct attention_grad_params),
     .args = 10,
-    .writes = 1u << 9,
+    .writes = TENSOR_ARG(attention_grad_params, dkv),
     .cpu = grad_key_cpu,
     .launch = grad_key_launch,
     .variant = {"attention_grad_key_direct", "attention_grad_key_long",
@@ -303,8 +305,9 @@ static const struct tensor_kernel grad_patch = {
     .name = "attention_grad_patch",
     .params_size = sizeof(struct attention_grad_params),
     .args = 10,
-    .writes = 1u << 8 | 1u << 9,
-    .args16 = 1u << 2 | 1u << 3 | 1u << 8 | 1u << 9,
+    .writes = TENSOR_ARG(attention_grad_params, dq) | TENSOR_ARG(attention_grad_params, dkv),
+    .args16 = TENSOR_ARG(attention_grad_params, y) | TENSOR_ARG(attention_grad_params, dy) |
+              TENSOR_ARG(attention_grad_params, dq) | TENSOR_ARG(attention_grad_params, dkv),
     .cpu = grad_patch_cpu,
     .launch = grad_patch_launch,
     .variant = {"attention_grad_patch", "attention_grad_patch_long"},
@@ -361,19 +364,20 @@ void tensor_attention_gradient(struct tensor_graph *g, const struct tensor_node 
     }
     const double products = tensor_attention_products(p);
     if (p->span <= ATTENTION_PATCH_MAX || strcmp(g->device->info.kind, "cpu") == 0) {
-        tensor_graph_pass(g, &grad_patch, p,
-                          (struct tensor *[]){from, whole, y, dy, lse, random, first, NULL, to_q,
-                                            to},
-                          10 * products);
+        tensor_graph_pass(g, &grad_patch, p, (struct tensor *[TENSOR_PASS_ARGS]){
+            AT(q) = from, AT(kv) = whole, AT(y) = y, AT(dy) = dy, AT(lse) = lse,
+            AT(random) = random, AT(first) = first, AT(dq) = to_q, AT(dkv) = to},
+            10 * products);
     } else {
         struct tensor *delta = tensor_graph_like(g, lse);
-        tensor_graph_pass(g, &grad_query, p,
-                          (struct tensor *[]){from, whole, y, dy, lse, random, first, delta, to_q},
-                          6 * products);
-        tensor_graph_pass(g, &grad_key, p,
-                          (struct tensor *[]){from, whole, NULL, dy, lse, random, first, delta,
-                                            NULL, to},
-                          8 * products);
+        tensor_graph_pass(g, &grad_query, p, (struct tensor *[TENSOR_PASS_ARGS]){
+            AT(q) = from, AT(kv) = whole, AT(y) = y, AT(dy) = dy, AT(lse) = lse,
+            AT(random) = random, AT(first) = first, AT(delta) = delta, AT(dq) = to_q},
+            6 * products);
+        tensor_graph_pass(g, &grad_key, p, (struct tensor *[TENSOR_PASS_ARGS]){
+            AT(q) = from, AT(kv) = whole, AT(dy) = dy, AT(lse) = lse, AT(random) = random,
+            AT(first) = first, AT(delta) = delta, AT(dkv) = to},
+            8 * products);
     }
     if (tensor_graph_wants(g, q))
         tensor_graph_give(g, q, dq);

@@ -4,6 +4,8 @@
 #include "tensor/contract.h"
 #include <string.h>
 
+#define AT(member) TENSOR_AT(embedding_patches_params, member)
+
 #define SYMBOLS 256
 
 static void patches_cpu(const void *params)
@@ -38,7 +40,7 @@ static const struct tensor_kernel embedding_patches = {
     .name = "embedding_patches",
     .params_size = sizeof(struct embedding_patches_params),
     .args = 6,
-    .writes = 1u << 5,
+    .writes = TENSOR_ARG(embedding_patches_params, y),
     .cpu = patches_cpu,
     .launch = patches_launch,
     .variant = {"embedding_patches"},
@@ -69,7 +71,7 @@ static const struct tensor_kernel pad_patches = {
     .name = "pad_patches",
     .params_size = sizeof(struct pad_patches_params),
     .args = 4,
-    .writes = 1u << 3,
+    .writes = TENSOR_ARG(pad_patches_params, y),
     .cpu = pad_cpu,
     .launch = pad_launch,
     .variant = {"pad_patches"},
@@ -102,7 +104,7 @@ static const struct tensor_kernel embedding_next = {
     .name = "embedding_next",
     .params_size = sizeof(struct embedding_next_params),
     .args = 4,
-    .writes = 1u << 3,
+    .writes = TENSOR_ARG(embedding_next_params, y),
     .cpu = next_cpu,
     .launch = next_launch,
     .variant = {"embedding_next"},
@@ -128,8 +130,9 @@ struct tensor *tensor_embedding_patches(struct tensor_graph *g, struct tensor *s
     const struct embedding_patches_params p = {
         .rows = rows, .columns = columns, .each = rows / sequences / patch, .patch_size = patch,
         .patches = tensor_rows(position) / patch, .own = own};
-    tensor_graph_pass(g, &embedding_patches, &p,
-                      (struct tensor *[]){symbols, table, position, pad, slot, y}, 0);
+    tensor_graph_pass(g, &embedding_patches, &p, (struct tensor *[TENSOR_PASS_ARGS]){
+        AT(symbols) = symbols, AT(table) = table, AT(position) = position, AT(pad) = pad,
+        AT(slot) = slot, AT(y) = y}, 0);
     return y;
 }
 

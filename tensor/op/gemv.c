@@ -5,6 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#define AT(member) TENSOR_AT(gemv_params, member)
+
 #define LANES    16 /* inputs that are multiplied together */
 #define OUTPUTS  4  /* outputs of a tile */
 #define ROWS     4  /* rows of a tile, at most */
@@ -203,8 +205,8 @@ static const struct tensor_kernel gemv = {
     .name = "gemv",
     .params_size = sizeof(struct gemv_params),
     .args = 8,
-    .writes = 1u << 6 | 1u << 7,
-    .args16 = 1u << 3,
+    .writes = TENSOR_ARG(gemv_params, scratch) | TENSOR_ARG(gemv_params, y),
+    .args16 = TENSOR_ARG(gemv_params, weight),
     .cpu = gemv_cpu,
     .launch = gemv_launch,
     .variant = {"gemv"},
@@ -238,8 +240,9 @@ struct tensor *tensor_gemv(struct tensor_graph *g, struct tensor *x,
         .flags = (gain ? GEMV_NORM : 0) | (bias ? GEMV_BIAS : 0) | (layer->relu ? GEMV_RELU : 0) |
                  (residual ? GEMV_RESIDUAL : 0) | type};
     struct tensor *scratch = gain || type ? tensor_graph_like(g, x) : NULL;
-    tensor_graph_pass(g, &gemv, &p, (struct tensor *[]){
-        x, layer->gain, layer->shift, weight, layer->bias, layer->residual, scratch, y},
+    tensor_graph_pass(g, &gemv, &p, (struct tensor *[TENSOR_PASS_ARGS]){
+        AT(x) = x, AT(gain) = layer->gain, AT(shift) = layer->shift, AT(weight) = weight,
+        AT(bias) = layer->bias, AT(residual) = layer->residual, AT(scratch) = scratch, AT(y) = y},
         2.0 * rows * inputs * outputs);
     return y;
 }

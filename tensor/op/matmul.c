@@ -6,6 +6,8 @@
 #include "tensor/storage.h"
 #include <string.h>
 
+#define AT(member) TENSOR_AT(matmul_params, member)
+
 extern const struct tensor_kernel *const tensor_kernel_dropout_grad;
 
 static float factor_at(uint64_t x, size_t i, uint32_t flags)
@@ -66,8 +68,9 @@ static const struct tensor_kernel matmul = {
     .name = "matmul",
     .params_size = sizeof(struct matmul_params),
     .args = 6,
-    .writes = 1u << 5,
-    .args16 = 1u << 0 | 1u << 1 | 1u << 3 | 1u << 5,
+    .writes = TENSOR_ARG(matmul_params, c),
+    .args16 = TENSOR_ARG(matmul_params, a) | TENSOR_ARG(matmul_params, b) |
+              TENSOR_ARG(matmul_params, residual) | TENSOR_ARG(matmul_params, c),
     .cpu = matmul_cpu,
     .cpu_scratch = matmul_scratch,
     .launch_tuned = matmul_launch,
@@ -97,8 +100,8 @@ static const struct tensor_kernel matmul_sum = {
     .name = "matmul_sum",
     .params_size = sizeof(struct matmul_params),
     .args = 6,
-    .writes = 1u << 5,
-    .args16 = 1u << 3 | 1u << 5,
+    .writes = TENSOR_ARG(matmul_params, c),
+    .args16 = TENSOR_ARG(matmul_params, residual) | TENSOR_ARG(matmul_params, c),
     .cpu = matmul_sum_cpu,
     .launch = matmul_sum_launch,
     .variant = {"matmul_sum"},
@@ -141,8 +144,9 @@ static const struct tensor_kernel relu_grad = {
     .name = "relu_grad",
     .params_size = sizeof(struct relu_grad_params),
     .args = 3,
-    .writes = 1u << 2,
-    .args16 = 1u << 0 | 1u << 1 | 1u << 2,
+    .writes = TENSOR_ARG(relu_grad_params, dx),
+    .args16 = TENSOR_ARG(relu_grad_params, y) | TENSOR_ARG(relu_grad_params, dy) |
+              TENSOR_ARG(relu_grad_params, dx),
     .cpu = relu_grad_cpu,
     .launch = relu_grad_launch,
     .variant = {"relu_grad"},
@@ -176,18 +180,20 @@ void tensor_record_matmul(struct tensor_graph *g, const struct tensor_matmul *x)
     p.split_k = tensor_matmul_split_k_for(tensor_graph_device_info(g), tensor_graph_tuning(g), &p);
     const uint32_t splits = tensor_matmul_splits(x->k, p.split_k), flags = p.flags;
     if (splits == 1) {
-        tensor_graph_pass(g, &matmul, &p,
-                          (struct tensor *[]){x->a, x->b, x->bias, x->residual, random, x->c},
-                          flops);
+        tensor_graph_pass(g, &matmul, &p, (struct tensor *[TENSOR_PASS_ARGS]){
+            AT(a) = x->a, AT(b) = x->b, AT(bias) = x->bias, AT(residual) = x->residual,
+            AT(random) = random, AT(c) = x->c},
+            flops);
         return;
     }
     struct tensor *sums = tensor_graph_matrix(g, splits * x->m, x->n);
     p.flags = flags & (MATMUL_ORDER | MATMUL_FACTORS);
-    tensor_graph_pass(g, &matmul, &p, (struct tensor *[]){x->a, x->b, NULL, NULL, NULL, sums},
-                      flops);
+    tensor_graph_pass(g, &matmul, &p, (struct tensor *[TENSOR_PASS_ARGS]){
+        AT(a) = x->a, AT(b) = x->b, AT(c) = sums}, flops);
     p.flags = flags & (MATMUL_ENDS | MATMUL_FACTORS);
-    tensor_graph_pass(g, &matmul_sum, &p,
-                      (struct tensor *[]){sums, NULL, x->bias, x->residual, random, x->c}, 0);
+    tensor_graph_pass(g, &matmul_sum, &p, (struct tensor *[TENSOR_PASS_ARGS]){
+        AT(a) = sums, AT(bias) = x->bias, AT(residual) = x->residual, AT(random) = random,
+        AT(c) = x->c}, 0);
 }
 
 /* A product of tensors of any type, as the precision takes them. */

@@ -9,7 +9,7 @@
 #define MATMUL_TRANSPOSE_B 2u  /* b is stored (n, k) */
 #define MATMUL_BF16        4u  /* elements of a and b are bfloat16, two to a word */
 #define MATMUL_F16         8u  /* … or half precision; neither: float32 */
-/* The end of a product: what becomes of its sums, in this order. */
+/* The epilogue of a product: what is done with its sums, in this order. */
 #define MATMUL_BIAS        16u  /* add bias[column] */
 #define MATMUL_RELU        32u  /* max(0, …) */
 #define MATMUL_DROPOUT     64u  /* 0, or times scale (dropout.h) */
@@ -38,13 +38,14 @@
 #define MATMUL_COOP_C_ALIGNED 4u /* whole fours, likewise; also of the residual */
 #define MATMUL_COOP_DIRECT    8u /* a and b aligned, and whole tiles only: nothing is staged */
 
-/* Parts of k are multiples of it, so that no step of a kernel reaches from one into the next. */
+/* Split-K: the parts of k are multiples of this, so that no step of a kernel reaches from one into
+ * the next; and how many there may be. */
 #define MATMUL_SPLIT_K_STEP 64
 #define MATMUL_SPLITS_MAX   32
 
-/* c = a' · b', with a' (m, k), b' (k, n), c (m, n); each stored row-major and dense. If part < k,
- * c is (splits, m, n), a product for every `part` of k, the last one may be shorter; their sums are
- * what matmul_sum makes of them, and the product of a part has no end. */
+/* c = a' · b', with a' (m, k), b' (k, n), c (m, n); each stored row-major and dense. With split-K,
+ * split_k < k, c is (splits, m, n): one product for every split_k elements of k, the last of which
+ * may be fewer. These have no epilogue; matmul_sum adds them up and applies it. */
 struct matmul_params {
     f32_ptr a; /* of the type that flags say; so is b */
     f32_ptr b;
@@ -62,8 +63,8 @@ struct matmul_params {
     f32 scale;
 };
 
-/* matmul_sum takes the same: its a is the splits' products, in fp32, its b is not used. It adds
- * them in their order, and then comes the end. */
+/* matmul_sum takes the same: its a is the products of the splits, in fp32; its b is not used. It
+ * adds them in their order, and then applies the epilogue. */
 
 /* dx = y > 0 ? dy : 0; dx may be dy. All three are of the type; the half word behind an odd count
  * becomes 0. */

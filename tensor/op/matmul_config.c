@@ -3,7 +3,7 @@
 #include "tensor/op/matmul_coop.h"
 #include <string.h>
 
-#define SPLIT_K_LEAST 512 /* elements of k that the rule leaves to a part, at least */
+#define SPLIT_K_LEAST 512 /* elements of k that the rule leaves to a split, at least */
 
 /* Kernels for matrix units follow, in the order of enum matmul_coop. */
 enum { DIRECT, TILED, PAIRS, UNITS };
