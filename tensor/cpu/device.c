@@ -132,8 +132,9 @@ static int program_run(struct tensor_device *device, struct tensor_program *prog
         program->steps[i].pass->kernel->cpu(program->steps[i].params);
         if (program->seconds)
             program->seconds[i] += now() - start;
-        if (tensor_cpu_matmul_starved())
-            return tensor_fail(ENOMEM, "cpu: out of memory in graph \"%s\", pass \"%s\" (%s)",
+        const int status = tensor_cpu_matmul_failed();
+        if (status < 0)
+            return tensor_fail(-status, "cpu: %s in graph \"%s\", pass \"%s\" (%s)", tensor_error(),
                                program->name, program->steps[i].pass->label,
                                program->steps[i].pass->kernel->name);
     }

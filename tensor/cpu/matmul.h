@@ -1,7 +1,9 @@
 /* matmul.h - the matrix product of the cpu device (private to the library).
  *
- * Two implementations, one of which is built: matmul_onednn.c, and matmul_plain.c where oneDNN is
- * missing.
+ *     matmul.c          asks the library; the plain loops take what it refuses
+ *     matmul_onednn.c   through oneDNN, or
+ *     matmul_none.c     where oneDNN is missing: refuses everything
+ *     matmul_plain.c    loops without a library
  */
 #ifndef TENSOR_CPU_MATMUL_H
 #define TENSOR_CPU_MATMUL_H
@@ -23,15 +25,52 @@ void tensor_cpu_matmul_end(const struct matmul_params *p, uint32_t ends, const f
 /* Does all that struct matmul_params says. */
 void tensor_cpu_matmul(const struct matmul_params *p);
 
-/* Whether a product since the last call of this found no memory; its result is then whatever lay
- * there. */
-bool tensor_cpu_matmul_starved(void);
+/* Whether a product since the last call of this failed: 0, -ENOMEM, or -EIO. Its result is then
+ * whatever lay there, and tensor_error() says why. */
+int tensor_cpu_matmul_failed(void);
 
-/* Bytes that a product takes beside its factors and its result; makes it ready. The largest of all
- * products stays taken. */
+/* Bytes that a product takes beside its factors and its result; makes it ready. The most that a
+ * product took stays taken. */
 uint64_t tensor_cpu_matmul_scratch(const struct matmul_params *p);
 
 /* Name and version of the library, for struct tensor_device_info. */
 void tensor_cpu_matmul_library(char *text, size_t size);
+
+/* ---- between the files above ---- */
+
+/* What the products of a device share. */
+struct tensor_cpu_products {
+    void *scratch; /* memory that stays, of the largest product so far */
+    size_t size;   /* of it, bytes */
+    struct tensor_cpu_library *library; /* NULL: nothing was asked of it yet */
+    bool told;                          /* that it refused a product */
+};
+
+/* Scratch memory of `size` bytes, of which parts begin at multiples of 64. NULL: there is none, and
+ * tensor_error() says so; or none was asked for. */
+void *tensor_cpu_take(struct tensor_cpu_products *products, size_t size);
+
+/* Appends a part to what is laid out up to *end; returns where it begins. */
+static inline size_t tensor_cpu_place(size_t *end, size_t size)
+{
+    const size_t at = (*end + 63) / 64 * 64;
+    *end = at + size;
+    return at;
+}
+
+#define TENSOR_CPU_REFUSED 1 /* by the library, which has said so; c is as it was */
+
+/* 0, TENSOR_CPU_REFUSED, or an error with tensor_error(): -ENOMEM, or -EIO where c may have been
+ * added to, so that nothing else can take the product. */
+int tensor_cpu_library_matmul(struct tensor_cpu_products *products, const struct matmul_params *p);
+/* As tensor_cpu_matmul_scratch(): 0 or TENSOR_CPU_REFUSED or -ENOMEM. */
+int tensor_cpu_library_scratch(struct tensor_cpu_products *products, const struct matmul_params *p,
+                               uint64_t *bytes);
+/* Says, the first time, that the library refused a product. */
+void tensor_cpu_refused(struct tensor_cpu_products *products, const struct matmul_params *p,
+                        const char *call, int status);
+
+int tensor_cpu_plain_matmul(struct tensor_cpu_products *products, const struct matmul_params *p);
+uint64_t tensor_cpu_plain_scratch(const struct matmul_params *p);
 
 #endif

@@ -8,14 +8,22 @@
  * Large products run on factors in a layout that oneDNN likes better than ours, which is worth more
  * than bringing a factor into it each time (docs/performance.md): b packed, where a has many rows;
  * of a^T b, which is how weights get their gradients, the narrower factor turned, so that either a
- * lies in rows, or b^T does and the product is c^T, turned at the end.
+ * lies in rows, or b^T does and the product is c^T, which is turned, or turned and added to c, by
+ * loops: oneDNN 3 has no reorder that adds.
+ *
+ * What oneDNN offers differs from version to version and from processor to processor. It is asked
+ * for what is best, then for less (factors as they lie; factors of 16 bits as floats), and what it
+ * refuses is left to the caller. No status of it ends the program. "oneDNN's issues" are those of
+ * github.com/uxlfoundation/oneDNN.
  */
-#include "tensor/cpu/huge.h"
+#include "tensor/backend.h"
 #include "tensor/cpu/matmul.h"
 #include "tensor/cpu/narrow.h"
+#include <errno.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum form {
     AS_IT_IS,
@@ -26,7 +34,7 @@ enum form {
 #define PACK_ROWS 2048 /* of a, from which packing b pays */
 #define TURN_DEPTH 512 /* of the sums, from which turning a factor pays */
 
-/* A copy of a matrix in another layout, in the pass's scratch memory. */
+/* A copy of a factor in another layout, in the pass's scratch memory. */
 struct turn {
     dnnl_primitive_t primitive; /* NULL: none */
     dnnl_memory_t from, to;
@@ -34,46 +42,53 @@ struct turn {
 
 struct entry {
     uint32_t m, n, k, flags;
+    bool refused; /* the rest is empty */
     dnnl_primitive_t primitive;
     dnnl_memory_t factor[2], bias, c, scratch; /* as the primitive takes and gives them */
     dnnl_data_type_t type; /* in which oneDNN takes a and b */
     enum form form;
     uint32_t ends; /* that are left to the walk behind the product; its sums are floats */
     bool apart;    /* they are in memory of their own, not in c */
-    struct turn before, after; /* of one factor; of the product */
-    size_t turned, product;    /* where they are in the scratch memory, behind the primitive's */
-    size_t scratch_size;       /* bytes that the pass takes while it runs */
+    struct turn turn; /* of one factor */
+    /* Where things are in the scratch memory, behind the primitive's: the turned factor, c^T,
+     * factors as floats, sums. */
+    size_t turned, product, wide[2], sums;
+    size_t size; /* of all */
     struct entry *next;
 };
 
-/* Memory that stays. */
-struct room {
-    void *memory;
-    size_t size;
-};
-
 #define BUCKETS 256
-static struct {
+struct tensor_cpu_library {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     struct entry *bucket[BUCKETS];
-    struct room wide[3], scratch; /* a, b and sums as floats; all of the largest product so far */
-    bool starved;
-} dnn;
+};
 
-/* A shape that oneDNN refuses is a bug of ours. Where oneDNN itself finds no memory, half of what
- * it makes is there, and there is no way on. */
-static void must(dnnl_status_t status, const char *call)
+/* ---- what oneDNN says ---- */
+
+/* The first call that failed since it was cleared. */
+struct said {
+    const char *call;
+    dnnl_status_t status;
+};
+
+static bool note(struct said *said, dnnl_status_t status, const char *call)
 {
-    if (status == dnnl_success)
-        return;
-    fprintf(stderr, "tensor: oneDNN: %s failed with status %d%s\n", call, (int)status,
-            status == dnnl_out_of_memory ? ": out of memory" : "");
-    if (status == dnnl_out_of_memory)
-        _Exit(1);
-    abort();
+    if (status != dnnl_success && said->status == dnnl_success)
+        *said = (struct said){call, status};
+    return status == dnnl_success;
 }
-#define MUST(call) must(call, #call)
+#define TRY(said, call, ...) note(said, call(__VA_ARGS__), #call)
+
+/* Says of a product what oneDNN said: no memory for it, or that it is refused. */
+static int refuse(struct tensor_cpu_products *products, const struct matmul_params *p,
+                  const struct said *said)
+{
+    if (said->status == dnnl_out_of_memory)
+        return tensor_fail(ENOMEM, "out of memory");
+    tensor_cpu_refused(products, p, said->call, (int)said->status);
+    return TENSOR_CPU_REFUSED;
+}
 
 /* ---- what versions 2 and 3 call differently ---- */
 
@@ -81,70 +96,71 @@ static void must(dnnl_status_t status, const char *call)
 typedef const_dnnl_memory_desc_t layout;
 #define LAYOUT(md) (md)
 
-static void append_sum(dnnl_post_ops_t ops)
+static bool append_sum(dnnl_post_ops_t ops, struct said *said)
 {
-    MUST(dnnl_post_ops_append_sum(ops, 1, 0, dnnl_f32));
+    return TRY(said, dnnl_post_ops_append_sum, ops, 1, 0, dnnl_f32);
 }
 
-static void append_relu(dnnl_post_ops_t ops)
+static bool append_relu(dnnl_post_ops_t ops, struct said *said)
 {
-    MUST(dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_relu, 0, 0));
+    return TRY(said, dnnl_post_ops_append_eltwise, ops, dnnl_eltwise_relu, 0, 0);
 }
 
-static void describe(dnnl_memory_desc_t *md, const dnnl_dim_t *size, dnnl_data_type_t type,
-                     const dnnl_dim_t *stride)
+/* Without strides: in a layout that oneDNN chooses. */
+static bool describe(dnnl_memory_desc_t *md, const dnnl_dim_t *size, dnnl_data_type_t type,
+                     const dnnl_dim_t *stride, struct said *said)
 {
-    if (stride)
-        MUST(dnnl_memory_desc_create_with_strides(md, 2, size, type, stride));
-    else
-        MUST(dnnl_memory_desc_create_with_tag(md, 2, size, type, dnnl_format_tag_any));
+    return stride ? TRY(said, dnnl_memory_desc_create_with_strides, md, 2, size, type, stride)
+                  : TRY(said, dnnl_memory_desc_create_with_tag, md, 2, size, type,
+                        dnnl_format_tag_any);
 }
 
 static void forget(dnnl_memory_desc_t *md)
 {
-    MUST(dnnl_memory_desc_destroy(*md));
+    if (*md)
+        dnnl_memory_desc_destroy(*md);
+    *md = NULL;
 }
 
-static dnnl_status_t describe_product(dnnl_primitive_desc_t *desc, const dnnl_memory_desc_t md[4],
-                                      bool bias, dnnl_primitive_attr_t attr)
+static bool describe_product(dnnl_primitive_desc_t *desc, dnnl_engine_t engine,
+                             const dnnl_memory_desc_t md[4], bool bias, dnnl_primitive_attr_t attr,
+                             struct said *said)
 {
-    return dnnl_matmul_primitive_desc_create(desc, dnn.engine, md[0], md[1], bias ? md[2] : NULL,
-                                             md[3], attr);
+    return TRY(said, dnnl_matmul_primitive_desc_create, desc, engine, md[0], md[1],
+               bias ? md[2] : NULL, md[3], attr);
 }
 #else
 typedef const dnnl_memory_desc_t *layout;
 #define LAYOUT(md) (&(md))
 
-static void append_sum(dnnl_post_ops_t ops)
+static bool append_sum(dnnl_post_ops_t ops, struct said *said)
 {
-    MUST(dnnl_post_ops_append_sum(ops, 1));
+    return TRY(said, dnnl_post_ops_append_sum, ops, 1);
 }
 
-static void append_relu(dnnl_post_ops_t ops)
+static bool append_relu(dnnl_post_ops_t ops, struct said *said)
 {
-    MUST(dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_relu, 0, 0));
+    return TRY(said, dnnl_post_ops_append_eltwise, ops, 1, dnnl_eltwise_relu, 0, 0);
 }
 
-static void describe(dnnl_memory_desc_t *md, const dnnl_dim_t *size, dnnl_data_type_t type,
-                     const dnnl_dim_t *stride)
+static bool describe(dnnl_memory_desc_t *md, const dnnl_dim_t *size, dnnl_data_type_t type,
+                     const dnnl_dim_t *stride, struct said *said)
 {
-    if (stride)
-        MUST(dnnl_memory_desc_init_by_strides(md, 2, size, type, stride));
-    else
-        MUST(dnnl_memory_desc_init_by_tag(md, 2, size, type, dnnl_format_tag_any));
+    return stride ? TRY(said, dnnl_memory_desc_init_by_strides, md, 2, size, type, stride)
+                  : TRY(said, dnnl_memory_desc_init_by_tag, md, 2, size, type,
+                        dnnl_format_tag_any);
 }
 
 static void forget(dnnl_memory_desc_t *md) {}
 
-static dnnl_status_t describe_product(dnnl_primitive_desc_t *desc, const dnnl_memory_desc_t md[4],
-                                      bool bias, dnnl_primitive_attr_t attr)
+static bool describe_product(dnnl_primitive_desc_t *desc, dnnl_engine_t engine,
+                             const dnnl_memory_desc_t md[4], bool bias, dnnl_primitive_attr_t attr,
+                             struct said *said)
 {
     dnnl_matmul_desc_t matmul;
-    const dnnl_status_t status =
-        dnnl_matmul_desc_init(&matmul, &md[0], &md[1], bias ? &md[2] : NULL, &md[3]);
-    return status == dnnl_success
-               ? dnnl_primitive_desc_create(desc, &matmul, attr, dnn.engine, NULL)
-               : status;
+    return TRY(said, dnnl_matmul_desc_init, &matmul, &md[0], &md[1], bias ? &md[2] : NULL,
+               &md[3]) &&
+           TRY(said, dnnl_primitive_desc_create, desc, &matmul, attr, engine, NULL);
 }
 #endif
 
@@ -180,120 +196,138 @@ static enum form form_of(const struct matmul_params *p)
     return p->m <= p->n ? TURN_A : TURN_B;
 }
 
-static dnnl_primitive_attr_t attributes(bool sum, bool relu)
+/* Whether oneDNN takes the factors of 16 bits as floats only. */
+static bool widens(const struct entry *e)
 {
-    dnnl_primitive_attr_t attr;
-    dnnl_post_ops_t ops;
-    MUST(dnnl_primitive_attr_create(&attr));
-    MUST(dnnl_post_ops_create(&ops));
-    if (sum)
-        append_sum(ops);
-    if (relu)
-        append_relu(ops);
-    MUST(dnnl_primitive_attr_set_post_ops(attr, ops));
-    MUST(dnnl_post_ops_destroy(ops));
+    return e->flags & MATMUL_FACTORS && e->type == dnnl_f32;
+}
+
+/* NULL: refused. */
+static dnnl_primitive_attr_t attributes(bool sum, bool relu, struct said *said)
+{
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_post_ops_t ops = NULL;
+    /* Without the scratchpad's mode, each primitive keeps scratch memory of its own. */
+    const bool made =
+        TRY(said, dnnl_primitive_attr_create, &attr) && TRY(said, dnnl_post_ops_create, &ops) &&
+        (!sum || append_sum(ops, said)) && (!relu || append_relu(ops, said)) &&
+        TRY(said, dnnl_primitive_attr_set_post_ops, attr, ops) &&
+        TRY(said, dnnl_primitive_attr_set_scratchpad_mode, attr, dnnl_scratchpad_mode_user);
+    if (ops)
+        dnnl_post_ops_destroy(ops);
+    if (attr && !made) {
+        dnnl_primitive_attr_destroy(attr);
+        attr = NULL;
+    }
     return attr;
 }
 
-static dnnl_memory_t memory_of(layout md)
+static bool make_memory(dnnl_memory_t *memory, layout md, dnnl_engine_t engine, struct said *said)
 {
-    dnnl_memory_t memory;
-    MUST(dnnl_memory_create(&memory, md, dnn.engine, DNNL_MEMORY_NONE));
-    return memory;
+    return TRY(said, dnnl_memory_create, memory, md, engine, DNNL_MEMORY_NONE);
 }
 
-static void make_turn(struct turn *turn, layout from, layout to, bool add)
+/* The turn of a factor (size[0], size[1]) that lies with strides `stride` into the layout `to`, or
+ * into rows if that is NULL. */
+static bool make_turn(struct entry *e, dnnl_engine_t engine, const dnnl_dim_t *size,
+                      const dnnl_dim_t *stride, layout to, struct said *said)
 {
-    dnnl_primitive_attr_t attr = attributes(add, false);
-    dnnl_primitive_desc_t desc;
-    MUST(dnnl_reorder_primitive_desc_create(&desc, from, dnn.engine, to, dnn.engine, attr));
-    MUST(dnnl_primitive_create(&turn->primitive, desc));
-    turn->from = memory_of(from);
-    turn->to = memory_of(to);
-    MUST(dnnl_primitive_desc_destroy(desc));
-    MUST(dnnl_primitive_attr_destroy(attr));
+    dnnl_primitive_desc_t desc = NULL;
+    dnnl_memory_desc_t md[2] = {0};
+    bool made = describe(&md[0], size, e->type, stride, said) &&
+                (to || describe(&md[1], size, e->type, (dnnl_dims_t){size[1], 1}, said));
+    if (made && !to)
+        to = LAYOUT(md[1]);
+    made = made &&
+           TRY(said, dnnl_reorder_primitive_desc_create, &desc, LAYOUT(md[0]), engine, to, engine,
+               NULL) &&
+           TRY(said, dnnl_primitive_create, &e->turn.primitive, desc) &&
+           make_memory(&e->turn.from, LAYOUT(md[0]), engine, said) &&
+           make_memory(&e->turn.to, to, engine, said);
+    if (made)
+        e->turned = tensor_cpu_place(&e->size, dnnl_memory_desc_get_size(to));
+    if (desc)
+        dnnl_primitive_desc_destroy(desc);
+    forget(&md[0]);
+    forget(&md[1]);
+    return made;
 }
 
-/* Whether oneDNN adds the product to c. */
+/* Whether oneDNN adds the product to c, or the turn behind it does. */
 static bool adds(const struct entry *e)
 {
     return e->flags & MATMUL_IN_PLACE && !(e->ends & MATMUL_RESIDUAL);
 }
 
-/* The turns around a product whose primitive takes `packed` for b. */
-static void make_turns(struct entry *e, layout packed)
+/* What a product takes beside its primitive, which wants `packed` for b. */
+static bool make_places(struct entry *e, dnnl_engine_t engine, layout packed, struct said *said)
 {
-    const dnnl_dim_t m = e->m, n = e->n, k = e->k;
+    const dnnl_dim_t m = e->m, n = e->n, k = e->k, columns = e->form == TURN_A ? m : n;
     const bool tb = e->flags & MATMUL_TRANSPOSE_B;
-    const size_t element = e->type == dnnl_f32 ? 4 : 2, line = 64;
-    dnnl_memory_desc_t from, to;
-    size_t size = 0;
-    e->turned = (e->scratch_size + line - 1) / line * line;
+    const size_t sums = (size_t)m * n * sizeof(float);
     if (e->form == PACKED) {
-        describe(&from, (dnnl_dims_t){k, n}, e->type, (dnnl_dims_t){tb ? 1 : n, tb ? k : 1});
-        make_turn(&e->before, LAYOUT(from), packed, false);
-        size = dnnl_memory_desc_get_size(packed);
-        forget(&from);
+        if (!make_turn(e, engine, (dnnl_dims_t){k, n}, (dnnl_dims_t){tb ? 1 : n, tb ? k : 1},
+                       packed, said))
+            return false;
     } else if (e->form != AS_IT_IS) { /* a (k, m) or b (k, n), the other way around */
-        const dnnl_dim_t columns = e->form == TURN_A ? m : n;
-        describe(&from, (dnnl_dims_t){columns, k}, e->type, (dnnl_dims_t){1, columns});
-        describe(&to, (dnnl_dims_t){columns, k}, e->type, (dnnl_dims_t){k, 1});
-        make_turn(&e->before, LAYOUT(from), LAYOUT(to), false);
-        size = (size_t)columns * e->k * element;
-        forget(&from);
-        forget(&to);
+        if (!make_turn(e, engine, (dnnl_dims_t){columns, k}, (dnnl_dims_t){1, columns}, NULL,
+                       said))
+            return false;
     }
-    e->product = (e->turned + size + line - 1) / line * line;
-    e->scratch_size = e->turned + size;
-    if (e->form == TURN_B) {
-        describe(&from, (dnnl_dims_t){m, n}, dnnl_f32, (dnnl_dims_t){1, m});
-        describe(&to, (dnnl_dims_t){m, n}, dnnl_f32, (dnnl_dims_t){n, 1});
-        make_turn(&e->after, LAYOUT(from), LAYOUT(to), adds(e));
-        e->scratch_size = e->product + (size_t)e->m * e->n * sizeof(float);
-        forget(&from);
-        forget(&to);
-    }
+    e->product = tensor_cpu_place(&e->size, e->form == TURN_B ? sums : 0);
+    e->wide[0] = tensor_cpu_place(&e->size, widens(e) ? (size_t)m * k * sizeof(float) : 0);
+    e->wide[1] = tensor_cpu_place(&e->size, widens(e) ? (size_t)k * n * sizeof(float) : 0);
+    e->sums = tensor_cpu_place(&e->size, e->apart ? sums : 0);
+    return true;
 }
 
-/* False: oneDNN has no such product on this processor, which may be so of 16 bits only. */
-static bool make(struct entry *e)
+/* False: oneDNN refuses the product of this type and form; what was made of it is there. */
+static bool make(struct entry *e, dnnl_engine_t engine, struct said *said)
 {
     const struct shapes s = shapes_of(e);
     const bool bias = e->flags & MATMUL_BIAS, narrow = e->flags & MATMUL_NARROW && !e->ends;
-    dnnl_primitive_attr_t attr = attributes(adds(e) && e->form != TURN_B, e->flags & MATMUL_RELU);
-    dnnl_memory_desc_t md[4];
-    dnnl_primitive_desc_t desc;
-    /* Else each primitive keeps scratch memory of its own. */
-    MUST(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
+    dnnl_primitive_attr_t attr =
+        attributes(adds(e) && e->form != TURN_B, e->flags & MATMUL_RELU, said);
+    dnnl_memory_desc_t md[4] = {0};
+    dnnl_primitive_desc_t desc = NULL;
+    bool made = attr;
     for (int i = 0; i < 4; i++)
-        describe(&md[i], s.size[i], i < 2 || (i == 3 && narrow) ? e->type : dnnl_f32,
-                 i == 1 && e->form == PACKED ? NULL : s.stride[i]);
-    const dnnl_status_t status = describe_product(&desc, md, bias, attr);
-    const bool there = status != dnnl_unimplemented || e->type == dnnl_f32;
-    if (there) {
-        must(status, "the description of a product");
-        MUST(dnnl_primitive_create(&e->primitive, desc));
+        made = made && describe(&md[i], s.size[i], i < 2 || (i == 3 && narrow) ? e->type : dnnl_f32,
+                                i == 1 && e->form == PACKED ? NULL : s.stride[i], said);
+    made = made && describe_product(&desc, engine, md, bias, attr, said) &&
+           TRY(said, dnnl_primitive_create, &e->primitive, desc);
+    if (made) {
         const layout scratch = dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0);
         const layout b = dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 0);
-        e->scratch_size = dnnl_memory_desc_get_size(scratch);
-        e->scratch = memory_of(scratch);
-        e->factor[0] = memory_of(LAYOUT(md[0]));
-        e->factor[1] = memory_of(b);
-        e->bias = memory_of(LAYOUT(md[2]));
-        e->c = memory_of(LAYOUT(md[3]));
-        make_turns(e, b);
-        MUST(dnnl_primitive_desc_destroy(desc));
+        tensor_cpu_place(&e->size, dnnl_memory_desc_get_size(scratch));
+        made = make_memory(&e->scratch, scratch, engine, said) &&
+               make_memory(&e->factor[0], LAYOUT(md[0]), engine, said) &&
+               make_memory(&e->factor[1], b, engine, said) &&
+               (!bias || make_memory(&e->bias, LAYOUT(md[2]), engine, said)) &&
+               make_memory(&e->c, LAYOUT(md[3]), engine, said) && make_places(e, engine, b, said);
     }
+    if (desc)
+        dnnl_primitive_desc_destroy(desc);
     for (int i = 0; i < 4; i++)
         forget(&md[i]);
-    MUST(dnnl_primitive_attr_destroy(attr));
-    return there;
+    if (attr)
+        dnnl_primitive_attr_destroy(attr);
+    return made;
 }
 
-/* Whether oneDNN takes the factors of 16 bits as floats only. */
-static bool widens(const struct entry *e)
+/* Back to what find() began with. */
+static void clear(struct entry *e)
 {
-    return e->flags & MATMUL_FACTORS && e->type == dnnl_f32;
+    const dnnl_memory_t memory[] = {e->factor[0], e->factor[1], e->bias, e->c, e->scratch,
+                                    e->turn.from, e->turn.to};
+    for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
+        if (memory[i])
+            dnnl_memory_destroy(memory[i]);
+    if (e->primitive)
+        dnnl_primitive_destroy(e->primitive);
+    if (e->turn.primitive)
+        dnnl_primitive_destroy(e->turn.primitive);
+    *e = (struct entry){.m = e->m, .n = e->n, .k = e->k, .flags = e->flags, .next = e->next};
 }
 
 /* Settles what oneDNN does of a product, and what is left to the walk behind it. */
@@ -309,127 +343,201 @@ static void settle(struct entry *e)
     e->apart = e->ends && (in_place || narrow);
 }
 
-/* NULL: no memory. */
-static struct entry *find(const struct matmul_params *p)
+/* Versions 3.7.0 to 3.8.0 bring floats into other layouts wrongly, and say nothing, where sizes are
+ * no multiples of the blocks (oneDNN's issue 3280). The library that runs need not be the one that
+ * this was built with. */
+static bool reorders(dnnl_data_type_t type)
 {
+    const dnnl_version_t *v = dnnl_version();
+    const int version = v->major * 10000 + v->minor * 100 + v->patch;
+    return type != dnnl_f32 || version < 30700 || version > 30800;
+}
+
+/* Makes the product in the best way that oneDNN offers: in 16 bits if it is of such, in the form
+ * that is fastest. False: it offers none, or has no memory. */
+static bool make_best(struct entry *e, const struct matmul_params *p, dnnl_engine_t engine,
+                      struct said *said)
+{
+    const dnnl_data_type_t types[] = {p->flags & MATMUL_BF16  ? dnnl_bf16
+                                      : p->flags & MATMUL_F16 ? dnnl_f16
+                                                              : dnnl_f32,
+                                      dnnl_f32};
+    const enum form forms[] = {form_of(p), AS_IT_IS};
+    for (int i = types[0] == dnnl_f32; i < 2; i++)
+        for (int j = forms[0] == AS_IT_IS || !reorders(types[i]); j < 2; j++) {
+            *said = (struct said){NULL, dnnl_success};
+            e->type = types[i];
+            e->form = forms[j];
+            settle(e);
+            if (make(e, engine, said))
+                return true;
+            clear(e);
+            if (said->status == dnnl_out_of_memory)
+                return false;
+        }
+    return false;
+}
+
+static struct tensor_cpu_library *open_library(struct said *said)
+{
+    struct tensor_cpu_library *dnn = calloc(1, sizeof *dnn);
+    if (!dnn) {
+        *said = (struct said){"calloc", dnnl_out_of_memory};
+        return NULL;
+    }
+    if (TRY(said, dnnl_engine_create, &dnn->engine, dnnl_cpu, 0) &&
+        TRY(said, dnnl_stream_create, &dnn->stream, dnn->engine, dnnl_stream_default_flags))
+        return dnn;
+    if (dnn->engine)
+        dnnl_engine_destroy(dnn->engine);
+    free(dnn);
+    return NULL;
+}
+
+/* The product p, made ready. Status as of tensor_cpu_library_matmul(). */
+static int find(struct tensor_cpu_products *products, const struct matmul_params *p,
+                struct entry **found)
+{
+    struct said said = {NULL, dnnl_success};
+    struct tensor_cpu_library *dnn = products->library;
+    if (!dnn && !(dnn = products->library = open_library(&said)))
+        return refuse(products, p, &said);
     const uint32_t hash = (p->m * 2654435761u ^ p->n * 2246822519u ^ p->k * 3266489917u ^
                            p->flags * 668265263u) >> 24;
-    struct entry **place = &dnn.bucket[hash % BUCKETS];
+    struct entry **place = &dnn->bucket[hash % BUCKETS];
     for (struct entry *e = *place; e; e = e->next)
-        if (e->m == p->m && e->n == p->n && e->k == p->k && e->flags == p->flags)
-            return e;
-    if (!dnn.engine) {
-        MUST(dnnl_engine_create(&dnn.engine, dnnl_cpu, 0));
-        MUST(dnnl_stream_create(&dnn.stream, dnn.engine, dnnl_stream_default_flags));
-    }
-    struct entry *e = calloc(1, sizeof *e);
-    dnn.starved |= !e;
-    if (!e)
-        return NULL;
-    *e = (struct entry){.m = p->m, .n = p->n, .k = p->k, .flags = p->flags, .form = form_of(p),
-                        .next = *place};
-    e->type = p->flags & MATMUL_BF16 ? dnnl_bf16 : p->flags & MATMUL_F16 ? dnnl_f16 : dnnl_f32;
-    settle(e);
-    if (!make(e)) {
-        e->type = dnnl_f32; /* of the same factors, widened: slower, and the same products */
-        settle(e);
-        make(e);
-    }
-    *place = e;
-    return e;
-}
-
-/* NULL: no memory, or none was asked for. */
-static void *take(struct room *room, size_t size)
-{
-    if (size > room->size) {
-        free(room->memory);
-        *room = (struct room){NULL, 0};
-        if (posix_memalign(&room->memory, TENSOR_CPU_HUGE, size)) {
-            room->memory = NULL;
-            dnn.starved = true;
-            return NULL;
+        if (e->m == p->m && e->n == p->n && e->k == p->k && e->flags == p->flags) {
+            *found = e;
+            return e->refused ? TENSOR_CPU_REFUSED : 0;
         }
-        tensor_cpu_huge(room->memory, size);
-        room->size = size;
+    struct entry *e = calloc(1, sizeof *e);
+    if (!e)
+        return tensor_fail(ENOMEM, "out of memory");
+    *e = (struct entry){.m = p->m, .n = p->n, .k = p->k, .flags = p->flags, .next = *place};
+    e->refused = !make_best(e, p, dnn->engine, &said);
+    if (e->refused && said.status == dnnl_out_of_memory) {
+        free(e); /* there may be memory the next time */
+        return refuse(products, p, &said);
     }
-    return room->memory;
+    *found = *place = e;
+    return e->refused ? refuse(products, p, &said) : 0;
 }
 
-bool tensor_cpu_matmul_starved(void)
+int tensor_cpu_library_scratch(struct tensor_cpu_products *products, const struct matmul_params *p,
+                               uint64_t *bytes)
 {
-    const bool starved = dnn.starved;
-    dnn.starved = false;
-    return starved;
+    struct entry *e;
+    const int status = find(products, p, &e);
+    if (status == 0)
+        *bytes = e->size;
+    return status;
 }
 
-static void *widened(const struct matmul_params *p, uint64_t x, size_t count, int which)
+/* ---- running it ---- */
+
+#define TILE 16
+
+/* c (m, n) gets, or is added, the product whose transpose lies in `from`. */
+static void turn_product(const struct entry *e, const float *from, float *c)
 {
-    void *memory = take(&dnn.wide[which], count * sizeof(float));
-    if (memory)
-        tensor_cpu_widen(u16_at(x), memory, count, tensor_cpu_factors(p));
-    return memory;
+    const size_t m = e->m, n = e->n;
+    const bool add = adds(e);
+#pragma omp parallel for schedule(static)
+    for (size_t row = 0; row < m; row += TILE)
+        for (size_t column = 0; column < n; column += TILE) {
+            const size_t rows = m - row < TILE ? m - row : TILE;
+            const size_t columns = n - column < TILE ? n - column : TILE;
+            float tile[TILE][TILE];
+            for (size_t j = 0; j < columns; j++)
+                for (size_t i = 0; i < rows; i++)
+                    tile[i][j] = from[(column + j) * m + row + i];
+            for (size_t i = 0; i < rows; i++) {
+                float *to = c + (row + i) * n + column;
+                if (add)
+                    for (size_t j = 0; j < columns; j++)
+                        to[j] += tile[i][j];
+                else
+                    memcpy(to, tile[i], columns * sizeof *to);
+            }
+        }
 }
 
-uint64_t tensor_cpu_matmul_scratch(const struct matmul_params *p)
+static bool set(dnnl_memory_t memory, void *at, struct said *said)
 {
-    const struct entry *e = find(p);
-    if (!e) {
-        dnn.starved = false; /* whoever runs it is told */
-        return 0;
-    }
-    const uint64_t factors = (uint64_t)p->m * p->k + (uint64_t)p->k * p->n;
-    const uint64_t sums = e->apart ? (uint64_t)p->m * p->n : 0;
-    return e->scratch_size + ((widens(e) ? factors : 0) + sums) * sizeof(float);
+    return TRY(said, dnnl_memory_set_data_handle, memory, at);
 }
 
-static void set(dnnl_memory_t memory, void *at)
-{
-    MUST(dnnl_memory_set_data_handle(memory, at));
-}
-
-static void run_turn(const struct turn *turn, void *from, void *to)
+static bool run_turn(const struct turn *turn, dnnl_stream_t stream, void *from, void *to,
+                     struct said *said)
 {
     const dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, turn->from}, {DNNL_ARG_TO, turn->to}};
-    set(turn->from, from);
-    set(turn->to, to);
-    MUST(dnnl_primitive_execute(turn->primitive, dnn.stream, 2, args));
+    return set(turn->from, from, said) && set(turn->to, to, said) &&
+           TRY(said, dnnl_primitive_execute, turn->primitive, stream, 2, args);
 }
 
-void tensor_cpu_matmul(const struct matmul_params *p)
+/* The primitive, and what goes before it; c is what it writes. */
+static bool run(const struct entry *e, dnnl_stream_t stream, char *scratch, void *a, void *b,
+                void *bias, void *c, struct said *said)
 {
-    struct entry *e = find(p);
-    char *scratch = e ? take(&dnn.scratch, e->scratch_size) : NULL;
+    if (e->turn.primitive) {
+        void **factor = e->form == TURN_A ? &a : &b;
+        if (!run_turn(&e->turn, stream, *factor, scratch + e->turned, said))
+            return false;
+        *factor = scratch + e->turned;
+    }
+    const dnnl_exec_arg_t args[] = {
+        {DNNL_ARG_SRC, e->factor[0]}, {DNNL_ARG_WEIGHTS, e->factor[1]}, {DNNL_ARG_DST, e->c},
+        {DNNL_ARG_SCRATCHPAD, e->scratch}, {DNNL_ARG_BIAS, e->bias}};
+    return set(e->scratch, scratch, said) &&
+           set(e->factor[0], e->form == TURN_B ? b : a, said) &&
+           set(e->factor[1], e->form == TURN_B ? a : b, said) && set(e->c, c, said) &&
+           (!e->bias || set(e->bias, bias, said)) &&
+           TRY(said, dnnl_primitive_execute, e->primitive, stream, e->bias ? 5 : 4, args);
+}
+
+/* After a call failed while e ran: a primitive that is refused has not begun, one that cannot be
+ * waited for may have done anything. */
+static int failed(struct tensor_cpu_products *products, const struct matmul_params *p,
+                  struct entry *e, bool ran, const struct said *said)
+{
+    if (ran && adds(e) && e->form != TURN_B && said->status != dnnl_out_of_memory)
+        return tensor_fail(EIO, "oneDNN: %s gives status %d", said->call, (int)said->status);
+    if (said->status != dnnl_out_of_memory) {
+        clear(e);
+        e->refused = true;
+    }
+    return refuse(products, p, said);
+}
+
+int tensor_cpu_library_matmul(struct tensor_cpu_products *products, const struct matmul_params *p)
+{
+    struct said said = {NULL, dnnl_success};
+    struct entry *e;
+    const int status = find(products, p, &e);
+    if (status)
+        return status;
+    char *scratch = tensor_cpu_take(products, e->size);
+    if (!scratch && e->size)
+        return -ENOMEM;
     void *a = f32_at(p->a), *b = f32_at(p->b), *c = f32_at(p->c);
-    if (e && widens(e)) {
-        a = widened(p, p->a, (size_t)p->m * p->k, 0);
-        b = widened(p, p->b, (size_t)p->k * p->n, 1);
+    if (widens(e)) {
+        a = scratch + e->wide[0];
+        b = scratch + e->wide[1];
+        tensor_cpu_widen(u16_at(p->a), a, (size_t)p->m * p->k, tensor_cpu_factors(p));
+        tensor_cpu_widen(u16_at(p->b), b, (size_t)p->k * p->n, tensor_cpu_factors(p));
     }
-    if (e && e->apart)
-        c = take(&dnn.wide[2], (size_t)p->m * p->n * sizeof(float));
-    if (dnn.starved)
-        return;
-    set(e->scratch, scratch);
-    if (e->before.primitive) {
-        run_turn(&e->before, e->form == TURN_A ? a : b, scratch + e->turned);
-        *(e->form == TURN_A ? &a : &b) = scratch + e->turned;
-    }
-    set(e->factor[0], e->form == TURN_B ? b : a);
-    set(e->factor[1], e->form == TURN_B ? a : b);
-    set(e->c, e->form == TURN_B ? scratch + e->product : c);
-    dnnl_exec_arg_t args[5] = {{DNNL_ARG_SRC, e->factor[0]}, {DNNL_ARG_WEIGHTS, e->factor[1]},
-                               {DNNL_ARG_DST, e->c}, {DNNL_ARG_SCRATCHPAD, e->scratch}};
-    int count = 4;
-    if (p->flags & MATMUL_BIAS) {
-        set(e->bias, f32_at(p->bias));
-        args[count++] = (dnnl_exec_arg_t){DNNL_ARG_BIAS, e->bias};
-    }
-    MUST(dnnl_primitive_execute(e->primitive, dnn.stream, count, args));
-    if (e->after.primitive)
-        run_turn(&e->after, scratch + e->product, c);
-    MUST(dnnl_stream_wait(dnn.stream));
+    void *sums = e->apart ? scratch + e->sums : c;
+    const bool ran = run(e, products->library->stream, scratch, a, b, f32_at(p->bias),
+                         e->form == TURN_B ? scratch + e->product : sums, &said);
+    /* In any case: what has begun must not go on behind our back. */
+    const bool done = TRY(&said, dnnl_stream_wait, products->library->stream);
+    if (!ran || !done)
+        return failed(products, p, e, ran, &said);
+    if (e->form == TURN_B)
+        turn_product(e, (const float *)(scratch + e->product), sums);
     if (e->ends)
-        tensor_cpu_matmul_end(p, e->ends, c);
+        tensor_cpu_matmul_end(p, e->ends, sums);
+    return 0;
 }
 
 void tensor_cpu_matmul_library(char *text, size_t size)

@@ -1,11 +1,11 @@
 /* matmul_plain.c - matrix products without a library: rows of c in parallel, k in order.
  *
- * Built where oneDNN is missing; several times slower, right all the same.
+ * They take all products where oneDNN is missing, and those that it refuses; several times slower,
+ * right all the same.
  */
-#include "tensor/cpu/narrow.h"
 #include "tensor/cpu/matmul.h"
-#include <stdio.h>
-#include <stdlib.h>
+#include "tensor/cpu/narrow.h"
+#include <errno.h>
 #include <string.h>
 
 static void add_row(const struct matmul_params *p, const float *a, const float *b, uint32_t row,
@@ -30,65 +30,49 @@ static void add_row(const struct matmul_params *p, const float *a, const float *
     }
 }
 
-static bool starved;
-
-bool tensor_cpu_matmul_starved(void)
-{
-    const bool was = starved;
-    starved = false;
-    return was;
-}
-
-/* Memory that stays, of a factor (0, 1) or of the result (2); the cpu device runs one pass at a
- * time. NULL: there is none. */
-static float *take(size_t count, int which)
-{
-    static float *kept[3];
-    static size_t room[3];
-    if (count > room[which]) {
-        free(kept[which]);
-        kept[which] = malloc(count * sizeof *kept[which]);
-        room[which] = kept[which] ? count : 0;
-    }
-    if (!kept[which]) {
-        starved = true;
-        return NULL;
-    }
-    return kept[which];
-}
-
-/* Numbers of 16 bits as floats. */
-static float *widened(const struct matmul_params *p, uint64_t x, size_t count, int which)
-{
-    float *wide = take(count, which);
-    if (wide)
-        tensor_cpu_widen(u16_at(x), wide, count, tensor_cpu_factors(p));
-    return wide;
-}
-
 /* Whether sums cannot grow where they will be. */
 static bool apart(const struct matmul_params *p)
 {
     return p->flags & (MATMUL_NARROW | MATMUL_IN_PLACE);
 }
 
-uint64_t tensor_cpu_matmul_scratch(const struct matmul_params *p)
+/* Where things are in the scratch memory: factors as floats, and sums. */
+struct places {
+    size_t a, b, sums;
+    size_t size; /* of all */
+};
+
+static struct places places_of(const struct matmul_params *p)
 {
-    const uint64_t factors = (uint64_t)p->m * p->k + (uint64_t)p->k * p->n;
-    const uint64_t sums = apart(p) ? (uint64_t)p->m * p->n : 0;
-    return ((p->flags & MATMUL_FACTORS ? factors : 0) + sums) * sizeof(float);
+    const bool wide = p->flags & MATMUL_FACTORS;
+    struct places x = {.size = 0};
+    x.a = tensor_cpu_place(&x.size, wide ? (size_t)p->m * p->k * sizeof(float) : 0);
+    x.b = tensor_cpu_place(&x.size, wide ? (size_t)p->k * p->n * sizeof(float) : 0);
+    x.sums = tensor_cpu_place(&x.size, apart(p) ? (size_t)p->m * p->n * sizeof(float) : 0);
+    return x;
 }
 
-void tensor_cpu_matmul(const struct matmul_params *p)
+uint64_t tensor_cpu_plain_scratch(const struct matmul_params *p)
 {
+    return places_of(p).size;
+}
+
+int tensor_cpu_plain_matmul(struct tensor_cpu_products *products, const struct matmul_params *p)
+{
+    const struct places at = places_of(p);
+    char *scratch = tensor_cpu_take(products, at.size);
+    if (!scratch && at.size)
+        return -ENOMEM;
     const float *a = f32_at(p->a), *b = f32_at(p->b);
+    float *sums = apart(p) ? (float *)(scratch + at.sums) : f32_at(p->c);
     if (p->flags & MATMUL_FACTORS) {
-        a = widened(p, p->a, (size_t)p->m * p->k, 0);
-        b = widened(p, p->b, (size_t)p->k * p->n, 1);
+        a = (float *)(scratch + at.a);
+        b = (float *)(scratch + at.b);
+        tensor_cpu_widen(u16_at(p->a), (float *)(scratch + at.a), (size_t)p->m * p->k,
+                         tensor_cpu_factors(p));
+        tensor_cpu_widen(u16_at(p->b), (float *)(scratch + at.b), (size_t)p->k * p->n,
+                         tensor_cpu_factors(p));
     }
-    float *sums = apart(p) ? take((size_t)p->m * p->n, 2) : f32_at(p->c);
-    if (!a || !b || !sums)
-        return;
 #pragma omp parallel for schedule(static)
     for (uint32_t i = 0; i < p->m; i++) {
         float *c = sums + (size_t)i * p->n;
@@ -97,9 +81,5 @@ void tensor_cpu_matmul(const struct matmul_params *p)
     }
     if (p->flags & MATMUL_ENDS)
         tensor_cpu_matmul_end(p, p->flags, sums);
-}
-
-void tensor_cpu_matmul_library(char *text, size_t size)
-{
-    snprintf(text, size, "plain loops");
+    return 0;
 }
