@@ -355,10 +355,15 @@ static int open_flac(struct flac *f, uint64_t from, char why[256])
                                          NULL, on_error, f) != FLAC__STREAM_DECODER_INIT_STATUS_OK)
         return pipeline_fail(ENOMEM, "out of memory");
     FLAC__stream_decoder_process_until_end_of_metadata(f->decoder);
-    if (FLAC__stream_decoder_get_state(f->decoder) == FLAC__STREAM_DECODER_SEARCH_FOR_FRAME_SYNC &&
-        FLAC__stream_decoder_get_decode_position(f->decoder, &place))
-        f->frame_end = place;
-    return f->failed;
+    if (f->failed)
+        return f->failed;
+    if (FLAC__stream_decoder_get_state(f->decoder) != FLAC__STREAM_DECODER_SEARCH_FOR_FRAME_SYNC ||
+        !FLAC__stream_decoder_get_decode_position(f->decoder, &place)) {
+        snprintf(why, 256, "ends early, or is damaged, before its first frame");
+        return -EBADMSG;
+    }
+    f->frame_end = place;
+    return 0;
 }
 
 int pipeline_audio_flac_open(struct layer *below, uint64_t from, const struct content_damage *say,

@@ -490,7 +490,7 @@ static void check_flac(void)
         file[n / 2] ^= 1;
         expect("a bit", wanted, 2 * 4096 * 2, NULL, "cannot be decoded from sample 8192 on");
         with_tail(other, 42, "", 0);
-        refused("only its header", "the audio ");
+        refused("only its header", "ends early");
     }
     for (int summed = 0; summed < 2; summed++) {
         if (summed)
