@@ -181,6 +181,14 @@ static void on_error(const FLAC__StreamDecoder *decoder, FLAC__StreamDecoderErro
         f->lost = no_frame;
 }
 
+/* Whether it stopped for something else than what the bytes are. */
+static bool has_failed(struct flac *f)
+{
+    if (FLAC__stream_decoder_get_state(f->decoder) == FLAC__STREAM_DECODER_MEMORY_ALLOCATION_ERROR)
+        f->failed = pipeline_fail(ENOMEM, "out of memory");
+    return f->failed;
+}
+
 /* ---- the end ---- */
 
 /* Whether what follows the last frame can be a frame, cut or damaged; else it is a tag or stray
@@ -264,9 +272,7 @@ static int next_frame(struct flac *f, char why[256])
         return at_end(f, why);
     }
     FLAC__stream_decoder_process_single(f->decoder);
-    if (FLAC__stream_decoder_get_state(f->decoder) == FLAC__STREAM_DECODER_MEMORY_ALLOCATION_ERROR)
-        f->failed = pipeline_fail(ENOMEM, "out of memory");
-    if (f->failed)
+    if (has_failed(f))
         return f->failed;
     if (f->n == 0)
         return at_end(f, why);
@@ -355,7 +361,7 @@ static int open_flac(struct flac *f, uint64_t from, char why[256])
                                          NULL, on_error, f) != FLAC__STREAM_DECODER_INIT_STATUS_OK)
         return pipeline_fail(ENOMEM, "out of memory");
     FLAC__stream_decoder_process_until_end_of_metadata(f->decoder);
-    if (f->failed)
+    if (has_failed(f))
         return f->failed;
     if (FLAC__stream_decoder_get_state(f->decoder) != FLAC__STREAM_DECODER_SEARCH_FOR_FRAME_SYNC ||
         !FLAC__stream_decoder_get_decode_position(f->decoder, &place)) {

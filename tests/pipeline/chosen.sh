@@ -41,7 +41,8 @@ done
 said "none of the 3 files in the data is chosen: --audio takes WAV and FLAC" ls --audio d
 
 # MP3 inside a WAV: libmpg123 would print lines of its own.
-printf 'RIFF\0\4\0\0WAVEfmt \36\0\0\0\125\0\1\0\200\76\0\0\240\17\0\0\1\0\0\0\14\0\1\0\2\0\0\0' > m.wav
+printf 'RIFF\0\4\0\0WAVEfmt \36\0\0\0\125\0\1\0\200\76\0\0\240\17\0\0\1\0\0\0' > m.wav
+printf '\14\0\1\0\2\0\0\0' >> m.wav
 printf '\241\1\1\0\161\5data\0\1\0\0' >> m.wav
 head -c 256 /dev/zero >> m.wav
 "$mb_data" cat --audio --quiet m.wav > out 2> err && fail "m.wav is read"
