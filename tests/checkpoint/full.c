@@ -19,7 +19,7 @@ int main(void)
     REQUIRE(mkdir(disk, 0777) == 0);
     if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("none", disk, "tmpfs", 0, "size=180k") != 0) {
-        printf("cannot mount a small file system: %s\n", strerror(errno));
+        printf("skipped: cannot mount a small file system: %s\n", strerror(errno));
         return FIXTURE_SKIPPED;
     }
     fixture_create(&f, 10, 6000); /* 120 KB a checkpoint */

@@ -339,8 +339,10 @@ static void print_device(void *user, int index, const struct tensor_device_info 
 int main(void)
 {
     const int count = tensor_vulkan_list(print_device, NULL);
-    if (!count)
+    if (!count) {
+        printf("skipped: no Vulkan device\n");
         return 77;
+    }
     selects(count);
     for (int i = 0; i < count; i++) {
         works(i);
