@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "pipeline/bounds.h"
 #include "pipeline/container.h"
 #include "pipeline/content.h"
 #include "pipeline/folder.h"
@@ -74,9 +75,14 @@ static const char *what_to_do(int error)
     }
 }
 
+static bool is_damage(int result)
+{
+    return result == -EBADMSG || result == -EPROTONOSUPPORT || result == -ENOTSUP;
+}
+
 static const char *or_else(const struct pipeline_archive *a, int error)
 {
-    if (!a->inside || (error != EBADMSG && error != EPROTONOSUPPORT))
+    if (!a->inside || !is_damage(-error) || (error == ENOTSUP && a->leaf != a->raw))
         return "";
     return ", or take archives inside archives as they are with --nested 0";
 }
@@ -147,9 +153,11 @@ static void tell_oddity(void *user, const char *why)
 
 static struct content_damage damage_to(struct pipeline_archive *a)
 {
-    return (struct content_damage){
-        .tell = tell_damage, .refuse = tell_refusal, .note = tell_oddity, .user = a,
-        .seen = a->params.seen};
+    return (struct content_damage){.tell = tell_damage,
+                                   .refuse = tell_refusal,
+                                   .note = tell_oddity,
+                                   .user = a,
+                                   .seen = a->params.seen};
 }
 
 /* The files of a folder are taken as they are: a note, once, if the present one is packed. */
@@ -335,11 +343,6 @@ static int check_bomb(struct pipeline_archive *a)
     return fail(a, EFBIG, why);
 }
 
-static bool is_damage(int result)
-{
-    return result == -EBADMSG || result == -EPROTONOSUPPORT;
-}
-
 /* Whether the present member's own bytes are asked for. */
 static bool is_wanted(const struct pipeline_archive *a)
 {
@@ -362,7 +365,7 @@ static int look_at(struct pipeline_archive *a, const uint8_t **head, size_t *n)
         return 0;
     *n = 0;
     if (is_damage(result) && !is_wanted(a) &&
-        (result == -EPROTONOSUPPORT ||
+        (result != -EBADMSG ||
          !pipeline_detect_promise((const uint8_t *)"", 0, a->member.name, &cut)))
         return 0;
     return fail(a, -result, a->leaf->why);
@@ -374,6 +377,7 @@ static int is_container(struct pipeline_archive *a, bool *open, bool *whole)
     const struct level *level = &a->levels[a->top];
     enum pipeline_enter enter = PIPELINE_ENTER_TAKE;
     enum detect_format format;
+    struct bounds bounds;
     const uint8_t *head;
     size_t n;
     bool bad;
@@ -390,15 +394,18 @@ static int is_container(struct pipeline_archive *a, bool *open, bool *whole)
     result = look_at(a, &head, &n);
     if (result < 0 || n == 0)
         return result;
-    format = pipeline_detect_format(head, n, a->member.name, &bad);
-    if (format == FORMAT_PLAIN && !bad && pipeline_detect_filter(head, n) == FILTER_NONE)
-        return 0;
-    *open = true;
     *whole = enter == PIPELINE_ENTER_TAKE && a->params.enter;
-    if (format != FORMAT_ZIP && format != FORMAT_7ZIP)
+    format = pipeline_detect_format(head, n, a->member.name, &bad);
+    *open = format != FORMAT_PLAIN || bad || pipeline_detect_filter(head, n) != FILTER_NONE;
+    if (*open ? format != FORMAT_ZIP && format != FORMAT_7ZIP
+              : !pipeline_bounds_may_carry(head, n, a->member.name))
         return 0;
     /* Their directory is at the end. */
     result = pipeline_layer_hold(a->leaf, HELD_BYTES);
+    if (result == 0 && !*open && a->leaf->seek) {
+        result = pipeline_bounds_find(a->leaf, false, &bounds);
+        *open = result == 0 && bounds.format != FORMAT_PLAIN;
+    }
     return result < 0 ? fail(a, -result, a->leaf->why) : 0;
 }
 
@@ -439,7 +446,7 @@ static int enter_level(struct pipeline_archive *a, bool whole)
     a->inside = true;
     result = pipeline_container_open(a->io, leaf, bare, &level->container);
     if (result < 0) {
-        fail_container(a, result, level->container);
+        result = fail_container(a, result, level->container);
         pipeline_container_destroy(&level->container);
         free(level->name);
         *level = (struct level){0};

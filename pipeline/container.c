@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 
 #include "pipeline/internal.h"
 
@@ -204,79 +203,6 @@ int pipeline_container_reader(struct container *c)
     return result == ARCHIVE_OK ? 0 : fail_reader(c);
 }
 
-/* An ISO image says in its first descriptor how many sectors of 2048 bytes it has. */
-static int check_iso_size(struct container *c, const uint8_t *head)
-{
-    const uint8_t *p = head + 32768 + 80;
-    uint64_t sectors = p[0] | p[1] << 8 | p[2] << 16 | (uint64_t)p[3] << 24;
-
-    if (!c->top->seek || c->top->size >= sectors * 2048)
-        return 0;
-    return fail(c, EBADMSG, "the iso9660 image is shorter than it says: it was cut short");
-}
-
-/* The first header of a 7z says where the directory is, and libarchive does not look at its
- * checksum: with a length of 0 there the archive would be an empty one. */
-static bool first_7z_header_holds(const uint8_t *head, size_t n)
-{
-    return n >= 32 && crc32(0, head + 12, 20) == pipeline_little32(head + 8);
-}
-
-/* Opens what the first bytes of the top layer say, once the layers are there. */
-static int open_format(struct container *c, const char *name)
-{
-    const char *promised;
-    const uint8_t *head;
-    size_t n;
-    bool bad;
-    int result = pipeline_layer_peek(c->top, DETECT_BYTES, &head, &n);
-
-    if (result < 0)
-        return fail_layer(c, c->top);
-    c->format = pipeline_detect_format(head, n, name, &bad);
-    if (bad)
-        return 0; /* pipeline_container_next tells it, and goes on behind it */
-    if (c->format == FORMAT_7ZIP && !first_7z_header_holds(head, n))
-        return fail(c, EBADMSG, "the first 7z header is damaged or cut short");
-    if (c->format == FORMAT_ISO && (result = check_iso_size(c, head)) < 0)
-        return result;
-    if (c->format != FORMAT_PLAIN)
-        return pipeline_container_reader(c);
-    if (c->top->error && n < 512)
-        return fail_layer(c, c->top); /* what it is cannot be told from so few bytes */
-    if (c->filter_kind != FILTER_NONE)
-        return 0;
-    promised = pipeline_detect_promise(head, n, name, &bad);
-    if (bad)
-        return fail(c, EBADMSG, "it is shorter than its first header: it was cut short");
-    if (promised && n)
-        snprintf(c->note, sizeof(c->note),
-                 "is named like %s data but is not: its bytes are taken as they are", promised);
-    return 0;
-}
-
-static int open_layers(struct container *c)
-{
-    const uint8_t *head;
-    size_t n;
-    int result = pipeline_layer_peek(c->top, DETECT_BYTES, &head, &n);
-
-    if (result < 0)
-        return fail_layer(c, c->top);
-    c->filter_kind = pipeline_detect_filter(head, n);
-    if (c->filter_kind == FILTER_NONE)
-        return 0;
-    result = pipeline_layer_filter_create(c->base, c->filter_kind, &c->filter);
-    if (result < 0) {
-        char why[sizeof(c->why)];
-
-        snprintf(why, sizeof(why), "%s", pipeline_error());
-        return fail(c, -result, why);
-    }
-    c->top = c->filter;
-    return 0;
-}
-
 int pipeline_container_open(struct pipeline_io *io, struct layer *base, const char *name,
                             struct container **out)
 {
@@ -293,9 +219,7 @@ int pipeline_container_open(struct pipeline_io *io, struct layer *base, const ch
     c->base = c->top = base;
     c->member.name = name;
     before = enter_locale();
-    result = open_layers(c);
-    if (result == 0)
-        result = open_format(c, name);
+    result = pipeline_container_look(c, name);
     leave_locale(before);
     return result;
 }
@@ -321,6 +245,7 @@ void pipeline_container_destroy(struct container **c)
         return;
     archive_read_free(dead->reader);
     pipeline_recovery_finish(dead);
+    pipeline_layer_destroy(&dead->window);
     pipeline_layer_destroy(&dead->filter);
     pipeline_layer_destroy(&dead->base);
     free(dead);

@@ -48,7 +48,8 @@ struct container {
     const struct pipeline_source *folder; /* or NULL */
     struct layer *base;                   /* what it stands on; owned; NULL for a folder */
     struct layer *filter;                 /* decompression of base, or NULL; owned */
-    struct layer *top;                    /* the higher of the two; NULL for a folder */
+    struct layer *window;                 /* the archive in base, or NULL: all of it is; owned */
+    struct layer *top;                    /* the highest of the three; NULL for a folder */
     enum detect_filter filter_kind;
     enum detect_format format;
     uint64_t next_index;           /* of the member that pipeline_container_next will give */
@@ -129,7 +130,13 @@ void pipeline_container_skip_to(struct container *c, uint64_t index);
 int pipeline_container_restart(struct container *c, uint64_t index,
                                const struct pipeline_hint *hint);
 
-/* ---- between container.c and recover.c ---- */
+/* ---- container_look.c, for container.c ---- */
+
+/* Finds out what `base` is and opens it: sets filter, window, top and format, and makes the reader.
+ * 0, or a failure as above. */
+int pipeline_container_look(struct container *c, const char *name);
+
+/* ---- between container.c and these ---- */
 
 /* A reader for the format, which has not read anything. 0, or a failure as above. */
 int pipeline_container_reader(struct container *c);

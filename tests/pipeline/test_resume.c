@@ -167,6 +167,9 @@ int main(void)
     check_beginning("r.zip");
     check_seeks("r.tar", 512 + 3 * 50688, true); /* a header */
     check_seeks("r.zip", 0, false);
+    run_or_skip("{ printf '#!/bin/sh\\n'; cat plain r.zip plain; } > run.zip");
+    check_beginning("run.zip");
+    check_seeks("run.zip", 2500000, false);
 #ifdef PIPELINE_HAVE_ZSTD
     run_or_skip("split -b 300000 r.tar p. && for p in p.*; do zstd -q -c $p; done > r.tar.zst && "
                 "split -b 300000 plain q. && for q in q.*; do zstd -q -c $q; done > one.zst");
