@@ -37,7 +37,7 @@ static struct {
  * short, and what is done about a signal may take locks. */
 static void *take_signals(void *unused)
 {
-    static const char line[] = "\nstopping as soon as it can be done cleanly; again: at once\n";
+    static const char line[] = "\nstopping; press Ctrl-C again to stop at once\n";
     const struct timespec now = {0};
     int number;
 
@@ -322,11 +322,11 @@ int app_json(json_t *object)
 const char app_data_help[] =
     "Data:\n"
     "  DATA is an archive (tar, cpio, zip, 7z, ar, iso) or any file, also under gzip, bzip2, xz,\n"
-    "  lzma, zstd or lz4; a folder; or a glob.\n"
+    "  lzma, lzip, zstd, lz4 or compress; a folder; or a glob.\n"
     "  --jsonl-field NAME     of JSON lines take the text under NAME, of other files all bytes\n"
     "  --images SIZE          take PNG and JPEG only, as RGB of SIZE by SIZE pixels\n"
-    "  --image-patch N        ... in blocks of N by N pixels, 1: row by row (what fits the\n"
-    "                         model's patch_size, 3 N^2; without a model 1)\n"
+    "  --image-patch N        order of the pixels: in squares of N by N; 1 is row by row (the N\n"
+    "                         with 3 N^2 = the model's patch_size; 1 if there is none)\n"
     "  --audio                take WAV and FLAC only, as 16-bit samples of one channel\n"
     "  --audio-rate N         ... N of them a second (16000)\n"
     "  --nested N             open archives inside archives to this depth (3; 0: as they are)\n"
@@ -335,13 +335,15 @@ const char app_data_help[] =
     "  --val-fraction F       hold out this share (0 to 1) of the members, by a hash of the name\n"
     "  --on-corrupt stop|skip stop at a damaged member or line, or pass it over and count it\n"
     "                         (stop)\n"
-    "  --max-ratio X          refuse what unfolds to over 8 GiB and X times its size (1000)\n"
-    "  --max-size SIZE        refuse what unfolds to more (no limit)\n"
+    "  --max-ratio X          refuse an archive that unpacks to more than X times its size, once\n"
+    "                         that is over 8 GiB (1000)\n"
+    "  --max-size SIZE        refuse an archive that unpacks to more than this (no limit)\n"
     "  --io auto|uring|threads how to read (auto)\n"
     "  --direct               read past the page cache: for data larger than memory\n";
 
 const char app_mix_help[] =
-    "  --at-once N            read so many archives at the same time (4); it decides the order\n"
+    "  --at-once N            archives that are read at the same time (4); the order of the data\n"
+    "                         depends on it\n"
     "  --shuffle SIZE         shuffle the windows of so many bytes together (mb-train\n"
     "                         64M, mb-bench 2M)\n"
     "  DATA=WEIGHT mixes: each DATA gives its share of the windows and starts over at its end.\n";

@@ -34,12 +34,12 @@ const char app_device_help[] =
     "where\n"
     "                         there is one and the processor otherwise (auto)\n"
     "  --list-devices         list them and end\n"
-    "  --precision NAME       auto, fp32, bf16 or fp16: what matrix products take, in fp32 all\n"
-    "                         else (auto: what a GPU's matrix units multiply, bf16 before fp16;\n"
-    "                         fp32 without any)\n"
-    "  --disable NAME         do without a kind of kernel: shared-tiles, long-loads,\n"
-    "                         cooperative-matrix or cooperative-matrix-2 (with -fp16 or\n"
-    "                         -bf16: only of that type); repeatable\n";
+    "  --precision NAME       type of the factors of matrix products: fp32, bf16, fp16 or auto;\n"
+    "                         all else is fp32 (auto: what the GPU's matrix units take, bf16\n"
+    "                         before fp16; fp32 if it has none)\n"
+    "  --disable NAME         do not use these kernels: shared-tiles, long-loads,\n"
+    "                         cooperative-matrix or cooperative-matrix-2; add -fp16 or -bf16 for\n"
+    "                         those of one type only; repeatable\n";
 
 /* Names of single features, with commas between. */
 static const char *feature_names(uint32_t features, char *text, size_t size)

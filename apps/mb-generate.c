@@ -28,16 +28,16 @@ static const char usage[] =
     "  --top-k N              only among the N likeliest bytes (0: all)\n"
     "  --top-p X              only among the likeliest that reach this probability (1: all)\n"
     "  --count N              so many sequences of each prompt, one behind the other (1)\n"
-    "  --batch N              so many sequences at once, at most; each takes memory, and none\n"
-    "                         becomes another for it (8)\n"
+    "  --batch N              sequences that are generated at the same time, at most (8); each\n"
+    "                         takes memory; what is generated does not depend on it\n"
     "  --seed N               of the choices (1)\n"
     "\n";
 
 static const char more_usage[] =
     "\n"
     "Output:\n"
-    "  --raw                  bytes as they are (where standard output is no terminal)\n"
-    "  --utf8                 valid UTF-8: whole characters, U+FFFD for what is none (on a\n"
+    "  --raw                  bytes as they are (the default elsewhere)\n"
+    "  --utf8                 valid UTF-8: each invalid byte becomes U+FFFD (the default on a\n"
     "                         terminal)\n"
     "  --png FILE             an image made of prompt and bytes; several: FILE-1.png, ...\n"
     "  --image-size N         its side in pixels (as the run was trained)\n"

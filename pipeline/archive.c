@@ -636,8 +636,8 @@ static int no_such_place(struct pipeline_archive *a, uint64_t index, uint64_t of
     char path[PIPELINE_MAX_NAME];
 
     return pipeline_fail(ESTALE,
-                         "%s: has no byte %llu of member %llu: it is not the data that the "
-                         "run was started with",
+                         "%s: has no byte %llu of member %llu: the data has changed since the run "
+                         "was started; bring the old data back, or start a new run",
                          pipeline_printable(a->source->path, path, sizeof(path)),
                          (unsigned long long)offset, (unsigned long long)index);
 }

@@ -280,9 +280,9 @@ int pipeline_sources_check(const struct pipeline_sources *sources,
 {
     if (sources->n != n)
         return pipeline_fail(ESTALE,
-                             "the run was started with %zu sources of data and now has %zu: "
-                             "name the same data, or start a new run",
-                             n, sources->n);
+                             "DATA names %zu %s, but the run was started with %zu: name the same "
+                             "data, or start a new run",
+                             sources->n, sources->n == 1 ? "source" : "sources", n);
     for (size_t i = 0; i < n; i++) {
         struct pipeline_identity now;
         int result = pipeline_source_identify(&sources->list[i], &now);
@@ -291,17 +291,16 @@ int pipeline_sources_check(const struct pipeline_sources *sources,
             return result;
         if (now.size != saved[i].size)
             return pipeline_fail(ESTALE,
-                                 "%s: is not the data that the run was started with: it had "
-                                 "%llu bytes and now has %llu; bring the old data back, or start a "
-                                 "new run",
+                                 "%s: the data has changed since the run was started: it had %llu "
+                                 "bytes and now has %llu; bring the old data back, or start a new "
+                                 "run",
                                  shown(sources->list[i].path), (unsigned long long)saved[i].size,
                                  (unsigned long long)now.size);
         if (now.head != saved[i].head || now.tail != saved[i].tail)
             return pipeline_fail(
                 ESTALE,
-                "%s: is not the data that the run was started with: it has "
-                "the same size but other bytes; bring the old data back, or start a "
-                "new run",
+                "%s: the data has changed since the run was started: it has the same size but "
+                "other bytes; bring the old data back, or start a new run",
                 shown(sources->list[i].path));
     }
     return 0;

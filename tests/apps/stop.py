@@ -22,7 +22,7 @@ MODEL = """seq_len=64 global.dim=32 global.heads=2 global.layers=1 local.dim=16 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 # What programs are started with, on a driver that needs a loader of its own (tools/drivers).
 RUN_WITH = os.environ.get("RUN_WITH", "").split()
-STOPPING = "\nstopping as soon as it can be done cleanly; again: at once\n"
+STOPPING = "\nstopping; press Ctrl-C again to stop at once\n"
 CLOCKED = ("bytes_per_second", "flops_per_second", "data_wait_share", "host_share")
 
 
