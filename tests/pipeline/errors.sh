@@ -62,7 +62,8 @@ fi
     printf '00000000000000007fffffff00000000'
     head -c 70000000 /dev/zero
 } | gzip -1 > name.cpio.gz
-expect 1 'header of a member is longer than 64 MiB' cat name.cpio.gz
+# (libarchive 3.8 looks at the length by itself)
+expect 1 'header of a member is longer than 64 MiB\|pathname exceeds 1 megabyte' cat name.cpio.gz
 if command -v zip > /dev/null; then
     zip -q -P secret secret.zip text
     expect 1 "secret.zip: member 'text' at byte 0: it is encrypted" cat secret.zip
