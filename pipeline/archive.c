@@ -47,7 +47,8 @@ struct pipeline_archive {
     uint64_t input; /* bytes of a folder's files that are done with */
     uint64_t given; /* bytes of all members that were given */
     bool ended;
-    uint32_t told;                 /* notes on single members */
+    uint32_t told;           /* notes on single members */
+    struct foreign_noted foreign;
     struct pipeline_hint hint;     /* of the source's own member */
     bool inside;                   /* it stands in an archive inside, or at its opening */
     char known[PIPELINE_MAX_NAME]; /* the present name, for messages */
@@ -201,11 +202,23 @@ static void mark_told(struct pipeline_archive *a)
     }
 }
 
+/* What is plainly packed in a way that is not read is noted, unless it is left out for not being an
+ * image or sound. */
+static void tell_foreign(struct pipeline_archive *a, const char *kind, const char *member)
+{
+    const struct pipeline_content *content = &a->params.content;
+
+    if (kind && !a->params.again && !content->image_size && !content->audio_rate)
+        pipeline_foreign_note(&a->foreign, a->source->path, member, kind);
+}
+
 static void tell_note(struct pipeline_archive *a, struct container *c)
 {
     char path[PIPELINE_MAX_NAME], name[PIPELINE_MAX_NAME];
     const char *inside = a->levels[a->top].name;
 
+    tell_foreign(a, c->foreign, inside);
+    c->foreign = NULL;
     if (!c->note[0])
         return;
     pipeline_printable(a->source->path, path, sizeof(path));
@@ -397,14 +410,18 @@ static int is_container(struct pipeline_archive *a, bool *open, bool *whole)
     *whole = enter == PIPELINE_ENTER_TAKE && a->params.enter;
     format = pipeline_detect_format(head, n, a->member.name, &bad);
     *open = format != FORMAT_PLAIN || bad || pipeline_detect_filter(head, n) != FILTER_NONE;
+    if (!*open && is_wanted(a))
+        tell_foreign(a, pipeline_detect_foreign(head, n, a->member.name), a->member.name);
     if (*open ? format != FORMAT_ZIP && format != FORMAT_7ZIP
               : !pipeline_bounds_may_carry(head, n, a->member.name))
         return 0;
     /* Their directory is at the end. */
     result = pipeline_layer_hold(a->leaf, HELD_BYTES);
     if (result == 0 && !*open && a->leaf->seek) {
-        result = pipeline_bounds_find(a->leaf, false, &bounds);
+        result = pipeline_bounds_find(a->leaf, BOUNDS_PROGRAM, &bounds);
         *open = result == 0 && bounds.format != FORMAT_PLAIN;
+        if (result == 0 && is_wanted(a))
+            tell_foreign(a, bounds.foreign, a->member.name);
     }
     return result < 0 ? fail(a, -result, a->leaf->why) : 0;
 }

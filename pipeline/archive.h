@@ -4,8 +4,9 @@
  *     what the source is            its members
  *     tar, pax, cpio, zip, 7z,      the archive's entries in its own order (zip: by their place in
  *     ar, iso9660                   the file), also under one layer of compression
- *     gzip, bzip2, xz, lzma,        one member: the decompressed bytes, of all frames; its name is
- *     zstd, lz4 around no archive   the last part of the path
+ *     gzip, bzip2, xz, lzma, lzip,  one member: the decompressed bytes, of all frames; its name is
+ *     zstd, lz4, compress around    the last part of the path
+ *     no archive
  *     anything else                 one member: the file's bytes; its name is the last part of the
  *                                   path
  *     a folder                      its files as they are, not decoded; names relative to it; one
@@ -17,8 +18,8 @@
  * One layer of compression is taken off, never two. A zip or 7z inside is held in memory while it
  * is open, up to 256 MiB; a larger zip is read in order, a larger 7z is refused.
  *
- * The bytes decide what a file is, not its name, and no other formats are switched on: a text is
- * never taken for an archive. Only regular files have bytes. Folders, symbolic links, devices and
+ * The bytes decide what a file is, not its name: a text is never taken for an archive, except that
+ * a zip or 7z behind a program is found. What is plainly of a kind that is not read is noted. Only regular files have bytes. Folders, symbolic links, devices and
  * hard links that carry no bytes of their own are members without bytes, as in `bsdtar -xO`.
  *
  * What is cut short is an error also where libarchive would not say so: a tar without its end
@@ -212,7 +213,7 @@ int pipeline_archive_skip_to(struct pipeline_archive *archive, uint64_t index);
 /* "plain", "tar", "cpio", "zip", "7z", "ar", "iso9660" or "folder". */
 const char *pipeline_archive_format(const struct pipeline_archive *archive);
 
-/* "none", "gzip", "bzip2", "xz", "lzma", "zstd" or "lz4". */
+/* "none", "gzip", "bzip2", "xz", "lzma", "zstd", "lz4", "lzip" or "compress". */
 const char *pipeline_archive_filter(const struct pipeline_archive *archive);
 
 /* Whether it is one file's bytes, perhaps decompressed, so that it has exactly one member. */

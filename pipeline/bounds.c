@@ -19,7 +19,7 @@ enum {
     MOST_TRIED = 64,          /* records that look right at first sight */
 };
 /* How far from the end the record may be: a comment, and whatever was put behind it. */
-static const uint64_t TAIL_BYTES = 256 << 20, PROGRAM_TAIL_BYTES = 1 << 20;
+static const uint64_t TAIL_BYTES[] = {256 << 20, 1 << 20, 128 << 10};
 
 struct search {
     struct layer *layer;
@@ -236,6 +236,13 @@ static int forget_zeros(struct search *s, struct bounds *b)
     return result;
 }
 
+/* Whether a RAR archive begins here, of version 4 or 5: its first header has its kind. */
+static bool is_rar(const uint8_t *p)
+{
+    return !memcmp(p, "Rar!\x1a\7", 6) &&
+           ((p[6] == 0 && p[9] == 0x73) || (p[6] == 1 && p[7] == 0 && (p[13] == 1 || p[13] == 4)));
+}
+
 /* A 7z behind a program: its first header has a checksum. */
 static int find_7z(struct search *s, struct bounds *out)
 {
@@ -250,6 +257,8 @@ static int find_7z(struct search *s, struct bounds *out)
         for (size_t i = 0; i + 32 <= n; i++) {
             const uint8_t *p = s->chunk + i;
 
+            if (p[0] == 'R' && is_rar(p))
+                out->foreign = "a self-extracting RAR archive";
             if (p[0] != '7' || memcmp(p, "7z\xbc\xaf\x27\x1c", 6) ||
                 crc32(0, p + 12, 20) != pipeline_little32(p + 8))
                 continue;
@@ -263,8 +272,23 @@ static int find_7z(struct search *s, struct bounds *out)
     return 0;
 }
 
-int pipeline_bounds_find(struct layer *layer, bool zip, struct bounds *out)
+/* Nothing in the beginning speaks of an archive, so that what ends like one is not opened. */
+static int look_at_end(struct search *s, struct bounds *out)
 {
+    int result = s->layer->size < 1024 ? 0 : is_at(s->layer, s->layer->size - 512, "koly");
+
+    if (result < 0)
+        return result;
+    *out =
+        (struct bounds){.foreign = out->format == FORMAT_ZIP ? "data with a zip archive behind it"
+                                   : result > 0              ? "a disk image (.dmg)"
+                                                             : NULL};
+    return result;
+}
+
+int pipeline_bounds_find(struct layer *layer, enum bounds_head head, struct bounds *out)
+{
+    const bool zip = head == BOUNDS_ZIP;
     struct search s = {.layer = layer, .zip = zip, .tries = MOST_TRIED, .chunk = malloc(CHUNK)};
     uint8_t record[END_BYTES];
     int result = 0, back;
@@ -283,9 +307,11 @@ int pipeline_bounds_find(struct layer *layer, bool zip, struct bounds *out)
         out->cut_comment = end > layer->size;
         out->behind = end < layer->size ? layer->size - end : 0;
     } else if (result >= 0) {
-        result = find_zip(&s, layer->size, zip ? TAIL_BYTES : PROGRAM_TAIL_BYTES, out);
-        if (result >= 0 && !zip && out->format == FORMAT_PLAIN)
+        result = find_zip(&s, layer->size, TAIL_BYTES[head], out);
+        if (result >= 0 && head == BOUNDS_PROGRAM && out->format == FORMAT_PLAIN)
             result = find_7z(&s, out);
+        if (result >= 0 && head == BOUNDS_OTHER)
+            result = look_at_end(&s, out);
     }
     if (result >= 0)
         result = forget_zeros(&s, out);

@@ -23,14 +23,19 @@ struct bounds {
     bool split;                /* none was found: this is the last part of several */
     bool cut_comment;          /* its comment ends early */
     bool second;               /* what comes before is a zip as well */
+    const char *foreign;       /* none was found, but what this is, with its article; or NULL */
 };
 
-/*
- * Looks for the archive in a layer that can seek and begins with a zip's first bytes, if `zip`, or
- * with something else: then a program that unpacks what follows it. Leaves the layer at its
- * beginning. 0, or what reading says.
- */
-int pipeline_bounds_find(struct layer *layer, bool zip, struct bounds *out);
+/* What the first bytes are. */
+enum bounds_head {
+    BOUNDS_ZIP,     /* a zip's */
+    BOUNDS_PROGRAM, /* a program's, or the name promises an archive: one may follow */
+    BOUNDS_OTHER,   /* anything: only the end is looked at */
+};
+
+/* Looks for the archive in a layer that can seek, and leaves that at its beginning. 0, or what
+ * reading says. */
+int pipeline_bounds_find(struct layer *layer, enum bounds_head head, struct bounds *out);
 
 /* Whether these first bytes, which are no archive's, may have one behind them: they are those of a
  * program, or the name promises an archive. */

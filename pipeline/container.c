@@ -73,6 +73,50 @@ static const char *reader_said(struct archive *reader)
     return said && !strcasestr(said, "internal error") && !strstr(said, "rogrammer") ? said : NULL;
 }
 
+/* Whether it says that it lacks something. The directory of a 7z has a checksum, which it looks at
+ * first: a method there that it does not know is no damage. */
+static bool is_unsupported(const char *said)
+{
+    return said && (strstr(said, "nsupported") || strstr(said, "not supported") ||
+                    strstr(said, "codec ID"));
+}
+
+/* The method of a 7z that libarchive names by its number, or NULL. */
+static const char *method_name(const char *said)
+{
+    static const struct {
+        unsigned long id;
+        const char *name;
+    } names[] = {
+        {0xa, "the ARM64 filter"},
+        {0xb, "the RISC-V filter"},
+        {0x40109, "Deflate64"},
+        {0x4f71101, "Zstandard"},
+        {0x4f71102, "Brotli"},
+        {0x4f71104, "LZ4"},
+        {0x4f71105, "LZ5"},
+        {0x4f71106, "Lizard"},
+        {0x3030401, "PPMd"},
+        {0x4f71107, "Fast-LZMA2"},
+        {0x30401, "PPMd"},
+        {0x40202, "BZip2"},
+        {0x3030103, "the x86 filter"},
+        {0x303011b, "BCJ2"},
+        {0x3, "the Delta filter"},
+    };
+    const char *at = strstr(said, "ID: "), *filter = strstr(said, "filter ");
+    unsigned long id;
+
+    if (!at && !filter)
+        return NULL;
+    id = strtoul(at ? at + 4 : filter + 7, NULL, 16);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (id == names[i].id)
+            return names[i].name;
+    }
+    return NULL;
+}
+
 /* Turns what libarchive says into our errors. */
 static int fail_reader(struct container *c)
 {
@@ -87,10 +131,16 @@ static int fail_reader(struct container *c)
     if (c->encrypted ||
         (said && (strstr(said, "ncrypt") || strstr(said, "assphrase") || strstr(said, "Crypto"))))
         return fail(c, EPROTONOSUPPORT, "it is encrypted: no password can be given");
+    if (is_unsupported(said)) {
+        const char *method = method_name(said), *version = archive_version_string();
+
+        version += strcspn(version, "0123456789");
+        snprintf(why, sizeof(why), "it is packed %s%s, which libarchive %s does not read (%s)",
+                 method ? "with " : "in a way", method ? method : "", version, said);
+        return fail(c, EPROTONOSUPPORT, why);
+    }
     snprintf(why, sizeof(why), "the %s archive is damaged or cut short (%s)",
              pipeline_format_name(c->format), said ? said : "it ends early");
-    if (said && (strstr(said, "nsupported") || strstr(said, "not supported")))
-        return fail(c, EPROTONOSUPPORT, said);
     return fail(c, EBADMSG, why);
 }
 
@@ -514,7 +564,8 @@ static int read_entry(struct container *c)
     /* Members of a 7z that were passed over before the first is read are decoded only now, and up
      * to 3.7 libarchive takes it for the end if they fill its buffer to the last byte. It goes on
      * when it is asked again; what is really damaged fails again. */
-    if (result == ARCHIVE_FATAL && c->format == FORMAT_7ZIP && !c->decoded && c->next_index > 1)
+    if (result == ARCHIVE_FATAL && c->format == FORMAT_7ZIP && !c->decoded && c->next_index > 1 &&
+        !is_unsupported(reader_said(c->reader)))
         result = archive_read_data_block(c->reader, &data, &n, &at);
     if (result != ARCHIVE_OK && result != ARCHIVE_EOF) {
         bool again = c->format == FORMAT_7ZIP && c->decoded && c->offset == 0;

@@ -59,6 +59,7 @@ struct container {
     bool told;                     /* ... and was told: set by whoever did, there is no more */
     int error;                     /* of the last failure ... */
     char why[256];                 /* ... and what it was, without a place */
+    const char *foreign; /* what kind that is not read plain bytes plainly are, or NULL */
     char note[160];                /* something to note about it, or ""; without a place */
     /* The rest is container.c's own. */
     struct archive *reader; /* of an archive format, else NULL */

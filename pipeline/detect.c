@@ -2,26 +2,83 @@
 
 #include <string.h>
 #include <strings.h>
+#ifdef PIPELINE_HAVE_LZMA
+#include <lzma.h>
+#endif
 
 #include "pipeline/internal.h"
 
-/* The old .lzma has no magic number. Take only what the tools that wrote it write: the default
- * properties, a dictionary of 2^n or 2^n + 2^(n-1), a size below 1 TiB or "unknown". */
+enum { LZMA_TRIED = 65536 }; /* bytes that are decoded to see whether it is lzma */
+
+/* A dictionary of lzma that tools write: 2^n or 2^n + 2^(n-1), from 4 KiB on. */
+static bool is_dictionary(uint32_t size)
+{
+    uint32_t base = size % 3 ? size : size / 3;
+
+    return size >= 4096 && !(base & (base - 1));
+}
+
+/* Whether it is dense as compressed data is, and can be decoded as far as it is there. libarchive
+ * and xz take anything for lzma that begins like it. */
+static bool decodes_as_lzma(const uint8_t *h, size_t n)
+{
+    size_t zeros = 0, looked = n - 14 < 64 ? n - 14 : 64;
+
+    for (size_t i = 14; i < 14 + looked; i++)
+        zeros += h[i] == 0;
+    if (zeros * 4 > looked)
+        return false;
+#ifdef PIPELINE_HAVE_LZMA
+    lzma_stream stream = LZMA_STREAM_INIT;
+    lzma_ret code = lzma_alone_decoder(&stream, 1ull << 30);
+    uint8_t out[4096];
+
+    stream.next_in = h;
+    stream.avail_in = n;
+    while (code == LZMA_OK && stream.total_out < LZMA_TRIED) {
+        size_t before = stream.avail_in;
+
+        stream.next_out = out;
+        stream.avail_out = sizeof(out);
+        code = lzma_code(&stream, LZMA_RUN);
+        if (stream.avail_in == before && stream.avail_out == sizeof(out))
+            break;
+    }
+    n = stream.total_out;
+    lzma_end(&stream);
+    return n > 0 && (code == LZMA_OK || code == LZMA_STREAM_END || code == LZMA_BUF_ERROR ||
+                     code == LZMA_MEMLIMIT_ERROR);
+#else
+    return false;
+#endif
+}
+
+/* The old .lzma has no magic number. Take what the tools that wrote it write: a dictionary as
+ * above, a size below 1 TiB or "unknown", and the default properties; or other properties, if that
+ * can be decoded as far as it is at hand. */
 static bool is_lzma(const uint8_t *h, size_t n)
 {
-    uint32_t dictionary, high;
+    uint32_t low, high;
 
-    if (n < 14 || h[0] != 0x5d || h[13] != 0)
+    if (n < 14 || h[0] >= 225 || h[0] % 9 + h[0] / 9 % 5 > 4 || h[13] != 0)
         return false;
-    dictionary = pipeline_little32(h + 1);
+    low = pipeline_little32(h + 5);
     high = pipeline_little32(h + 9);
-    if (dictionary < 4096 || (dictionary & (dictionary - 1) && dictionary % 3))
+    if (!is_dictionary(pipeline_little32(h + 1)))
         return false;
-    if (dictionary % 3 == 0)
-        dictionary /= 3;
-    if (dictionary & (dictionary - 1))
+    if (high >= 256 && (high != UINT32_MAX || low != UINT32_MAX))
         return false;
-    return high < 256 || (high == 0xffffffff && pipeline_little32(h + 5) == 0xffffffff);
+    return h[0] == 0x5d || (n >= 24 && (low || high) && decodes_as_lzma(h, n));
+}
+
+/* Two bytes of magic are few: what follows must make sense too, so far as the first code, which has
+ * nine bits and is a byte. */
+static bool is_compress(const uint8_t *h, size_t n)
+{
+    if (n < 3 || h[0] != 0x1f || h[1] != 0x9d || (h[2] & 0x60) || (h[2] & 31) < 9 ||
+        (h[2] & 31) > 16)
+        return false;
+    return n == 3 || (n > 4 && !(h[4] & 1));
 }
 
 enum detect_filter pipeline_detect_filter(const uint8_t *h, size_t n)
@@ -36,6 +93,10 @@ enum detect_filter pipeline_detect_filter(const uint8_t *h, size_t n)
                           "7zXZ",
                           6))
         return FILTER_XZ;
+    if (n >= 6 && !memcmp(h, "LZIP", 4) && h[4] <= 1 && (h[5] & 31) >= 12 && (h[5] & 31) <= 29)
+        return FILTER_LZIP;
+    if (is_compress(h, n))
+        return FILTER_COMPRESS;
     if (is_lzma(h, n))
         return FILTER_LZMA;
     /* Frames to be skipped may stand before either of these; they carry their own length. */
@@ -73,7 +134,8 @@ static bool ends_with(const char *name, size_t length, const char *suffix)
 
 size_t pipeline_detect_bare_length(const char *name)
 {
-    static const char *const suffixes[] = {".gz", ".bz2", ".xz", ".lzma", ".zst", ".lz4"};
+    static const char *const suffixes[] = {".gz",  ".bz2", ".xz", ".lzma",
+                                           ".zst", ".lz4", ".lz", ".Z"};
     size_t length = strlen(name);
 
     for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
@@ -86,7 +148,7 @@ size_t pipeline_detect_bare_length(const char *name)
 static bool promises_tar(const char *name)
 {
     static const char *const suffixes[] = {".tgz", ".tbz",  ".tbz2", ".txz",
-                                           ".tlz", ".tzst", ".tlz4"};
+                                           ".tlz", ".tzst", ".tlz4", ".taz"};
     size_t length = strlen(name);
 
     for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
@@ -204,6 +266,9 @@ static const struct {
     {".zst", "zstd", "\x28\xb5\x2f\xfd", 4, 9},
     {".tzst", "zstd", "\x28\xb5\x2f\xfd", 4, 9},
     {".lz4", "lz4", "\x04\x22\x4d\x18", 4, 11},
+    {".lz", "lzip", "LZIP", 4, 36},
+    {".Z", "compress", "\x1f\x9d", 2, 3},
+    {".taz", "compress", "\x1f\x9d", 2, 3},
     {".zip", "zip", "PK\3\4", 4, 22},
     {".7z", "7z", "7z\xbc\xaf\x27\x1c", 6, 32},
     {".cpio", "cpio", "07070", 5, 76},
@@ -238,7 +303,8 @@ const char *pipeline_detect_promise(const uint8_t *h, size_t n, const char *name
 
 const char *pipeline_filter_name(enum detect_filter filter)
 {
-    static const char *const names[] = {"none", "gzip", "bzip2", "xz", "lzma", "zstd", "lz4"};
+    static const char *const names[] = {"none", "gzip", "bzip2", "xz",      "lzma",
+                                        "zstd", "lz4",  "lzip",  "compress"};
 
     return names[filter];
 }

@@ -23,6 +23,8 @@ enum detect_filter {
     FILTER_LZMA,
     FILTER_ZSTD,
     FILTER_LZ4,
+    FILTER_LZIP,
+    FILTER_COMPRESS,
 };
 
 enum detect_format {
@@ -51,6 +53,23 @@ enum detect_format pipeline_detect_format(const uint8_t *head, size_t n, const c
  * shortest such file and the bytes could be its beginning: then it was cut, and is no plain text.
  */
 const char *pipeline_detect_promise(const uint8_t *head, size_t n, const char *name, bool *cut);
+
+/* For bytes that are none of the above: what archive or compressed data of a kind that is not read
+ * they plainly are, with its article, or NULL. (detect_foreign.c) */
+const char *pipeline_detect_foreign(const uint8_t *head, size_t n, const char *name);
+
+/* Kinds that were noted of one source; zeroed at first. */
+struct foreign_noted {
+    const char *kinds[32];
+    size_t n;
+};
+
+/* Notes, once for each kind, that this source, or member of it, is one. member: "" for none. */
+void pipeline_foreign_note(struct foreign_noted *noted, const char *source, const char *member,
+                           const char *kind);
+
+/* Whether the name is that of a part of an archive: x.7z.001, x.tar.gz.002, x.z01. */
+bool pipeline_detect_part(const char *name);
 
 /* Length of the name without .gz and the like; .tgz and the like stay. */
 size_t pipeline_detect_bare_length(const char *name);

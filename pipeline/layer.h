@@ -57,8 +57,10 @@ int pipeline_layer_gzip_create(struct layer *below, struct layer **out);
 #ifdef PIPELINE_HAVE_ZSTD
 int pipeline_layer_zstd_create(struct layer *below, struct layer **out);
 #endif
+int pipeline_layer_compress_create(struct layer *below, struct layer **out);
 #ifdef PIPELINE_HAVE_LZMA
-int pipeline_layer_xz_create(struct layer *below, struct layer **out);
+/* filter: FILTER_XZ, FILTER_LZMA or FILTER_LZIP */
+int pipeline_layer_xz_create(struct layer *below, enum detect_filter filter, struct layer **out);
 #endif
 
 /* The first `want` bytes, or fewer if there are no more. Only before the first read. */

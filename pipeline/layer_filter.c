@@ -1,7 +1,8 @@
 /*
  * Decompression: gzip by zlib (layer_gzip.c), which checks what it gives; zstd and xz by their own
- * libraries where those are at hand (layer_zstd.c, layer_xz.c), which can begin in the middle; the
- * rest by libarchive's filters with its `raw` format on top.
+ * libraries where those are at hand (layer_zstd.c, layer_xz.c), which can begin in the middle, and
+ * so lzma and lzip; compress here (layer_compress.c); the rest by libarchive's filters with its
+ * `raw` format on top.
  */
 #include "pipeline/layer.h"
 
@@ -14,6 +15,10 @@
 
 #include "pipeline/internal.h"
 #include "pipeline/lz4_frames.h"
+#include "pipeline/zstd_frames.h"
+
+/* libarchive's own limit, up to 3.8. */
+static const uint64_t ZSTD_WINDOW = 128 << 20;
 
 struct filter_layer {
     struct layer layer;
@@ -24,9 +29,27 @@ struct filter_layer {
     size_t block_size;
     uint64_t given; /* all bytes given to libarchive */
     struct lz4_frames lz4;
-    bool at_end; /* below has no more */
+    struct zstd_frames zstd;
+    bool refused; /* layer.why says what cannot be had */
+    bool at_end;  /* below has no more */
     bool ended;
 };
+
+/* Looks at the next bytes: false, with why, if they ask for what cannot be had. */
+static bool follow_frames(struct filter_layer *f, const uint8_t *data, size_t n)
+{
+    if (f->filter == FILTER_ZSTD)
+        return pipeline_zstd_frames_feed(&f->zstd, data, n, ZSTD_WINDOW, f->layer.why);
+    if (f->filter != FILTER_LZ4)
+        return true;
+    pipeline_lz4_frames_feed(&f->lz4, data, n);
+    if (f->lz4.with_dictionary)
+        snprintf(f->layer.why, sizeof(f->layer.why),
+                 "it is packed with the lz4 dictionary %u, which cannot be given: unpack it first "
+                 "(lz4 -d -D DICTIONARY)",
+                 f->lz4.dictionary);
+    return !f->lz4.with_dictionary;
+}
 
 static la_ssize_t give_compressed(struct archive *archive, void *user, const void **data)
 {
@@ -44,8 +67,11 @@ static la_ssize_t give_compressed(struct archive *archive, void *user, const voi
         f->block_size = n;
     }
     f->given += n;
-    if (f->filter == FILTER_LZ4)
-        pipeline_lz4_frames_feed(&f->lz4, *data, n);
+    f->refused = !follow_frames(f, *data, n);
+    if (f->refused) {
+        archive_set_error(archive, EIO, "%s", f->layer.why);
+        return -1;
+    }
     return (la_ssize_t)n;
 }
 
@@ -57,6 +83,8 @@ static int filter_failed(struct filter_layer *f, const char *what)
         memcpy(f->layer.why, f->below->why, sizeof(f->layer.why));
         return f->below->error;
     }
+    if (f->refused)
+        return -ENOTSUP;
     if (archive_errno(f->archive) == ENOMEM)
         return pipeline_fail(ENOMEM, "out of memory");
     /* Some of libarchive's failures carry no words; all those are early ends. */
@@ -167,8 +195,8 @@ static int create_by_libarchive(struct layer *below, enum detect_filter filter, 
 
         if (f && archive)
             error = filter_failed(f, NULL);
-        if (error == -EBADMSG)
-            pipeline_fail(EBADMSG, "%s", f->layer.why);
+        if (error == -EBADMSG || error == -ENOTSUP)
+            pipeline_fail(-error, "%s", f->layer.why);
         archive_read_free(archive);
         free(f);
         return error;
@@ -185,9 +213,16 @@ int pipeline_layer_filter_create(struct layer *below, enum detect_filter filter,
     if (filter == FILTER_ZSTD)
         return pipeline_layer_zstd_create(below, out);
 #endif
+    if (filter == FILTER_COMPRESS)
+        return pipeline_layer_compress_create(below, out);
 #ifdef PIPELINE_HAVE_LZMA
-    if (filter == FILTER_XZ)
-        return pipeline_layer_xz_create(below, out);
+    if (filter == FILTER_XZ || filter == FILTER_LZMA || filter == FILTER_LZIP)
+        return pipeline_layer_xz_create(below, filter, out);
+#else
+    /* libarchive does not check the end of every member. */
+    if (filter == FILTER_LZIP)
+        return pipeline_fail(ENOTSUP, "it is lzip data, which this build cannot read: build with "
+                                      "liblzma, or unpack it first");
 #endif
     return create_by_libarchive(below, filter, out);
 }

@@ -1,6 +1,7 @@
 /*
  * Decompression of xz, by liblzma itself: the index at the end of an xz file says where its blocks
- * are, and each block can be decoded without those before it.
+ * are, and each block can be decoded without those before it. So of lzma and lzip, which have no
+ * index: libarchive does not limit the memory of the one, and misses the end of some of the other.
  */
 #include "pipeline/layer.h"
 
@@ -18,9 +19,11 @@ static const uint64_t MEMORY_LIMIT = 1ull << 30; /* of the decoder, and of the i
 struct xz_layer {
     struct layer layer;
     struct layer *below;
+    enum detect_filter filter;
     lzma_stream stream;
     uint64_t in_at; /* byte of below that comes next */
     uint64_t made;  /* bytes that came out */
+    bool finished;  /* the decoder has come to its end; what is next was not looked at */
     bool ended;
     lzma_index *index; /* once it was needed ... */
     bool no_index;     /* ... and it cannot be read */
@@ -33,22 +36,42 @@ struct xz_layer {
 
 static int xz_failed(struct xz_layer *x, lzma_ret code)
 {
-    const char *what = "it is damaged";
+    const char *kind = pipeline_filter_name(x->filter), *what = "it is damaged";
 
     if (code == LZMA_MEM_ERROR)
         return pipeline_fail(ENOMEM, "out of memory");
+    if (code == LZMA_MEMLIMIT_ERROR) {
+        snprintf(x->layer.why, sizeof(x->layer.why),
+                 "unpacking the %s data takes more than the %llu MiB of memory allowed: pack it "
+                 "again with a smaller dictionary (xz -9 or less)",
+                 kind, (unsigned long long)(MEMORY_LIMIT >> 20));
+        return -ENOTSUP;
+    }
+    if (code == LZMA_OPTIONS_ERROR) {
+        snprintf(x->layer.why, sizeof(x->layer.why),
+                 "the %s data is packed with a filter or in a version that is not supported (near "
+                 "byte %llu of the file)",
+                 kind, (unsigned long long)x->in_at);
+        return -EPROTONOSUPPORT;
+    }
     if (code == LZMA_BUF_ERROR)
         what = "the compressed data ends early";
     else if (code == LZMA_FORMAT_ERROR)
         what = "what follows is no more of it";
-    else if (code == LZMA_MEMLIMIT_ERROR)
-        what = "unpacking it takes more than 1 GiB of memory";
-    else if (code == LZMA_OPTIONS_ERROR)
-        what = "it was packed in a way that is not supported";
     snprintf(x->layer.why, sizeof(x->layer.why),
-             "the xz data is damaged or cut short near byte %llu of the file (%s)",
+             "the %s data is damaged or cut short near byte %llu of the file (%s)", kind,
              (unsigned long long)x->in_at, what);
-    return code == LZMA_MEMLIMIT_ERROR || code == LZMA_OPTIONS_ERROR ? -EPROTONOSUPPORT : -EBADMSG;
+    return -EBADMSG;
+}
+
+/* Begins to decode everything. */
+static lzma_ret begin_decoder(struct xz_layer *x)
+{
+    if (x->filter == FILTER_LZMA)
+        return lzma_alone_decoder(&x->stream, MEMORY_LIMIT);
+    if (x->filter == FILTER_LZIP)
+        return lzma_lzip_decoder(&x->stream, MEMORY_LIMIT, LZMA_CONCATENATED);
+    return lzma_stream_decoder(&x->stream, MEMORY_LIMIT, LZMA_CONCATENATED);
 }
 
 static int more_input(struct xz_layer *x)
@@ -130,10 +153,31 @@ static int begin_block(struct xz_layer *x)
     return code == LZMA_OK ? 0 : xz_failed(x, code);
 }
 
+/* Behind the last byte there are zeros at most; the decoder of xz has seen to that itself. */
+static int check_rest(struct xz_layer *x)
+{
+    int result = 0;
+
+    while (result == 0 && x->filter != FILTER_XZ) {
+        for (; x->stream.avail_in; x->stream.avail_in--, x->in_at++) {
+            if (*x->stream.next_in++)
+                return xz_failed(x, LZMA_FORMAT_ERROR);
+        }
+        result = more_input(x);
+        if (x->stream.avail_in == 0)
+            break;
+    }
+    return result;
+}
+
 /* The decoder has come to an end: of a block, or of everything. */
 static int next_block(struct xz_layer *x)
 {
-    x->ended = !x->by_blocks || lzma_index_iter_next(&x->iter, LZMA_INDEX_ITER_NONEMPTY_BLOCK);
+    if (!x->by_blocks) {
+        x->ended = true;
+        return check_rest(x);
+    }
+    x->ended = lzma_index_iter_next(&x->iter, LZMA_INDEX_ITER_NONEMPTY_BLOCK);
     return x->ended ? 0 : begin_block(x);
 }
 
@@ -146,8 +190,16 @@ static int xz_read(struct layer *layer, const void **data, size_t *size)
         lzma_ret code;
         size_t before;
         bool last;
-        int result = x->stream.avail_in ? 0 : more_input(x);
+        int result = 0;
 
+        if (x->finished) {
+            x->finished = false;
+            result = next_block(x);
+            if (result < 0 || x->ended)
+                return result;
+        }
+        if (x->stream.avail_in == 0)
+            result = more_input(x);
         if (result < 0)
             return result;
         last = x->stream.avail_in == 0;
@@ -160,7 +212,7 @@ static int xz_read(struct layer *layer, const void **data, size_t *size)
         *size = OUT_BYTES - x->stream.avail_out;
         x->made += *size;
         if (code == LZMA_STREAM_END)
-            result = next_block(x);
+            x->finished = true;
         else if (code != LZMA_OK)
             result = xz_failed(x, code);
         else if (last && *size == 0)
@@ -200,12 +252,10 @@ static int begin_again(struct xz_layer *x)
     int result = seek_below(x, 0);
 
     x->made = 0;
-    x->ended = x->by_blocks = false;
+    x->ended = x->finished = x->by_blocks = false;
     if (result < 0)
         return result;
-    return lzma_stream_decoder(&x->stream, MEMORY_LIMIT, LZMA_CONCATENATED) == LZMA_OK
-               ? 1
-               : pipeline_fail(ENOMEM, "out of memory");
+    return begin_decoder(x) == LZMA_OK ? 1 : pipeline_fail(ENOMEM, "out of memory");
 }
 
 static int xz_restart(struct layer *layer, uint64_t offset)
@@ -239,7 +289,7 @@ static int xz_restart(struct layer *layer, uint64_t offset)
         return 0;
     x->iter = iter;
     x->by_blocks = true;
-    x->ended = false;
+    x->ended = x->finished = false;
     x->made = iter.block.uncompressed_file_offset;
     result = begin_block(x);
     return result < 0 ? result : 1;
@@ -258,22 +308,25 @@ static void xz_close(struct layer *layer)
     lzma_index_end(x->index, NULL);
 }
 
-int pipeline_layer_xz_create(struct layer *below, struct layer **out)
+int pipeline_layer_xz_create(struct layer *below, enum detect_filter filter, struct layer **out)
 {
     struct xz_layer *x = calloc(1, sizeof(*x));
 
     if (!x)
         return pipeline_fail(ENOMEM, "out of memory");
     x->stream = (lzma_stream)LZMA_STREAM_INIT;
-    if (lzma_stream_decoder(&x->stream, MEMORY_LIMIT, LZMA_CONCATENATED) != LZMA_OK) {
+    x->filter = filter;
+    if (begin_decoder(x) != LZMA_OK) {
         free(x);
         return pipeline_fail(ENOMEM, "out of memory");
     }
     x->below = below;
     x->layer.read = xz_read;
     x->layer.close = xz_close;
-    x->layer.restart = xz_restart;
-    x->layer.made = xz_made;
+    if (filter == FILTER_XZ) {
+        x->layer.restart = xz_restart;
+        x->layer.made = xz_made;
+    }
     *out = &x->layer;
     return 0;
 }

@@ -9,8 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include "pipeline/internal.h"
+#include "pipeline/zstd_frames.h"
 
 enum {
     POINTS = 64,     /* beginnings of frames that are remembered, the newest */
@@ -26,9 +28,11 @@ struct zstd_layer {
     uint64_t in_at; /* byte of below that comes next */
     uint8_t *out;
     size_t out_room;
-    uint64_t made; /* bytes that came out */
-    bool inside;   /* a frame has begun and not ended */
-    bool more;     /* the decoder may have more without new bytes */
+    uint64_t made;                     /* bytes that came out */
+    bool inside;                       /* a frame has begun and not ended */
+    uint8_t header[ZSTD_FRAME_HEADER]; /* its first bytes ... */
+    size_t header_size;                /* ... so many of them */
+    bool more;                         /* the decoder may have more without new bytes */
     bool ended;
     struct layer_point points[POINTS]; /* a ring, in order */
     size_t n_points, next_point;
@@ -36,10 +40,23 @@ struct zstd_layer {
 
 static int zstd_failed(struct zstd_layer *z, const char *what)
 {
+    if (z->inside &&
+        !pipeline_zstd_frame_fits(z->header, z->header_size, 1ull << WINDOW_LOG, z->layer.why))
+        return -ENOTSUP;
     snprintf(z->layer.why, sizeof(z->layer.why),
              "the zstd data is damaged or cut short near byte %llu of the file (%s)",
              (unsigned long long)z->in_at, what);
     return -EBADMSG;
+}
+
+static void collect_header(struct zstd_layer *z)
+{
+    size_t n = sizeof(z->header) - z->header_size;
+
+    n = n < z->in_size ? n : z->in_size;
+    if (n)
+        memcpy(z->header + z->header_size, z->in, n);
+    z->header_size += n;
 }
 
 static int more_input(struct zstd_layer *z)
@@ -50,6 +67,8 @@ static int more_input(struct zstd_layer *z)
     if (result < 0)
         memcpy(z->layer.why, z->below->why, sizeof(z->layer.why));
     z->in = data;
+    if (result == 0 && z->inside)
+        collect_header(z);
     return result;
 }
 
@@ -82,6 +101,8 @@ static int begin_frame(struct zstd_layer *z)
     if (z->made)
         add_point(z, (struct layer_point){z->in_at, z->made});
     ZSTD_DCtx_reset(z->context, ZSTD_reset_session_only);
+    z->header_size = 0;
+    collect_header(z);
     return 1;
 }
 
@@ -109,6 +130,8 @@ static int zstd_read(struct layer *layer, const void **data, size_t *size)
         }
         in = (ZSTD_inBuffer){z->in, z->in_size, 0};
         left = ZSTD_decompressStream(z->context, &out, &in);
+        if (ZSTD_isError(left) && ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation)
+            return pipeline_fail(ENOMEM, "out of memory");
         if (ZSTD_isError(left))
             return zstd_failed(z, ZSTD_getErrorName(left));
         z->in += in.pos;

@@ -39,6 +39,10 @@ static bool on_field(struct lz4_frames *f)
 
         if (f->have < size)
             return false;
+        if (flags & 1) {
+            f->with_dictionary = true;
+            f->dictionary = pipeline_little32(f->field + size - 5);
+        }
         f->checked_blocks = flags & 16;
         f->checked_content = flags & 4;
         f->state = AT_BLOCK;

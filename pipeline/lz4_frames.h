@@ -15,6 +15,8 @@
 struct lz4_frames {
     int state;
     bool legacy, checked_blocks, checked_content;
+    bool with_dictionary; /* a frame asks for one */
+    uint32_t dictionary;  /* its number */
     uint64_t pass; /* bytes to pass over before the next field */
     uint8_t field[16];
     size_t have; /* bytes of the field so far */
