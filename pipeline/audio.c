@@ -66,7 +66,7 @@ static int find_kind(struct layer *leaf, enum kind *kind, size_t *from)
         if (*from > MAX_TAG_BYTES)
             return 0;
         result = pipeline_layer_peek(leaf, *from + LOOK_BYTES, &head, &n);
-        if (result < 0 || n < *from)
+        if (result < 0 || n <= *from)
             return result;
         head += *from;
         n -= *from;
