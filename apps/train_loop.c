@@ -211,7 +211,8 @@ static void settle_steps(struct train *t, const struct meter *m)
         return;
     const double left = (budget - spent) / (spent / (double)done);
     t->steps = t->step + (left > 1 ? (uint64_t)left : 1);
-    app_note("--minutes %g: the run will take %" PRIu64 " steps at this speed", t->options->minutes, t->steps);
+    app_note("--minutes %g: the run will take %" PRIu64 " steps at this speed",
+             t->options->minutes, t->steps);
 }
 
 static void read_batch(struct train *t, struct next_batch *next)

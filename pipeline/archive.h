@@ -19,8 +19,9 @@
  * is open, up to 256 MiB; a larger zip is read in order, a larger 7z is refused.
  *
  * The bytes decide what a file is, not its name: a text is never taken for an archive, except that
- * a zip or 7z behind a program is found. What is plainly of a kind that is not read is noted. Only regular files have bytes. Folders, symbolic links, devices and
- * hard links that carry no bytes of their own are members without bytes, as in `bsdtar -xO`.
+ * a zip or 7z behind a program is found. What is plainly of a kind that is not read is noted. Only
+ * regular files have bytes. Folders, symbolic links, devices and hard links that carry no bytes of
+ * their own are members without bytes, as in `bsdtar -xO`.
  *
  * What is cut short is an error also where libarchive would not say so: a tar without its end
  * marker, a zip without its directory, a compressed file whose last frame is incomplete or is

@@ -135,8 +135,8 @@ static int fail_reader(struct container *c)
         const char *method = method_name(said), *version = archive_version_string();
 
         version += strcspn(version, "0123456789");
-        snprintf(why, sizeof(why), "it is packed %s%s, which libarchive %s does not read (%s)",
-                 method ? "with " : "in a way", method ? method : "", version, said);
+        snprintf(why, sizeof(why), "%s is not supported by libarchive %s (%s)",
+                 method ? method : "the way that it is packed", version, said);
         return fail(c, EPROTONOSUPPORT, why);
     }
     snprintf(why, sizeof(why), "the %s archive is damaged or cut short (%s)",

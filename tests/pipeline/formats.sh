@@ -1,5 +1,5 @@
 #!/bin/sh
-# Compression that is taken off, and what is packed in ways that are not read: it is said what it is.
+# Compression that is taken off, and what is packed in ways that are not read, which is named.
 # $1: mb-data
 set -u
 . "$(dirname "$0")/shell.sh"
@@ -126,7 +126,8 @@ foreign = {
     'a.sz': b'\xff\6\0\0sNaPpY' + bytes(30), 'a.z01': b'PK\7\10PK\3\4' + bytes(60),
     'a.zpaq': b'7kSt\xa0\x31\x83\xd3\x8c\xb2\x28\xb0\xd3zPQ\1\1' + bytes(30),
     'a.ace': b'\0\0\0\0\0\0\0**ACE**' + bytes(30), 'a.parquet': b'PAR1\x15\4' + bytes(60),
-    'a.squashfs': b'hsqs' + bytes(24) + b'\4\0\0\0' + bytes(80), 'a.wim': b'MSWIM\0\0\0' + bytes(60),
+    'a.squashfs': b'hsqs' + bytes(24) + b'\4\0\0\0' + bytes(80),
+    'a.wim': b'MSWIM\0\0\0' + bytes(60),
     'a.7z.002': bytes(range(256)), 'a.z02': bytes(range(256)),
     'a.dmg': b'x\1' + bytes(range(256)) * 9 + b'koly' + bytes(508),
     'setup.exe': b'MZ' + bytes(5000) + b'Rar!\x1a\7\0\xcf\x90\x73' + bytes(50),
@@ -138,9 +139,11 @@ for name, data in foreign.items():
 lone = { # and what only begins like it
     'a': b'Rar! is a word', 'b': b'MSCF is no cabinet\0\0', 'c': b'12-lh5- is a method of lha.' * 9,
     'd': b'\x60\xea' + bytes(range(256)), 'e': b'xar!' * 20, 'f': b'hsqs' * 90,
-    'g': b'WARC/one is how it begins', 'h': b'LZIP is a program' * 9, 'i': b'\x1f\x9d' + b'\xff' * 99,
+    'g': b'WARC/one is how it begins', 'h': b'LZIP is a program' * 9,
+    'i': b'\x1f\x9d' + b'\xff' * 99,
     'j': b'PAR1: the first part of a text' * 3, 'k': bytes(4096), 'l': bytes([0, 0, 0, 1]) * 3000,
-    'm': b'\0\0\0\1\0' + bytes(99), 'n': b'begin 644 the day well\nMonday\n' * 9, 'o': bytes(range(256)),
+    'm': b'\0\0\0\1\0' + bytes(99), 'n': b'begin 644 the day well\nMonday\n' * 9,
+    'o': bytes(range(256)),
     'p': b'LRZI' + b'Z' * 99, 'q': struct.pack('<III', 0, 16, 0) * 500, 'r': b'bvx2' + b'\0' * 99,
     's': b'\x01\0\0\1\0' + struct.pack('<Q', 9000) + bytes(9000),
     't': bytes([93 - 9]) + struct.pack('<IQ', 4096, 2**64 - 1) + b'\0' + b'no lzma at all' * 99,
@@ -161,7 +164,8 @@ notes() { # so many lines in err
     [ "$(wc -l < err)" = "$1" ] || fail "$2: not $1 notes: $(cat err)"
 }
 lzip=yes
-"$mb_data" cat z/text.lz 2> err > /dev/null || ! grep -q 'built* with* liblzma\|build with liblzma' err ||
+"$mb_data" cat z/text.lz 2> err > /dev/null ||
+    ! grep -q 'built* with* liblzma\|build with liblzma' err ||
     lzip=no
 for f in z/*; do
     case $f in
@@ -223,7 +227,8 @@ refused() { # FILE PATTERN
     grep -q 'damaged or\|fetch' err && fail "$1 is not damaged: $(cat err)"
     printf x > x
     tar -cf in.tar "$1" x
-    "$mb_data" cat --on-corrupt skip in.tar 2> err | tail -c 1 | cmp - x || fail "behind $1: $(cat err)"
+    "$mb_data" cat --on-corrupt skip in.tar 2> err | tail -c 1 | cmp - x ||
+        fail "behind $1: $(cat err)"
     grep -q '1 damaged' err || fail "$1 is counted: $(cat err)"
 }
 if command -v zstd > /dev/null; then
