@@ -247,9 +247,10 @@ fi
 printf '\004\042\115\030\141\100\004\003\002\001\000\000\000\000\000' > d.lz4
 refused d.lz4 'the lz4 dictionary 16909060'
 if command -v 7z > /dev/null; then
-    7z a -bd -bso0 -bsp0 -m0=Deflate64 deflate64.7z text && refused deflate64.7z 'with Deflate64'
+    7z a -bd -bso0 -bsp0 -m0=Deflate64 deflate64.7z text &&
+        refused deflate64.7z 'Deflate64 is not supported by'
     7z a -bd -bso0 -bsp0 -tzip -mm=Deflate64 deflate64.zip text &&
-        refused deflate64.zip 'in a way, which libarchive'
+        refused deflate64.zip 'the way that it is packed is not supported'
     7z a -bd -bso0 -bsp0 -mx=0 -v100k parts.7z text && refused parts.7z.001 'several files: put'
 fi
 finish
