@@ -417,6 +417,8 @@ static int is_container(struct pipeline_archive *a, bool *open, bool *whole)
         return 0;
     /* Their directory is at the end. */
     result = pipeline_layer_hold(a->leaf, HELD_BYTES);
+    if (!*open && is_damage(result))
+        return 0; /* who reads it hears of it, behind the bytes that there are */
     if (result == 0 && !*open && a->leaf->seek) {
         result = pipeline_bounds_find(a->leaf, BOUNDS_PROGRAM, &bounds);
         *open = result == 0 && bounds.format != FORMAT_PLAIN;

@@ -127,6 +127,11 @@ int pipeline_layer_seek(struct layer *layer, uint64_t offset)
     if (layer->error)
         return layer->error;
     layer->head_at = layer->head_size;
+    if (layer->seek != held_seek) {
+        /* Who peeks next looks at what is there. The bytes stay: they may have been given. */
+        layer->head = NULL;
+        layer->head_size = layer->head_at = layer->room = 0;
+    }
     result = layer->seek(layer, offset);
     if (result == 0)
         layer->position = offset;

@@ -63,7 +63,8 @@ int pipeline_layer_compress_create(struct layer *below, struct layer **out);
 int pipeline_layer_xz_create(struct layer *below, enum detect_filter filter, struct layer **out);
 #endif
 
-/* The first `want` bytes, or fewer if there are no more. Only before the first read. */
+/* The first `want` bytes, or fewer if there are no more. Only before the first read, or right after
+ * a seek to the beginning. */
 int pipeline_layer_peek(struct layer *layer, size_t want, const uint8_t **data, size_t *size);
 
 /* Keeps all bytes in memory if they are no more than `most`, so that the layer can seek; leaves it

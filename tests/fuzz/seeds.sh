@@ -21,14 +21,19 @@ bzip2 -c tar > tar.bz2
 xz -c tar > tar.xz
 zstd -qc tar > tar.zst
 lz4 -qc tar > tar.lz4
+bsdtar -cf tar.Z --compress a b
+bsdtar -cf tar.lz --lzip a b
+{ printf '#!/bin/sh\n'; cat a zip a; } > run.zip
+printf 'PK\005\006\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' > empty.zip
+{ printf MZ; cat a 7z; } > run.exe
 xz --format=lzma -c a > a.lzma
 { gzip -nc a; gzip -nc b; } > frames.gz
 tar $t -cf - zip a.lzma frames.gz | gzip -n > nested.tar.gz
 printf '%b' '{"text":"one"}\n\n{"n":[1,{"text":2}],"text":"z\\u00fcrich"}\r\n{"text":3}\n[]\n' \
     > lines
 printf '\357\273\277{"text":"mark"}\n{"text":"\\ud83d\\ude00 \\n"}' > mark
-cp tar pax cpio zip 7z ar tar.gz tar.bz2 tar.xz tar.zst tar.lz4 a.lzma frames.gz nested.tar.gz \
-    ../archive
+cp tar pax cpio zip 7z ar tar.gz tar.bz2 tar.xz tar.zst tar.lz4 tar.Z tar.lz a.lzma frames.gz \
+    run.zip empty.zip run.exe nested.tar.gz ../archive
 for f in tar zip tar.zst tar.xz nested.tar.gz a; do
     { printf '\0\1\1\0\1\5\0\0\0\0\0'; cat $f; } > ../cursor/$f
     { printf '\0\0\0\2\0\50\0\0\0\1\2\0'; cat $f; } > ../cursor/$f.in

@@ -20,6 +20,13 @@ static const struct {
     {"t.tar.zst", "tar -cf - m | zstd -q --check --zstd=wlog=17 -o t.tar.zst", FLIPS_BYTES},
     {"t.tar.lz4", "tar -cf - m | lz4 -q > t.tar.lz4", FLIPS_BYTES},
     {"t.tar.lzma", "tar -cf - m | xz --format=lzma > t.tar.lzma", FLIPS_ENDS},
+    {"t.tar.Z", "bsdtar -cf t.tar.Z --compress m", FLIPS_ENDS},
+#ifdef PIPELINE_HAVE_LZMA
+    {"t.tar.lz", "bsdtar -cf t.tar.lz --lzip m", FLIPS_BYTES},
+#endif
+    {"run.zip",
+     "bsdtar -cf r.zip --format=zip m && { printf '#!/bin/sh\n'; cat s r.zip s; } > run.zip",
+     FLIPS_ENDS},
     {"b.gz", "gzip -c s > b.gz && gzip -c s >> b.gz", FLIPS_BYTES},
     {"b.bz2", "bzip2 -c s > b.bz2 && bzip2 -c s >> b.bz2", FLIPS_BYTES},
     {"b.xz", "xz -c s > b.xz && xz -c s >> b.xz", FLIPS_BYTES},

@@ -133,11 +133,14 @@ int main(void)
         "done");
     run_or_skip("lz4 -q -B4 -c < /dev/null > e.lz4 && head -c 300000 /dev/urandom > r && "
                 "lz4 -q -B4 -c r > blocks.lz4 && lz4 -q -l -c r > legacy.lz4 && "
-                "bsdtar -cf t.ar.gz --gzip --format=ar -C m a b d");
+                "bsdtar -cf t.tar.lz --lzip m && bsdtar -cf t.ar.gz --gzip --format=ar -C m a b d");
     static const char *const whole[] = {
         "t.tar",    "p.tar",     "t.zip",    "t.7z",      "t.cpio",    "t.iso",      "t.ar.gz",
         "t.tar.gz", "t.tar.bz2", "t.tar.xz", "t.tar.zst", "t.tar.lz4", "t.tar.lzma", "b.gz",
         "b.bz2",    "b.xz",      "b.zst",    "b.lz4",     "b.lzma",    "blocks.lz4",
+#ifdef PIPELINE_HAVE_LZMA
+        "t.tar.lz",
+#endif
     };
     static const char *const frames[] = {"m.gz", "m.bz2", "m.xz", "m.zst", "m.lz4"};
 
