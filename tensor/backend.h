@@ -61,6 +61,9 @@ struct tensor_backend {
      * idle. */
     int (*program_times)(struct tensor_device *device, struct tensor_program *program,
                          double *seconds);
+    /* Makes a pass ready; returns the bytes of host memory that it takes beside its arguments while
+     * it runs. NULL: devices of this kind take none. */
+    uint64_t (*pass_scratch)(struct tensor_device *device, const struct tensor_pass *pass);
     /* What the step runs as, e.g. "matmul_tiled". */
     const char *(*step_kernel)(struct tensor_device *device, const struct tensor_step *step);
 

@@ -25,6 +25,8 @@
 #define TENSOR_VARIANTS    12
 #define TENSOR_GROUPS_X    32768u /* width of a linear grid; share.h has the other end */
 
+struct tensor_cpu; /* what a cpu device keeps (cpu/context.h) */
+
 /* How a kernel is spread over a Vulkan device. */
 struct tensor_launch {
     uint32_t variant;     /* index into tensor_kernel.variant */
@@ -47,9 +49,10 @@ struct tensor_kernel {
     uint32_t args;                    /* how many addresses lead the parameters */
     uint32_t writes;                  /* TENSOR_ARG bits: is written (and may be read) */
     uint32_t args16;                  /* TENSOR_ARG bits: may be of 16 bits; others must not */
-    void (*cpu)(const void *params);  /* does the whole grid, with OpenMP */
-    /* Bytes that the C twin takes beside its arguments; NULL: none. Addresses are not asked. */
-    uint64_t (*cpu_scratch)(const void *params);
+    /* The C twin: does the whole grid, with OpenMP. Returns 0, or an error with tensor_error(). */
+    int (*cpu)(struct tensor_cpu *cpu, const void *params);
+    /* Bytes that it takes beside its arguments; NULL: none. Addresses are not asked. */
+    uint64_t (*cpu_scratch)(struct tensor_cpu *cpu, const void *params);
     /* One of the two spreads it over a Vulkan device. A kernel that has several configurations
      * looks in the graph's autotune cache (NULL: there is none). */
     void (*launch)(const struct tensor_device_info *info, const void *params,

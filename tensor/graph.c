@@ -145,13 +145,10 @@ int tensor_graph_finish(struct tensor_graph *g)
 
 uint64_t tensor_graph_scratch(const struct tensor_graph *g)
 {
+    const struct tensor_backend *backend = g->device->backend;
     uint64_t most = 0;
-    if (strcmp(g->device->info.kind, "cpu"))
-        return 0;
-    for (uint32_t i = 0; i < g->pass_count; i++) {
-        const struct tensor_pass *pass = &g->passes[i];
-        const uint64_t bytes = pass->kernel->cpu_scratch ? pass->kernel->cpu_scratch(pass->params)
-                                                         : 0;
+    for (uint32_t i = 0; backend->pass_scratch && i < g->pass_count; i++) {
+        const uint64_t bytes = backend->pass_scratch(g->device, &g->passes[i]);
         most = bytes > most ? bytes : most;
     }
     return most;

@@ -1,9 +1,9 @@
 /* device.c - the cpu device: runs the C twins, one pass after the other. */
 #include "tensor/backend.h"
+#include "tensor/cpu/context.h"
 #include "tensor/cpu/huge.h"
 #include "tensor/cpu/matmul.h"
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +14,11 @@
 #endif
 
 #define SLACK 256 /* what backend.h promises behind a block */
+
+struct cpu_device {
+    struct tensor_device device;
+    struct tensor_cpu context;
+};
 
 struct tensor_program {
     const char *name; /* of the graph */
@@ -29,14 +34,35 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+static struct tensor_cpu *context_of(struct tensor_device *device)
+{
+    return &((struct cpu_device *)device)->context;
+}
+
 static void cpu_close(struct tensor_device *device)
 {
+    tensor_cpu_matmul_close(context_of(device));
+    free(context_of(device)->scratch);
     free(device);
 }
 
-/* Of all blocks of this process. A system that promises more memory than it has would otherwise end
- * the process, or another one, without a word once the memory is used. */
-static _Atomic uint64_t taken;
+void *tensor_cpu_take(struct tensor_cpu *cpu, size_t size)
+{
+    if (size <= cpu->size)
+        return cpu->scratch;
+    free(cpu->scratch);
+    cpu->scratch = NULL;
+    cpu->size = 0;
+    void *memory;
+    if (posix_memalign(&memory, TENSOR_CPU_HUGE, size)) {
+        tensor_fail(ENOMEM, "out of memory");
+        return NULL;
+    }
+    tensor_cpu_huge(memory, size);
+    cpu->scratch = memory;
+    cpu->size = size;
+    return memory;
+}
 
 uint64_t tensor_host_available(void)
 {
@@ -58,12 +84,14 @@ static int block_create(struct tensor_device *device, enum tensor_memory memory,
     void *host = NULL;
     /* Large blocks on huge-page boundaries: the products stream through them. */
     const size_t alignment = size >= 2 * TENSOR_CPU_HUGE ? TENSOR_CPU_HUGE : 4096;
-    const uint64_t all = device->info.memory_bytes, before = atomic_load(&taken);
+    /* A system that promises more memory than it has would otherwise end the process, or another
+     * one, without a word once the memory is used. */
+    const uint64_t all = device->info.memory_bytes, before = device->allocated;
     uint64_t room = before < all ? all - before : 0;
     if (size >= 1u << 20 && room > tensor_host_available())
         room = tensor_host_available();
     if (size > room)
-        return tensor_fail(ENOMEM, "no memory for %llu MiB: this process has %llu and there are "
+        return tensor_fail(ENOMEM, "no memory for %llu MiB: the device has %llu and there are "
                            "%llu; take a smaller batch, micro_batch or model",
                            (unsigned long long)(size >> 20) + 1, (unsigned long long)(before >> 20),
                            (unsigned long long)(room >> 20));
@@ -72,7 +100,6 @@ static int block_create(struct tensor_device *device, enum tensor_memory memory,
     if (alignment == TENSOR_CPU_HUGE)
         tensor_cpu_huge(host, size);
     memset(host, 0, size + SLACK);
-    atomic_fetch_add(&taken, size);
     device->allocated += size;
     *block = (struct tensor_block){(uint64_t)(uintptr_t)host, host, size, host};
     return 0;
@@ -80,10 +107,8 @@ static int block_create(struct tensor_device *device, enum tensor_memory memory,
 
 static void block_destroy(struct tensor_device *device, struct tensor_block *block)
 {
-    if (block->handle) {
-        atomic_fetch_sub(&taken, block->size);
+    if (block->handle)
         device->allocated -= block->size;
-    }
     free(block->handle);
     *block = (struct tensor_block){0};
 }
@@ -128,15 +153,14 @@ static int program_run(struct tensor_device *device, struct tensor_program *prog
 {
     const double began = now();
     for (uint32_t i = 0; i < program->count; i++) {
+        const struct tensor_pass *pass = program->steps[i].pass;
         const double start = program->seconds ? now() : 0;
-        program->steps[i].pass->kernel->cpu(program->steps[i].params);
+        const int status = pass->kernel->cpu(context_of(device), program->steps[i].params);
         if (program->seconds)
             program->seconds[i] += now() - start;
-        const int status = tensor_cpu_matmul_failed();
         if (status < 0)
             return tensor_fail(-status, "cpu: %s in graph \"%s\", pass \"%s\" (%s)", tensor_error(),
-                               program->name, program->steps[i].pass->label,
-                               program->steps[i].pass->kernel->name);
+                               program->name, pass->label, pass->kernel->name);
     }
     device->busy += now() - began;
     return 0;
@@ -150,6 +174,12 @@ static int program_times(struct tensor_device *device, struct tensor_program *pr
         program->seconds[i] = 0;
     }
     return 0;
+}
+
+static uint64_t pass_scratch(struct tensor_device *device, const struct tensor_pass *pass)
+{
+    return pass->kernel->cpu_scratch ? pass->kernel->cpu_scratch(context_of(device), pass->params)
+                                     : 0;
 }
 
 static const char *step_kernel(struct tensor_device *device, const struct tensor_step *step)
@@ -172,6 +202,7 @@ static const struct tensor_backend backend = {
     .program_destroy = program_destroy,
     .program_run = program_run,
     .program_times = program_times,
+    .pass_scratch = pass_scratch,
     .step_kernel = step_kernel,
     .wait = cpu_wait,
 };
@@ -244,9 +275,11 @@ static bool has_bf16(void)
 
 int tensor_cpu_open(const struct tensor_device_params *params, struct tensor_device **device)
 {
-    struct tensor_device *d = calloc(1, sizeof *d);
-    if (!d)
+    struct cpu_device *cpu = calloc(1, sizeof *cpu);
+    if (!cpu)
         return tensor_fail(ENOMEM, "no host memory for the cpu device");
+    struct tensor_device *d = &cpu->device;
+    cpu->context.device = d;
     d->backend = &backend;
     d->params = *params;
     struct tensor_device_info *info = &d->info;

@@ -2,16 +2,18 @@
 #include "tensor/cpu/matmul.h"
 #include <stdio.h>
 
-int tensor_cpu_library_matmul(struct tensor_cpu_products *products, const struct matmul_params *p)
+int tensor_cpu_library_matmul(struct tensor_cpu *cpu, const struct matmul_params *p)
 {
     return TENSOR_CPU_REFUSED;
 }
 
-int tensor_cpu_library_scratch(struct tensor_cpu_products *products, const struct matmul_params *p,
+int tensor_cpu_library_scratch(struct tensor_cpu *cpu, const struct matmul_params *p,
                                uint64_t *bytes)
 {
     return TENSOR_CPU_REFUSED;
 }
+
+void tensor_cpu_matmul_close(struct tensor_cpu *cpu) {}
 
 void tensor_cpu_matmul_library(char *text, size_t size)
 {

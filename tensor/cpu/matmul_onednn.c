@@ -80,13 +80,21 @@ static bool note(struct said *said, dnnl_status_t status, const char *call)
 }
 #define TRY(said, call, ...) note(said, call(__VA_ARGS__), #call)
 
-/* Says of a product what oneDNN said: no memory for it, or that it is refused. */
-static int refuse(struct tensor_cpu_products *products, const struct matmul_params *p,
-                  const struct said *said)
+/* Says of a product what oneDNN said: no memory for it, or, the first time, that it is refused. */
+static int refuse(struct tensor_cpu *cpu, const struct matmul_params *p, const struct said *said)
 {
+    char library[64];
     if (said->status == dnnl_out_of_memory)
         return tensor_fail(ENOMEM, "out of memory");
-    tensor_cpu_refused(products, p, said->call, (int)said->status);
+    if (cpu->refused)
+        return TENSOR_CPU_REFUSED;
+    cpu->refused = true;
+    tensor_cpu_matmul_library(library, sizeof library);
+    tensor_log(cpu->device, "%s refuses a product (%u, %u) x (%u, %u) of %s: %s gives status %d; "
+               "plain loops take it, and others that are refused: right, but slow", library, p->m,
+               p->k, p->k, p->n, p->flags & MATMUL_BF16 ? "bf16" : p->flags & MATMUL_F16 ? "fp16"
+                                                                                         : "fp32",
+               said->call, (int)said->status);
     return TENSOR_CPU_REFUSED;
 }
 
@@ -384,6 +392,28 @@ static bool make_best(struct entry *e, const struct matmul_params *p, dnnl_engin
     return false;
 }
 
+static void close_library(struct tensor_cpu_library *dnn)
+{
+    for (uint32_t i = 0; i < BUCKETS; i++)
+        for (struct entry *e = dnn->bucket[i], *next; e; e = next) {
+            next = e->next;
+            clear(e);
+            free(e);
+        }
+    if (dnn->stream)
+        dnnl_stream_destroy(dnn->stream);
+    if (dnn->engine)
+        dnnl_engine_destroy(dnn->engine);
+    free(dnn);
+}
+
+void tensor_cpu_matmul_close(struct tensor_cpu *cpu)
+{
+    if (cpu->library)
+        close_library(cpu->library);
+    cpu->library = NULL;
+}
+
 static struct tensor_cpu_library *open_library(struct said *said)
 {
     struct tensor_cpu_library *dnn = calloc(1, sizeof *dnn);
@@ -394,20 +424,17 @@ static struct tensor_cpu_library *open_library(struct said *said)
     if (TRY(said, dnnl_engine_create, &dnn->engine, dnnl_cpu, 0) &&
         TRY(said, dnnl_stream_create, &dnn->stream, dnn->engine, dnnl_stream_default_flags))
         return dnn;
-    if (dnn->engine)
-        dnnl_engine_destroy(dnn->engine);
-    free(dnn);
+    close_library(dnn);
     return NULL;
 }
 
 /* The product p, made ready. Status as of tensor_cpu_library_matmul(). */
-static int find(struct tensor_cpu_products *products, const struct matmul_params *p,
-                struct entry **found)
+static int find(struct tensor_cpu *cpu, const struct matmul_params *p, struct entry **found)
 {
     struct said said = {NULL, dnnl_success};
-    struct tensor_cpu_library *dnn = products->library;
-    if (!dnn && !(dnn = products->library = open_library(&said)))
-        return refuse(products, p, &said);
+    struct tensor_cpu_library *dnn = cpu->library;
+    if (!dnn && !(dnn = cpu->library = open_library(&said)))
+        return refuse(cpu, p, &said);
     const uint32_t hash = (p->m * 2654435761u ^ p->n * 2246822519u ^ p->k * 3266489917u ^
                            p->flags * 668265263u) >> 24;
     struct entry **place = &dnn->bucket[hash % BUCKETS];
@@ -423,17 +450,17 @@ static int find(struct tensor_cpu_products *products, const struct matmul_params
     e->refused = !make_best(e, p, dnn->engine, &said);
     if (e->refused && said.status == dnnl_out_of_memory) {
         free(e); /* there may be memory the next time */
-        return refuse(products, p, &said);
+        return refuse(cpu, p, &said);
     }
     *found = *place = e;
-    return e->refused ? refuse(products, p, &said) : 0;
+    return e->refused ? refuse(cpu, p, &said) : 0;
 }
 
-int tensor_cpu_library_scratch(struct tensor_cpu_products *products, const struct matmul_params *p,
+int tensor_cpu_library_scratch(struct tensor_cpu *cpu, const struct matmul_params *p,
                                uint64_t *bytes)
 {
     struct entry *e;
-    const int status = find(products, p, &e);
+    const int status = find(cpu, p, &e);
     if (status == 0)
         *bytes = e->size;
     return status;
@@ -503,7 +530,7 @@ static bool run(const struct entry *e, dnnl_stream_t stream, char *scratch, void
 
 /* After a call failed while e ran: a primitive that is refused has not begun, one that cannot be
  * waited for may have done anything. */
-static int failed(struct tensor_cpu_products *products, const struct matmul_params *p,
+static int failed(struct tensor_cpu *cpu, const struct matmul_params *p,
                   struct entry *e, bool ran, const struct said *said)
 {
     if (ran && adds(e) && e->form != TURN_B && said->status != dnnl_out_of_memory)
@@ -512,17 +539,17 @@ static int failed(struct tensor_cpu_products *products, const struct matmul_para
         clear(e);
         e->refused = true;
     }
-    return refuse(products, p, said);
+    return refuse(cpu, p, said);
 }
 
-int tensor_cpu_library_matmul(struct tensor_cpu_products *products, const struct matmul_params *p)
+int tensor_cpu_library_matmul(struct tensor_cpu *cpu, const struct matmul_params *p)
 {
     struct said said = {NULL, dnnl_success};
     struct entry *e;
-    const int status = find(products, p, &e);
+    const int status = find(cpu, p, &e);
     if (status)
         return status;
-    char *scratch = tensor_cpu_take(products, e->size);
+    char *scratch = tensor_cpu_take(cpu, e->size);
     if (!scratch && e->size)
         return -ENOMEM;
     void *a = f32_at(p->a), *b = f32_at(p->b), *c = f32_at(p->c);
@@ -533,12 +560,12 @@ int tensor_cpu_library_matmul(struct tensor_cpu_products *products, const struct
         tensor_cpu_widen(u16_at(p->b), b, (size_t)p->k * p->n, tensor_cpu_factors(p));
     }
     void *sums = e->apart ? scratch + e->sums : c;
-    const bool ran = run(e, products->library->stream, scratch, a, b, f32_at(p->bias),
+    const bool ran = run(e, cpu->library->stream, scratch, a, b, f32_at(p->bias),
                          e->form == TURN_B ? scratch + e->product : sums, &said);
     /* In any case: what has begun must not go on behind our back. */
-    const bool done = TRY(&said, dnnl_stream_wait, products->library->stream);
+    const bool done = TRY(&said, dnnl_stream_wait, cpu->library->stream);
     if (!ran || !done)
-        return failed(products, p, e, ran, &said);
+        return failed(cpu, p, e, ran, &said);
     if (e->form == TURN_B)
         turn_product(e, (const float *)(scratch + e->product), sums);
     if (e->ends)

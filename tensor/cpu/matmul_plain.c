@@ -57,10 +57,10 @@ uint64_t tensor_cpu_plain_scratch(const struct matmul_params *p)
     return places_of(p).size;
 }
 
-int tensor_cpu_plain_matmul(struct tensor_cpu_products *products, const struct matmul_params *p)
+int tensor_cpu_plain_matmul(struct tensor_cpu *cpu, const struct matmul_params *p)
 {
     const struct places at = places_of(p);
-    char *scratch = tensor_cpu_take(products, at.size);
+    char *scratch = tensor_cpu_take(cpu, at.size);
     if (!scratch && at.size)
         return -ENOMEM;
     const float *a = f32_at(p->a), *b = f32_at(p->b);

@@ -37,7 +37,7 @@ static inline __attribute__((always_inline)) void update(const struct adamw_para
     }
 }
 
-static void adamw_cpu(const void *params)
+static int adamw_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct adamw_params *p = params;
     switch (p->type) {
@@ -51,6 +51,7 @@ static void adamw_cpu(const void *params)
         update(p, ELEMENT_F32);
         break;
     }
+    return 0;
 }
 
 static void adamw_launch(const struct tensor_device_info *info, const void *params,

@@ -2,7 +2,7 @@
 #include "tensor/contract.h"
 #include "tensor/op/add.h"
 
-static void add_cpu(const void *params)
+static int add_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct add_params *p = params;
     const float *x = f32_at(p->x), *z = f32_at(p->z);
@@ -10,6 +10,7 @@ static void add_cpu(const void *params)
 #pragma omp parallel for simd schedule(static)
     for (uint32_t i = 0; i < p->count; i++)
         y[i] = x[i] + z[i];
+    return 0;
 }
 
 static void add_launch(const struct tensor_device_info *info, const void *params,
@@ -29,7 +30,7 @@ static const struct tensor_kernel add = {
 };
 const struct tensor_kernel *const tensor_kernel_add = &add;
 
-static void add_rows_cpu(const void *params)
+static int add_rows_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct add_rows_params *p = params;
     const size_t columns = p->columns;
@@ -41,6 +42,7 @@ static void add_rows_cpu(const void *params)
         for (uint32_t c = 0; c < p->columns; c++)
             y[c] = x[c] + table[c];
     }
+    return 0;
 }
 
 static void add_rows_launch(const struct tensor_device_info *info, const void *params,

@@ -129,7 +129,7 @@ static void attend_block(const struct attention_params *p, struct block *b)
     }
 }
 
-static void attention_cpu(const void *params)
+static int attention_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct attention_params *p = params;
     const uint32_t *slot = p->flags & ATTENTION_SLOT ? u32_at(p->slot) : NULL;
@@ -138,7 +138,7 @@ static void attention_cpu(const void *params)
     const size_t width = (size_t)p->heads * p->head_dim;
     if (tensor_attention_in_patches(p)) {
         tensor_attention_patches(p);
-        return;
+        return 0;
     }
 #pragma omp parallel for collapse(3) schedule(dynamic, 4)
     for (uint32_t n = 0; n < p->sequences; n++)
@@ -156,6 +156,7 @@ static void attention_cpu(const void *params)
                     .first = first + begin, .count = left < ATTENTION_TILE ? left : ATTENTION_TILE,
                     .row = (n * p->heads + h) * p->queries + begin, .width = width});
             }
+    return 0;
 }
 
 /* A tile is as many positions from a multiple of 4 on. The position of a query that is given at run
@@ -220,7 +221,7 @@ static const struct tensor_kernel attention = {
 };
 const struct tensor_kernel *const tensor_kernel_attention = &attention;
 
-static void append_cpu(const void *params)
+static int append_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct attention_append_params *p = params;
     const size_t columns = p->columns;
@@ -232,6 +233,7 @@ static void append_cpu(const void *params)
                    f32_at(p->qkv) + (n * (size_t)p->fresh + i) * 3 * columns + columns,
                    2 * columns * sizeof(float));
     }
+    return 0;
 }
 
 static void append_launch(const struct tensor_device_info *info, const void *params,

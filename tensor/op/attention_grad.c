@@ -219,22 +219,25 @@ static void each_head(const struct attention_grad_params *p, bool query, bool ke
         }
 }
 
-static void grad_query_cpu(const void *params)
+static int grad_query_cpu(struct tensor_cpu *cpu, const void *params)
 {
     each_head(params, true, false);
+    return 0;
 }
 
-static void grad_key_cpu(const void *params)
+static int grad_key_cpu(struct tensor_cpu *cpu, const void *params)
 {
     each_head(params, false, true);
+    return 0;
 }
 
-static void grad_patch_cpu(const void *params)
+static int grad_patch_cpu(struct tensor_cpu *cpu, const void *params)
 {
     if (tensor_attention_grad_in_patches(params))
         tensor_attention_grad_patches(params);
     else
         each_head(params, true, true);
+    return 0;
 }
 
 static bool grad_wide(const struct attention_grad_params *p)

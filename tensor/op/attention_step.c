@@ -51,7 +51,7 @@ static void attend(const struct attention_step_params *p, uint32_t n, uint32_t h
         y[d] /= sum;
 }
 
-static void attention_step_cpu(const void *params)
+static int attention_step_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct attention_step_params *p = params;
     uint64_t work __attribute__((unused)) = 0; /* only OpenMP asks for it */
@@ -61,6 +61,7 @@ static void attention_step_cpu(const void *params)
     for (uint32_t n = 0; n < p->sequences; n++)
         for (uint32_t h = 0; h < p->heads; h++)
             attend(p, n, h);
+    return 0;
 }
 
 static void attention_step_launch(const struct tensor_device_info *info, const void *params,

@@ -29,12 +29,13 @@ void tensor_cpu_widen(const uint16_t *from, float *to, uint64_t count, uint32_t 
     }
 }
 
-static void cast_cpu(const void *params)
+static int cast_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct cast_params *p = params;
     tensor_cpu_narrow(f32_at(p->x), u16_at(p->y), p->count, p->type);
     if (p->count % 2)
         u16_at(p->y)[p->count] = 0;
+    return 0;
 }
 
 static void cast_launch(const struct tensor_device_info *info, const void *params,

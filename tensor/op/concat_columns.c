@@ -3,7 +3,7 @@
 #include "tensor/contract.h"
 #include <string.h>
 
-static void concat_columns_cpu(const void *params)
+static int concat_columns_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct concat_columns_params *p = params;
     const size_t left = p->left, right = p->right;
@@ -12,6 +12,7 @@ static void concat_columns_cpu(const void *params)
         memcpy(y, f32_at(p->a) + r * left, left * sizeof *y);
         memcpy(y + left, f32_at(p->b) + r * right, right * sizeof *y);
     }
+    return 0;
 }
 
 static void concat_columns_launch(const struct tensor_device_info *info, const void *params,

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-static void cross_entropy_cpu(const void *params)
+static int cross_entropy_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct cross_entropy_params *p = params;
 #pragma omp parallel for schedule(static)
@@ -22,6 +22,7 @@ static void cross_entropy_cpu(const void *params)
         f32_at(p->lse)[r] = counts ? lse : 0;
         f32_at(p->loss)[r] = counts ? lse - x[u8_at(p->target)[r]] : 0;
     }
+    return 0;
 }
 
 static void cross_entropy_launch(const struct tensor_device_info *info, const void *params,
@@ -41,7 +42,7 @@ static const struct tensor_kernel cross_entropy = {
 };
 const struct tensor_kernel *const tensor_kernel_cross_entropy = &cross_entropy;
 
-static void cross_entropy_grad_cpu(const void *params)
+static int cross_entropy_grad_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct cross_entropy_grad_params *p = params;
 #pragma omp parallel for schedule(static)
@@ -58,6 +59,7 @@ static void cross_entropy_grad_cpu(const void *params)
             dx[v] = tensor_cpu_exp(x[v] - lse) * dloss;
         dx[u8_at(p->target)[r]] -= dloss;
     }
+    return 0;
 }
 
 static void cross_entropy_grad_launch(const struct tensor_device_info *info, const void *params,

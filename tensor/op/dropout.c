@@ -49,7 +49,7 @@ void tensor_dropout(const float *x, float *y, uint32_t row, uint32_t column, uin
     }
 }
 
-static void dropout_grad_cpu(const void *params)
+static int dropout_grad_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct dropout_grad_params *p = params;
 #pragma omp parallel for schedule(static)
@@ -58,6 +58,7 @@ static void dropout_grad_cpu(const void *params)
         tensor_dropout(f32_at(p->dy) + at, f32_at(p->dx) + at, r, 0, p->columns,
                        u32_at(p->random), p->stream, p->threshold, p->scale);
     }
+    return 0;
 }
 
 static void dropout_grad_launch(const struct tensor_device_info *info, const void *params,

@@ -5,7 +5,7 @@
 
 #define SYMBOLS 256
 
-static void embedding_cpu(const void *params)
+static int embedding_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct embedding_params *p = params;
     const uint8_t *bytes = u8_at(p->bytes);
@@ -14,6 +14,7 @@ static void embedding_cpu(const void *params)
     for (uint32_t r = 0; r < p->rows; r++)
         memcpy(f32_at(p->y) + r * columns, f32_at(p->table) + bytes[r] * columns,
                columns * sizeof(float));
+    return 0;
 }
 
 static void embedding_launch(const struct tensor_device_info *info, const void *params,
@@ -36,7 +37,7 @@ const struct tensor_kernel *const tensor_kernel_embedding = &embedding;
 
 /* Each thread owns some columns, so that a row of the table is summed in the order of r however
  * many threads there are. */
-static void embedding_grad_cpu(const void *params)
+static int embedding_grad_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct embedding_grad_params *p = params;
     const uint8_t *bytes = u8_at(p->bytes);
@@ -52,6 +53,7 @@ static void embedding_grad_cpu(const void *params)
                 to[c] += from[c];
         }
     }
+    return 0;
 }
 
 static void embedding_grad_launch(const struct tensor_device_info *info, const void *params,

@@ -8,7 +8,7 @@
 
 #define SYMBOLS 256
 
-static void patches_cpu(const void *params)
+static int patches_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct embedding_patches_params *p = params;
     const uint32_t *slot = u32_at(p->slot), *symbols = u32_at(p->symbols);
@@ -27,6 +27,7 @@ static void patches_cpu(const void *params)
         for (size_t c = 0; c < columns; c++)
             y[c] += position[c];
     }
+    return 0;
 }
 
 static void patches_launch(const struct tensor_device_info *info, const void *params,
@@ -47,7 +48,7 @@ static const struct tensor_kernel embedding_patches = {
 };
 const struct tensor_kernel *const tensor_kernel_embedding_patches = &embedding_patches;
 
-static void pad_cpu(const void *params)
+static int pad_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct pad_patches_params *p = params;
     const size_t columns = p->columns;
@@ -58,6 +59,7 @@ static void pad_cpu(const void *params)
                first ? f32_at(p->pad) + row % p->patch_size * columns
                      : f32_at(p->x) + row * columns, columns * sizeof(float));
     }
+    return 0;
 }
 
 static void pad_launch(const struct tensor_device_info *info, const void *params,
@@ -78,7 +80,7 @@ static const struct tensor_kernel pad_patches = {
 };
 const struct tensor_kernel *const tensor_kernel_pad_patches = &pad_patches;
 
-static void next_cpu(const void *params)
+static int next_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct embedding_next_params *p = params;
     const size_t columns = p->columns;
@@ -91,6 +93,7 @@ static void next_cpu(const void *params)
         for (size_t c = 0; c < columns; c++)
             y[c] = x[c] + row[c];
     }
+    return 0;
 }
 
 static void next_launch(const struct tensor_device_info *info, const void *params,

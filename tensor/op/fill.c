@@ -3,13 +3,14 @@
 #include "tensor/contract.h"
 #include <string.h>
 
-static void fill_cpu(const void *params)
+static int fill_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct fill_params *p = params;
     float *x = f32_at(p->x);
 #pragma omp parallel for simd schedule(static)
     for (uint32_t i = 0; i < p->count; i++)
         x[i] = p->value;
+    return 0;
 }
 
 static void fill_launch(const struct tensor_device_info *info, const void *params,
@@ -29,10 +30,11 @@ static const struct tensor_kernel fill = {
 };
 const struct tensor_kernel *const tensor_kernel_fill = &fill;
 
-static void copy_cpu(const void *params)
+static int copy_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct copy_params *p = params;
     memcpy(u32_at(p->to), u32_at(p->from), (size_t)p->count * 4);
+    return 0;
 }
 
 static void copy_launch(const struct tensor_device_info *info, const void *params,

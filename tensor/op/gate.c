@@ -3,7 +3,7 @@
 #include "tensor/contract.h"
 #include <math.h>
 
-static void gate_cpu(const void *params)
+static int gate_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct gate_params *p = params;
     float sum = 0;
@@ -11,6 +11,7 @@ static void gate_cpu(const void *params)
         sum += f32_at(p->x)[i];
     const bool through = isfinite(sum) && sum <= *f32_at(p->limit);
     *f32_at(p->y) = through ? *f32_at(p->value) : -1;
+    return 0;
 }
 
 static void gate_launch(const struct tensor_device_info *info, const void *params,

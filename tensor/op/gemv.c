@@ -167,7 +167,7 @@ static uint32_t type_of(const struct gemv_params *p)
     return p->flags & GEMV_BF16 ? ELEMENT_BF16 : p->flags & GEMV_F16 ? ELEMENT_F16 : ELEMENT_F32;
 }
 
-static void gemv_cpu(const void *params)
+static int gemv_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct gemv_params *p = params;
     const float *rows = f32_at(p->x);
@@ -186,6 +186,7 @@ static void gemv_cpu(const void *params)
         case ELEMENT_F16: outputs_of(p, rows, o, ELEMENT_F16); break;
         default: outputs_of(p, rows, o, ELEMENT_F32); break;
         }
+    return 0;
 }
 
 static void gemv_launch(const struct tensor_device_info *info, const void *params,

@@ -45,7 +45,7 @@ static inline __attribute__((always_inline)) void normalise(const struct layer_n
     stat[1] = rstd;
 }
 
-static void layer_norm_cpu(const void *params)
+static int layer_norm_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct layer_norm_params *p = params;
 #pragma omp parallel for schedule(static)
@@ -55,6 +55,7 @@ static void layer_norm_cpu(const void *params)
         case ELEMENT_F16: normalise(p, r, ELEMENT_F16); break;
         default: normalise(p, r, ELEMENT_F32); break;
         }
+    return 0;
 }
 
 static void layer_norm_launch(const struct tensor_device_info *info, const void *params,
@@ -110,7 +111,7 @@ normalise_grad(const struct layer_norm_grad_params *p, uint32_t r, uint32_t type
     }
 }
 
-static void layer_norm_grad_cpu(const void *params)
+static int layer_norm_grad_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct layer_norm_grad_params *p = params;
 #pragma omp parallel for schedule(static)
@@ -120,6 +121,7 @@ static void layer_norm_grad_cpu(const void *params)
         case ELEMENT_F16: normalise_grad(p, r, ELEMENT_F16); break;
         default: normalise_grad(p, r, ELEMENT_F32); break;
         }
+    return 0;
 }
 
 static void layer_norm_grad_launch(const struct tensor_device_info *info, const void *params,
@@ -158,7 +160,7 @@ add_row(const struct layer_norm_grad_gain_params *p, uint32_t r, float *dgain, f
     }
 }
 
-static void layer_norm_grad_gain_cpu(const void *params)
+static int layer_norm_grad_gain_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct layer_norm_grad_gain_params *p = params;
     const uint32_t columns = p->columns, chunks = (p->rows + p->chunk - 1) / p->chunk;
@@ -174,6 +176,7 @@ static void layer_norm_grad_gain_cpu(const void *params)
             default: add_row(p, r, dgain, dbias, ELEMENT_F32); break;
             }
     }
+    return 0;
 }
 
 static void layer_norm_grad_gain_launch(const struct tensor_device_info *info, const void *params,

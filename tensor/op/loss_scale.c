@@ -8,7 +8,7 @@ _Static_assert((int)TENSOR_LOSS_SCALE_GOOD == LOSS_SCALE_GOOD &&
                    (int)TENSOR_LOSS_SCALE_USED == LOSS_SCALE_USED,
                "kernels know the state by these numbers");
 
-static void loss_scale_cpu(const void *params)
+static int loss_scale_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct loss_scale_params *p = params;
     const float squared = *f32_at(p->norm_squared), used = *f32_at(p->scale);
@@ -23,6 +23,7 @@ static void loss_scale_cpu(const void *params)
     } else if (squared >= 0) {
         state[LOSS_SCALE_GOOD]++;
     }
+    return 0;
 }
 
 static void loss_scale_launch(const struct tensor_device_info *info, const void *params,

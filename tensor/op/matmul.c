@@ -41,13 +41,13 @@ static void splits_cpu(const struct matmul_params *p)
         }
 }
 
-static void matmul_cpu(const void *params)
+static int matmul_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct matmul_params *p = params;
-    if (p->split_k < p->k)
-        splits_cpu(p);
-    else
-        tensor_cpu_matmul(p);
+    if (p->split_k == p->k)
+        return tensor_cpu_matmul(cpu, p);
+    splits_cpu(p);
+    return 0;
 }
 
 static void matmul_launch(const struct tensor_device_info *info,
@@ -59,9 +59,9 @@ static void matmul_launch(const struct tensor_device_info *info,
     *launch = config.launch;
 }
 
-static uint64_t matmul_scratch(const void *params)
+static uint64_t matmul_scratch(struct tensor_cpu *cpu, const void *params)
 {
-    return tensor_cpu_matmul_scratch(params);
+    return tensor_cpu_matmul_scratch(cpu, params);
 }
 
 static const struct tensor_kernel matmul = {
@@ -82,10 +82,11 @@ const struct tensor_kernel *const tensor_kernel_matmul = &matmul;
 
 /* ---- the sum of split-K, with the epilogue ---- */
 
-static void matmul_sum_cpu(const void *params)
+static int matmul_sum_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct matmul_params *p = params;
     tensor_cpu_matmul_end(p, p->flags, f32_at(p->a));
+    return 0;
 }
 
 static void matmul_sum_launch(const struct tensor_device_info *info, const void *params,
@@ -110,7 +111,7 @@ const struct tensor_kernel *const tensor_kernel_matmul_sum = &matmul_sum;
 
 /* ---- the linear layer ---- */
 
-static void relu_grad_cpu(const void *params)
+static int relu_grad_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct relu_grad_params *p = params;
     const float *y = f32_at(p->y), *dy = f32_at(p->dy);
@@ -121,7 +122,7 @@ static void relu_grad_cpu(const void *params)
 #pragma omp parallel for simd schedule(static)
         for (uint32_t i = 0; i < p->count; i++)
             dx[i] = y[i] > 0 ? dy[i] : 0;
-        return;
+        return 0;
     }
     /* Above 0: neither its sign, nor nothing at all, nor beyond infinity. */
     const uint16_t infinite = p->type == ELEMENT_BF16 ? 0x7f80 : 0x7c00;
@@ -130,6 +131,7 @@ static void relu_grad_cpu(const void *params)
         dx16[i] = (uint16_t)(y16[i] - 1) < infinite ? dy16[i] : 0;
     if (p->count % 2)
         dx16[p->count] = 0;
+    return 0;
 }
 
 static void relu_grad_launch(const struct tensor_device_info *info, const void *params,

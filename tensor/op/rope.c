@@ -63,7 +63,7 @@ static void turn_row(const struct rope_params *p, uint32_t r, uint32_t t, const 
         memcpy(y + width, x + width, (p->columns - width) * sizeof *y);
 }
 
-static void rope_cpu(const void *params)
+static int rope_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct rope_params *p = params;
     uint64_t rate[PAIRS_MAX];
@@ -74,6 +74,7 @@ static void rope_cpu(const void *params)
         const uint32_t position = p->flags & ROPE_SLOT ? u32_at(p->slot)[2 * (size_t)n + 1] : 0;
         turn_row(p, r, position + p->first + r % p->positions, rate);
     }
+    return 0;
 }
 
 static void rope_launch(const struct tensor_device_info *info, const void *params,

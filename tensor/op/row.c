@@ -3,13 +3,14 @@
 #include "tensor/contract.h"
 #include <string.h>
 
-static void take_row_cpu(const void *params)
+static int take_row_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct take_row_params *p = params;
     const size_t row = u32_at(p->row)[0] % p->rows, bytes = p->bytes;
     uint8_t *to = u8_at(p->to);
     memcpy(to, u8_at(p->from) + row * bytes, bytes);
     memset(to + bytes, 0, (4 - bytes % 4) % 4);
+    return 0;
 }
 
 static void take_row_launch(const struct tensor_device_info *info, const void *params,
@@ -29,12 +30,13 @@ static const struct tensor_kernel take_row = {
 };
 const struct tensor_kernel *const tensor_kernel_take_row = &take_row;
 
-static void append_row_cpu(const void *params)
+static int append_row_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct append_row_params *p = params;
     uint32_t *row = u32_at(p->row);
     memcpy(u32_at(p->to) + (size_t)(*row % p->rows) * p->count, u32_at(p->from), p->count * 4ull);
     ++*row;
+    return 0;
 }
 
 static void append_row_launch(const struct tensor_device_info *info, const void *params,

@@ -89,7 +89,7 @@ static uint32_t choose(const uint32_t *settings, uint32_t column, const float *l
     return s.symbol[0];
 }
 
-static void sample_cpu(const void *params)
+static int sample_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct sample_params *p = params;
     for (uint32_t n = 0; n < p->rows; n++) {
@@ -98,6 +98,7 @@ static void sample_cpu(const void *params)
             u32_at(p->symbols)[(size_t)n * p->columns + p->column] =
                 choose(settings, p->column, f32_at(p->logits) + (size_t)n * SYMBOLS);
     }
+    return 0;
 }
 
 static void sample_launch(const struct tensor_device_info *info, const void *params,

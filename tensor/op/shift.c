@@ -3,7 +3,7 @@
 #include "tensor/op/shift.h"
 #include <string.h>
 
-static void shift_cpu(const void *params)
+static int shift_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct shift_params *p = params;
     const size_t columns = p->columns;
@@ -14,6 +14,7 @@ static void shift_cpu(const void *params)
                                      : f32_at(p->x) + (size_t)(r - p->s) * columns;
         memcpy(f32_at(p->y) + r * columns, from, columns * sizeof(float));
     }
+    return 0;
 }
 
 static void shift_launch(const struct tensor_device_info *info, const void *params,
@@ -34,7 +35,7 @@ static const struct tensor_kernel shift = {
 };
 const struct tensor_kernel *const tensor_kernel_shift = &shift;
 
-static void shift_grad_cpu(const void *params)
+static int shift_grad_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct shift_grad_params *p = params;
     const size_t columns = p->columns;
@@ -46,6 +47,7 @@ static void shift_grad_cpu(const void *params)
         else
             memset(to, 0, columns * sizeof(float));
     }
+    return 0;
 }
 
 static void shift_grad_launch(const struct tensor_device_info *info, const void *params,

@@ -4,7 +4,7 @@
 #include "tensor/contract.h"
 #include <string.h>
 
-static void slice_cpu(const void *params)
+static int slice_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct slice_params *p = params;
     const size_t columns = p->columns, first = u32_at(p->first)[0];
@@ -12,6 +12,7 @@ static void slice_cpu(const void *params)
         memcpy(f32_at(p->y) + n * p->taken * columns,
                f32_at(p->x) + (n * p->positions + first) * columns,
                p->taken * columns * sizeof(float));
+    return 0;
 }
 
 static void slice_launch(const struct tensor_device_info *info, const void *params,
@@ -32,7 +33,7 @@ static const struct tensor_kernel slice = {
 };
 const struct tensor_kernel *const tensor_kernel_slice = &slice;
 
-static void slice_grad_cpu(const void *params)
+static int slice_grad_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct slice_grad_params *p = params;
     const size_t columns = p->columns, first = u32_at(p->first)[0];
@@ -42,6 +43,7 @@ static void slice_grad_cpu(const void *params)
         memcpy(to + first * columns, f32_at(p->dy) + n * p->taken * columns,
                p->taken * columns * sizeof(float));
     }
+    return 0;
 }
 
 static void slice_grad_launch(const struct tensor_device_info *info, const void *params,

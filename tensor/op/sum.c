@@ -26,7 +26,7 @@ static double sum_chunk(const float *x, uint32_t count, bool square)
     return total;
 }
 
-static void sum_cpu(const void *params)
+static int sum_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct sum_params *p = params;
     const uint32_t chunks = (uint32_t)(((uint64_t)p->count + p->chunk - 1) / p->chunk);
@@ -38,6 +38,7 @@ static void sum_cpu(const void *params)
         const float *x = f32_at(p->x) + begin;
         f32_at(p->y)[i] = (float)(factor * sum_chunk(x, count, p->flags & SUM_SQUARE));
     }
+    return 0;
 }
 
 static void sum_launch(const struct tensor_device_info *info, const void *params,
@@ -58,13 +59,14 @@ static const struct tensor_kernel sum = {
 };
 const struct tensor_kernel *const tensor_kernel_sum = &sum;
 
-static void sum_grad_cpu(const void *params)
+static int sum_grad_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct sum_grad_params *p = params;
     const float value = *f32_at(p->factor) * *f32_at(p->dy);
     float *dx = f32_at(p->dx);
     for (uint32_t i = 0; i < p->count; i++)
         dx[i] = value;
+    return 0;
 }
 
 static void sum_grad_launch(const struct tensor_device_info *info, const void *params,

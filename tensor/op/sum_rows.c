@@ -29,7 +29,7 @@ static inline void add_row(const struct sum_rows_params *p, size_t at, uint32_t 
     }
 }
 
-static void sum_rows_cpu(const void *params)
+static int sum_rows_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct sum_rows_params *p = params;
     const uint32_t chunks = (p->rows + p->chunk - 1) / p->chunk;
@@ -45,6 +45,7 @@ static void sum_rows_cpu(const void *params)
             for (uint32_t c = 0; c < width; c++)
                 y[c] = sum[c] + (p->accumulate ? y[c] : 0);
         }
+    return 0;
 }
 
 static void sum_rows_launch(const struct tensor_device_info *info, const void *params,

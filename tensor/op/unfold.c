@@ -4,7 +4,7 @@
 #include "tensor/contract.h"
 #include <string.h>
 
-static void unfold_cpu(const void *params)
+static int unfold_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct unfold_params *p = params;
     const size_t columns = p->columns, before = p->taps - 1;
@@ -17,6 +17,7 @@ static void unfold_cpu(const void *params)
             else
                 memcpy(to, f32_at(p->x) + (r + j - before) * columns, columns * sizeof(float));
     }
+    return 0;
 }
 
 static void unfold_launch(const struct tensor_device_info *info, const void *params,
@@ -37,7 +38,7 @@ static const struct tensor_kernel unfold = {
 };
 const struct tensor_kernel *const tensor_kernel_unfold = &unfold;
 
-static void unfold_grad_cpu(const void *params)
+static int unfold_grad_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct unfold_grad_params *p = params;
     const size_t columns = p->columns, wide = columns * p->taps;
@@ -52,6 +53,7 @@ static void unfold_grad_cpu(const void *params)
                 to[c] += from[c];
         }
     }
+    return 0;
 }
 
 static void unfold_grad_launch(const struct tensor_device_info *info, const void *params,

@@ -24,11 +24,12 @@ static void unfold_row(const struct unfold_step_params *p, uint32_t r)
         memcpy(cache + (t - p->unit) % p->capacity * columns, x, size);
 }
 
-static void unfold_step_cpu(const void *params)
+static int unfold_step_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct unfold_step_params *p = params;
     for (uint32_t r = 0; r < p->sequences * p->fresh; r++)
         unfold_row(p, r);
+    return 0;
 }
 
 static void unfold_step_launch(const struct tensor_device_info *info, const void *params,
