@@ -188,7 +188,7 @@ again 'seed 1, not 2' --seed 2 data.tar
 again 'include' --include '*1*' data.tar
 again 'exclude' --exclude 'zeros*' data.tar
 again 'val-fraction' --val-fraction 0.3 data.tar
-expect 1 'not the data' "$mb_train" $cpu --quiet --steps 20 --out run folder
+expect 1 'the data has changed' "$mb_train" $cpu --quiet --steps 20 --out run folder
 expect 1 '2' "$mb_train" $cpu --quiet --steps 20 --out run data.tar data.tar
 expect 1 'folder' "$mb_train" $cpu $tiny --quiet --steps 2 --out empty data.tar
 "$mb_train" $cpu $tiny --quiet --steps 1000000 --out busy data.tar 2> busy.err &
