@@ -324,9 +324,8 @@ int pipeline_bounds_find(struct layer *layer, enum bounds_head head, struct boun
 
 bool pipeline_bounds_may_carry(const uint8_t *h, size_t n, const char *name)
 {
-    static const char magics[][5] = {"\x7f"
-                                     "ELF",
-                                     "\xcf\xfa\xed\xfe", "\xce\xfa\xed\xfe", "\xca\xfe\xba\xbe"};
+    static const char magics[][5] = {"\177ELF", "\xcf\xfa\xed\xfe", "\xce\xfa\xed\xfe",
+                                     "\xca\xfe\xba\xbe"};
     static const char *const suffixes[] = {".zip", ".7z", ".exe", ".jar", ".pyz"};
     const size_t length = strlen(name);
 
