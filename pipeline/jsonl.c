@@ -135,19 +135,23 @@ static void count(struct jsonl *j, bool text, const uint8_t *line, size_t n)
         memcpy(seen->fields, names, sizeof(names));
 }
 
-/* What is wrong with a line; of an object without the text, what it has instead. */
-static void describe(const struct jsonl *j, const uint8_t *line, size_t n, const char *why,
-                     char told[400])
+/* Says what is wrong with a line. An object without the text is whole: which fields it has shows
+ * what was meant. Returns as content_damage.tell. */
+static int complain(const struct jsonl *j, const uint8_t *line, size_t n, const char *why,
+                    char told[400])
 {
     char names[120], printed[200], same[128];
     bool lacks = !j->too_long &&
                  pipeline_json_kind(j->field, line, n, names, sizeof(names), same) == LINE_NO_FIELD;
 
-    if (lacks)
-        snprintf(told, 400, "line %llu %s (it has %s)", (unsigned long long)j->lines, why,
-                 names[0] ? pipeline_printable(names, printed, sizeof(printed)) : "none");
-    else
+    if (!lacks) {
         snprintf(told, 400, "line %llu %s", (unsigned long long)j->lines, why);
+        return j->damage.tell(j->damage.user, j->lines, told);
+    }
+    snprintf(told, 400, "line %llu %s (it has %s): name one that it has with --jsonl-field",
+             (unsigned long long)j->lines, why,
+             names[0] ? pipeline_printable(names, printed, sizeof(printed)) : "none");
+    return j->damage.refuse(j->damage.user, j->lines, told);
 }
 
 static int jsonl_read(struct layer *layer, const void **data, size_t *size)
@@ -179,8 +183,7 @@ static int jsonl_read(struct layer *layer, const void **data, size_t *size)
                 return 0;
         }
         *size = 0;
-        describe(j, line + mark, n - mark, why, told);
-        result = j->damage.tell(j->damage.user, j->lines, told);
+        result = complain(j, line + mark, n - mark, why, told);
         if (result < 0) {
             snprintf(layer->why, sizeof(layer->why), "%.255s", told);
             return result;

@@ -42,7 +42,7 @@ cp c4.json c4.NDJSON && tar -cf in.tar c4.json c4.json.gz && bsdtar -cf in.zip -
 for f in c4.json plain c4.json.gz c4.json.zst c4.json.xz c4.NDJSON in.zip; do
     gives 0 ab --jsonl-field text $f && silent $f
     gives 1 '' --jsonl-field txet $f
-    says "^mb-data: $f: .*line 1 has no field 'txet' (it has text, url)"
+    says "^mb-data: $f: .*line 1 has no field 'txet' (it has text, url): name one"
     [ "$(wc -l < err)" = 1 ] || fail "$f: $(cat err)"
     gives 0 '' --jsonl-field txet --on-corrupt skip $f
     says "no member has a text under 'txet' (--jsonl-field); the fields .* are: text, url"
