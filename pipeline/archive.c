@@ -61,10 +61,19 @@ static const char *last_part(const char *path)
     return slash && slash[1] ? slash + 1 : path;
 }
 
-static const char *what_to_do(int error)
+/* What is cut short may be the first of several parts. */
+static bool is_named_part(const struct pipeline_archive *a)
+{
+    return pipeline_detect_part(a->source->path) || pipeline_detect_part(a->known);
+}
+
+static const char *what_to_do(const struct pipeline_archive *a, int error)
 {
     switch (error) {
     case EBADMSG:
+        if (is_named_part(a))
+            return "; by its name it is one of several parts: put them together first (cat PARTS > "
+                   "WHOLE)";
         return "; fetch or make it again, or pass over what is damaged with --on-corrupt skip";
     case EPROTONOSUPPORT:
         return "; pack it in another way, or leave such members out with --exclude or "
@@ -92,7 +101,7 @@ static const char *or_else(const struct pipeline_archive *a, int error)
 static int fail_at(struct pipeline_archive *a, int error, const char *why, const char *how,
                    uint64_t offset)
 {
-    const char *to_do = what_to_do(error), *or_to_do = or_else(a, error);
+    const char *to_do = what_to_do(a, error), *or_to_do = or_else(a, error);
     char path[PIPELINE_MAX_NAME];
 
     if (error == ENOTSUP)

@@ -253,4 +253,9 @@ if command -v 7z > /dev/null; then
         refused deflate64.zip 'the way that it is packed is not supported'
     7z a -bd -bso0 -bsp0 -mx=0 -v100k parts.7z text && refused parts.7z.001 'several files: put'
 fi
+# Of parts that are cut out of anything, only the name says what to do.
+head -c 20000 /dev/urandom > noise
+tar -czf cut.tar.gz noise && head -c 9000 cut.tar.gz > cut.tar.gz.001
+"$mb_data" cat cut.tar.gz.001 > got 2> err && fail "a part is taken for the whole"
+grep -q 'one of several parts: put them together first' err || fail "cut.tar.gz.001: $(cat err)"
 finish
