@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "apps/common.h"
+#include "apps/utf8.h"
 #include "megabyte/evaluator.h"
 
 struct sum {
@@ -148,30 +149,11 @@ static int close_file(FILE *f, const char *name)
     return APP_DONE;
 }
 
-/* Bytes of the UTF-8 character at `text`; 0: there is none. */
-static size_t character(const char *text)
-{
-    const unsigned char *c = (const unsigned char *)text;
-    const size_t n = *c < 0x80   ? 1
-                     : *c < 0xc2 ? 0
-                     : *c < 0xe0 ? 2
-                     : *c < 0xf0 ? 3
-                     : *c < 0xf5 ? 4
-                                 : 0;
-
-    for (size_t i = 1; i < n; i++)
-        if ((c[i] & 0xc0) != 0x80)
-            return 0;
-    const bool wrong = (*c == 0xe0 && c[1] < 0xa0) || (*c == 0xed && c[1] > 0x9f) ||
-                       (*c == 0xf0 && c[1] < 0x90) || (*c == 0xf4 && c[1] > 0x8f);
-    return wrong ? 0 : n;
-}
-
 /* UTF-8 whatever the text is, see eval_tables_write_members(); `quote` is doubled. */
 static void escaped(FILE *f, const char *text, char quote)
 {
     while (*text) {
-        const size_t n = character(text);
+        const size_t n = app_utf8_character(text);
 
         if (n == 0)
             fprintf(f, "\\x%02x", (unsigned char)*text);

@@ -30,6 +30,17 @@ static bool follows(uint8_t first, uint32_t place, uint8_t byte)
     return byte >= low && byte <= high;
 }
 
+size_t app_utf8_character(const char *text)
+{
+    const uint8_t *c = (const uint8_t *)text;
+    const uint32_t n = length_of(*c);
+
+    for (uint32_t i = 1; i < n; i++)
+        if (!follows(*c, i, c[i]))
+            return 0;
+    return n;
+}
+
 static size_t replace(uint8_t *out)
 {
     memcpy(out, "\xef\xbf\xbd", 3);

@@ -24,4 +24,7 @@ size_t app_utf8(struct app_utf8 *text, const uint8_t *bytes, size_t n, uint8_t *
 /* Nothing more comes: a character that is not whole becomes U+FFFD. */
 size_t app_utf8_end(struct app_utf8 *text, uint8_t *out);
 
+/* Bytes of the character that a text with a zero at its end begins with; 0: none begins there. */
+size_t app_utf8_character(const char *text);
+
 #endif
