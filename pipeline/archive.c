@@ -154,7 +154,7 @@ static void tell_oddity(void *user, const char *why)
         return;
     pipeline_printable(a->source->path, path, sizeof(path));
     if (a->told > MOST_TOLD)
-        pipeline_note("%s: more such members are not told of", path);
+        pipeline_note("%s: further notes on its members are left out", path);
     else if (pipeline_archive_single(a))
         pipeline_note("%s: %s", path, why);
     else

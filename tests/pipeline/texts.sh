@@ -107,7 +107,7 @@ says "m.tar: member 'm/pretty': is JSON over several lines" && ! grep -q 'no mem
 # Many of a kind are told of a few times.
 mkdir many && for i in 1 2 3 4 5 6 7 8 9 10 11 12; do cp pretty many/$i; done
 "$mb_data" cat --jsonl-field text many 2> err > /dev/null
-[ "$(grep -c 'several lines' err)" = 8 ] && says 'more such members are not told of' ||
+[ "$(grep -c 'several lines' err)" = 8 ] && says 'further notes on its members are left out' ||
     fail "many notes: $(cat err)"
 
 # ls and stat say it too.
