@@ -36,7 +36,8 @@ enum form {
 
 /* A copy of a factor in another layout, in the pass's scratch memory. */
 struct turn {
-    dnnl_primitive_t primitive; /* NULL: none */
+    uint32_t rows, columns; /* of the factor, if loops bring it into rows first; else 0 */
+    dnnl_primitive_t primitive;
     dnnl_memory_t from, to;
 };
 
@@ -50,9 +51,9 @@ struct entry {
     uint32_t ends; /* that are left to the walk behind the product; its sums are floats */
     bool apart;    /* they are in memory of their own, not in c */
     struct turn turn; /* of one factor */
-    /* Where things are in the scratch memory, behind the primitive's: the turned factor, c^T,
-     * factors as floats, sums. */
-    size_t turned, product, wide[2], sums;
+    /* Where things are in the scratch memory, behind the primitive's: the factor in rows, the one
+     * that the primitive gets, c^T, factors as floats, sums. */
+    size_t rows, turned, product, wide[2], sums;
     size_t size; /* of all */
     struct entry *next;
 };
@@ -249,31 +250,59 @@ static bool is_right(const_dnnl_primitive_desc_t reorder, dnnl_data_type_t type)
            strncmp(name, "jit:uni", 7);
 }
 
-/* The turn of a factor (size[0], size[1]) that lies with strides `stride` into the layout `to`, or
- * into rows if that is NULL. */
-static bool make_turn(struct entry *e, dnnl_engine_t engine, const dnnl_dim_t *size,
-                      const dnnl_dim_t *stride, layout to, struct said *said)
+/* oneDNN's part of a turn, from `from` to `to`. */
+static bool make_reorder(struct turn *turn, dnnl_engine_t engine, layout from, layout to,
+                         dnnl_data_type_t type, struct said *said)
 {
     dnnl_primitive_desc_t desc = NULL;
-    dnnl_memory_desc_t md[2] = {0};
-    bool made = describe(&md[0], size, e->type, stride, said) &&
-                (to || describe(&md[1], size, e->type, (dnnl_dims_t){size[1], 1}, said));
-    if (made && !to)
-        to = LAYOUT(md[1]);
-    made = made &&
-           TRY(said, dnnl_reorder_primitive_desc_create, &desc, LAYOUT(md[0]), engine, to, engine,
-               NULL) &&
-           note(said, is_right(desc, e->type) ? dnnl_success : dnnl_unimplemented,
-                "dnnl_reorder_primitive_desc_create") &&
-           TRY(said, dnnl_primitive_create, &e->turn.primitive, desc) &&
-           make_memory(&e->turn.from, LAYOUT(md[0]), engine, said) &&
-           make_memory(&e->turn.to, to, engine, said);
-    if (made)
-        e->turned = tensor_cpu_place(&e->size, dnnl_memory_desc_get_size(to));
+    const bool made =
+        TRY(said, dnnl_reorder_primitive_desc_create, &desc, from, engine, to, engine, NULL) &&
+        note(said, is_right(desc, type) ? dnnl_success : dnnl_unimplemented,
+             "dnnl_reorder_primitive_desc_create") &&
+        TRY(said, dnnl_primitive_create, &turn->primitive, desc) &&
+        make_memory(&turn->from, from, engine, said) && make_memory(&turn->to, to, engine, said);
     if (desc)
         dnnl_primitive_desc_destroy(desc);
-    forget(&md[0]);
-    forget(&md[1]);
+    return made;
+}
+
+static void clear_turn(struct turn *turn)
+{
+    if (turn->primitive)
+        dnnl_primitive_destroy(turn->primitive);
+    if (turn->from)
+        dnnl_memory_destroy(turn->from);
+    if (turn->to)
+        dnnl_memory_destroy(turn->to);
+    *turn = (struct turn){0};
+}
+
+/* The turn of a factor (size[0], size[1]), which lies in rows or in columns, into the layout
+ * `packed`, or into rows if that is NULL. Where oneDNN does not pack floats from columns, loops
+ * bring them into rows for it. Other forms are not worth that (docs/performance.md). */
+static bool make_turn(struct entry *e, dnnl_engine_t engine, const dnnl_dim_t *size,
+                      bool in_columns, layout packed, struct said *said)
+{
+    dnnl_memory_desc_t rows = {0}, columns = {0};
+    struct said first = {NULL, dnnl_success};
+    bool made = describe(&rows, size, e->type, (dnnl_dims_t){size[1], 1}, said) &&
+                describe(&columns, size, e->type, (dnnl_dims_t){1, size[0]}, said);
+    const layout from = in_columns ? LAYOUT(columns) : LAYOUT(rows);
+    const layout to = packed ? packed : LAYOUT(rows);
+    if (made && !make_reorder(&e->turn, engine, from, to, e->type, &first)) {
+        made = packed && in_columns && e->type == dnnl_f32 && first.status != dnnl_out_of_memory;
+        if (!made)
+            *said = first;
+        clear_turn(&e->turn);
+        e->turn.rows = (uint32_t)size[0];
+        e->turn.columns = (uint32_t)size[1];
+        e->rows = tensor_cpu_place(&e->size, (size_t)size[0] * size[1] * sizeof(float));
+        made = made && make_reorder(&e->turn, engine, LAYOUT(rows), to, e->type, said);
+    }
+    if (made)
+        e->turned = tensor_cpu_place(&e->size, dnnl_memory_desc_get_size(to));
+    forget(&rows);
+    forget(&columns);
     return made;
 }
 
@@ -290,12 +319,10 @@ static bool make_places(struct entry *e, dnnl_engine_t engine, layout packed, st
     const bool tb = e->flags & MATMUL_TRANSPOSE_B;
     const size_t sums = (size_t)m * n * sizeof(float);
     if (e->form == PACKED) {
-        if (!make_turn(e, engine, (dnnl_dims_t){k, n}, (dnnl_dims_t){tb ? 1 : n, tb ? k : 1},
-                       packed, said))
+        if (!make_turn(e, engine, (dnnl_dims_t){k, n}, tb, packed, said))
             return false;
     } else if (e->form != AS_IT_IS) { /* a (k, m) or b (k, n), the other way around */
-        if (!make_turn(e, engine, (dnnl_dims_t){columns, k}, (dnnl_dims_t){1, columns}, NULL,
-                       said))
+        if (!make_turn(e, engine, (dnnl_dims_t){columns, k}, true, NULL, said))
             return false;
     }
     e->product = tensor_cpu_place(&e->size, e->form == TURN_B ? sums : 0);
@@ -342,15 +369,13 @@ static bool make(struct entry *e, dnnl_engine_t engine, struct said *said)
 /* Back to what find() began with. */
 static void clear(struct entry *e)
 {
-    const dnnl_memory_t memory[] = {e->factor[0], e->factor[1], e->bias, e->c, e->scratch,
-                                    e->turn.from, e->turn.to};
+    const dnnl_memory_t memory[] = {e->factor[0], e->factor[1], e->bias, e->c, e->scratch};
     for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
         if (memory[i])
             dnnl_memory_destroy(memory[i]);
     if (e->primitive)
         dnnl_primitive_destroy(e->primitive);
-    if (e->turn.primitive)
-        dnnl_primitive_destroy(e->turn.primitive);
+    clear_turn(&e->turn);
     *e = (struct entry){.m = e->m, .n = e->n, .k = e->k, .flags = e->flags, .next = e->next};
 }
 
@@ -470,11 +495,9 @@ int tensor_cpu_library_scratch(struct tensor_cpu *cpu, const struct matmul_param
 
 #define TILE 16
 
-/* c (m, n) gets, or is added, the product whose transpose lies in `from`. */
-static void turn_product(const struct entry *e, const float *from, float *c)
+/* `to` (m, n) gets, or is added, the matrix whose transpose lies in `from`. */
+static void transpose(const float *from, float *to, size_t m, size_t n, bool add)
 {
-    const size_t m = e->m, n = e->n;
-    const bool add = adds(e);
 #pragma omp parallel for schedule(static)
     for (size_t row = 0; row < m; row += TILE)
         for (size_t column = 0; column < n; column += TILE) {
@@ -485,12 +508,12 @@ static void turn_product(const struct entry *e, const float *from, float *c)
                 for (size_t i = 0; i < rows; i++)
                     tile[i][j] = from[(column + j) * m + row + i];
             for (size_t i = 0; i < rows; i++) {
-                float *to = c + (row + i) * n + column;
+                float *at = to + (row + i) * n + column;
                 if (add)
                     for (size_t j = 0; j < columns; j++)
-                        to[j] += tile[i][j];
+                        at[j] += tile[i][j];
                 else
-                    memcpy(to, tile[i], columns * sizeof *to);
+                    memcpy(at, tile[i], columns * sizeof *at);
             }
         }
 }
@@ -500,11 +523,17 @@ static bool set(dnnl_memory_t memory, void *at, struct said *said)
     return TRY(said, dnnl_memory_set_data_handle, memory, at);
 }
 
-static bool run_turn(const struct turn *turn, dnnl_stream_t stream, void *from, void *to,
+static bool run_turn(const struct entry *e, dnnl_stream_t stream, char *scratch, void *from,
                      struct said *said)
 {
+    const struct turn *turn = &e->turn;
     const dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, turn->from}, {DNNL_ARG_TO, turn->to}};
-    return set(turn->from, from, said) && set(turn->to, to, said) &&
+    if (turn->rows) {
+        float *rows = (float *)(scratch + e->rows);
+        transpose(from, rows, turn->rows, turn->columns, false);
+        from = rows;
+    }
+    return set(turn->from, from, said) && set(turn->to, scratch + e->turned, said) &&
            TRY(said, dnnl_primitive_execute, turn->primitive, stream, 2, args);
 }
 
@@ -512,9 +541,9 @@ static bool run_turn(const struct turn *turn, dnnl_stream_t stream, void *from, 
 static bool run(const struct entry *e, dnnl_stream_t stream, char *scratch, void *a, void *b,
                 void *bias, void *c, struct said *said)
 {
-    if (e->turn.primitive) {
+    if (e->form != AS_IT_IS) {
         void **factor = e->form == TURN_A ? &a : &b;
-        if (!run_turn(&e->turn, stream, *factor, scratch + e->turned, said))
+        if (!run_turn(e, stream, scratch, *factor, said))
             return false;
         *factor = scratch + e->turned;
     }
@@ -567,7 +596,7 @@ int tensor_cpu_library_matmul(struct tensor_cpu *cpu, const struct matmul_params
     if (!ran || !done)
         return failed(cpu, p, e, ran, &said);
     if (e->form == TURN_B)
-        turn_product(e, (const float *)(scratch + e->product), sums);
+        transpose((const float *)(scratch + e->product), sums, e->m, e->n, adds(e));
     if (e->ends)
         tensor_cpu_matmul_end(p, e->ends, sums);
     return 0;
