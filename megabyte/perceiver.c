@@ -2,7 +2,7 @@
  * places of the bytes that are predicted, look once at all bytes of the span before them, and then
  * go through L blocks of causal attention among themselves.
  *
- * A slot carries the vector of the byte before it and its own position, so that, as in the other
+ * A position carries the vector of the byte before it and its own vector, so that, as in the other
  * models, row t says what is expected at byte t. */
 #include "megabyte/model.h"
 #include <math.h>

@@ -219,7 +219,7 @@ enum tensor_sample_setting {
 #define TENSOR_SAMPLE_NONE 256 /* in place of a symbol: a logit was not finite */
 
 /* symbols[n, column] = a symbol drawn from softmax(logits[n] / temperature) after top-k and then
- * top-p; ties go to the smaller symbol. logits (N, 256), symbols (N, P) U32, in slot. */
+ * top-p; ties go to the smaller symbol. logits (N, 256), symbols (N, P) U32, in place. */
 void tensor_sample(struct tensor_graph *g, struct tensor *logits, struct tensor *settings,
                    struct tensor *symbols, uint32_t column);
 
@@ -239,7 +239,7 @@ struct tensor *tensor_sum(struct tensor_graph *g, struct tensor *x, struct tenso
 /* sum of x² in a fixed order, without a gradient; `x` is a list of n flat tensors → (1) */
 struct tensor *tensor_sum_squares(struct tensor_graph *g, struct tensor *const *x, uint32_t n);
 
-/* Sets every element of x; in slot, without a gradient. */
+/* Sets every element of x; in place, without a gradient. */
 void tensor_fill(struct tensor_graph *g, struct tensor *x, float value);
 
 /* to = from (same count and type, not U8); without a gradient. Brings results into a
@@ -281,7 +281,7 @@ enum tensor_adamw_setting {
     TENSOR_ADAMW_SETTINGS
 };
 
-/* One AdamW update of a flat array (Loshchilov and Hutter 2019), in slot:
+/* One AdamW update of a flat array (Loshchilov and Hutter 2019), in place:
  *     g ← gradient / scale · min(1, clip / (norm + 1e-6)),  norm = sqrt(norm_squared[0]) / scale
  *     m ← beta1 m + (1 - beta1) g,   v ← beta2 v + (1 - beta2) g²
  *     w ← w - rate · decay · w (the first `decayed` elements only)
@@ -304,7 +304,7 @@ enum tensor_loss_scale_state {
 #define TENSOR_LOSS_SCALE_LEAST 1.0f
 #define TENSOR_LOSS_SCALE_MOST  16777216.0f
 
-/* The scale (1) of the loss for the next step, in slot, a power of two (Micikevicius et al. 2018):
+/* The scale (1) of the loss for the next step, in place, a power of two (Micikevicius et al. 2018):
  * half of it if norm_squared, as tensor_adamw got it, is not finite: gradients overflowed, and
  * nothing was applied; twice it after `growth` steps that were applied; always from
  * TENSOR_LOSS_SCALE_LEAST to _MOST. A norm_squared below 0 (tensor_gate) changes nothing. */

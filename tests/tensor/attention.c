@@ -311,7 +311,7 @@ bool check_rope(uint32_t i, struct check_kernel_case *c)
     } sizes[] = {{1, 1, 0, 1, 1, 1},     {6, 3, 0, 2, 3, 2},   {10, 5, 7, 3, 2, 2},
                  {64, 32, 0, 32, 6, 4},  {9, 9, 100, 128, 3, 1}, {4, 1, 1048575, 40, 2, 2},
                  {3, 3, 4000000000u, 16, 2, 0}};
-    static const char *const how[] = {"", ", back", ", in slot", ", at slots"};
+    static const char *const how[] = {"", ", back", ", in place", ", at slots"};
     static const uint32_t flags[] = {0, ROPE_BACK, ROPE_IN_PLACE, ROPE_SLOT};
     const uint32_t size = i / COUNT(how), kind = i % COUNT(how);
     if (size >= COUNT(sizes))
