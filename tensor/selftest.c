@@ -5,7 +5,7 @@
  * and results start out as numbers that are none, so that what is not written shows.
  */
 #include "tensor/backend.h"
-#include "tensor/cpu/narrow.h"
+#include "tensor/cpu/convert.h"
 #include "tensor/op/matmul.h"
 #include "tensor/storage.h"
 #include <errno.h>
@@ -34,7 +34,7 @@ struct product {
 static const struct product small[] = {SMALL};
 /* Of 16-bit factors a load of 64 bits has four. */
 static const struct product fours[] = {{76, 68, 92, MATMUL_TRANSPOSE_B | ALL_EPILOGUE},
-                                       {76, 92, 68, MATMUL_NARROW},
+                                       {76, 92, 68, MATMUL_16BIT},
                                        {68, 92, 76, MATMUL_TRANSPOSE_A | ADDED},
                                        {68, 92, 140, MATMUL_TRANSPOSE_A, MATMUL_SPLIT_K_STEP}};
 
@@ -44,12 +44,12 @@ static const struct product fours[] = {{76, 68, 92, MATMUL_TRANSPOSE_B | ALL_EPI
 static const struct product matrices[] = {
     SMALL,
     {200, 136, 72, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RESIDUAL},
-    {200, 136, 72, MATMUL_NARROW | MATMUL_BIAS | MATMUL_RELU},
-    {200, 136, 72, MATMUL_NARROW | MATMUL_TRANSPOSE_A | ADDED},
+    {200, 136, 72, MATMUL_16BIT | MATMUL_BIAS | MATMUL_RELU},
+    {200, 136, 72, MATMUL_16BIT | MATMUL_TRANSPOSE_A | ADDED},
     {128, 128, 64, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU | MATMUL_RESIDUAL},
     {128, 128, 64, MATMUL_TRANSPOSE_A | ADDED},
     {776, 840, 72, MATMUL_TRANSPOSE_B | ALL_EPILOGUE},
-    {776, 840, 72, MATMUL_NARROW},
+    {776, 840, 72, MATMUL_16BIT},
     {776, 840, 72, MATMUL_TRANSPOSE_A | ADDED},
     {1544, 1528, 72, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU},
     {1544, 2312, 72, MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU},
@@ -105,7 +105,7 @@ static void fill(struct tensor *t, uint32_t factor, uint32_t modulus)
         if (t->type == TENSOR_F32)
             ((float *)host)[i] = x;
         else
-            ((uint16_t *)host)[i] = tensor_to_narrow(x, tensor_element_type(t));
+            ((uint16_t *)host)[i] = tensor_to_16bit(x, tensor_element_type(t));
     }
 }
 
@@ -146,7 +146,7 @@ static float *take_result(const struct tensor *t, float *to)
     for (uint64_t i = 0; i < t->count; i++)
         to[i] = t->type == TENSOR_F32
                     ? ((const float *)host)[i]
-                    : tensor_from_narrow(((const uint16_t *)host)[i], tensor_element_type(t));
+                    : tensor_from_16bit(((const uint16_t *)host)[i], tensor_element_type(t));
     return to + t->count;
 }
 
@@ -163,7 +163,7 @@ static int run(struct tensor_device *device, const struct test *t, uint32_t coun
         const struct product *p = &t->products[i];
         const uint32_t counts[TENSORS] = {p->m * p->k, p->k * p->n, p->n, p->m * p->n, 3,
                                           results_of(p)};
-        const enum tensor_type output = p->flags & MATMUL_NARROW ? t->factors : TENSOR_F32;
+        const enum tensor_type output = p->flags & MATMUL_16BIT ? t->factors : TENSOR_F32;
         const enum tensor_type types[TENSORS] = {t->factors, t->factors, TENSOR_F32,
                                                  output,     TENSOR_U32, output};
         for (int j = 0; j < TENSORS; j++)

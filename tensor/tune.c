@@ -6,7 +6,7 @@
  * shortest of some runs: what disturbs a run only makes it slower.
  */
 #include "tensor/autotune_cache.h"
-#include "tensor/cpu/narrow.h"
+#include "tensor/cpu/convert.h"
 #include "tensor/op/matmul_config.h"
 #include "tensor/recording.h"
 #include <errno.h>
@@ -47,7 +47,7 @@ static int fill(struct tensor *t)
         if (t->type == TENSOR_F32)
             one[i] = value;
         else
-            half[i] = tensor_to_narrow(value, tensor_element_type(t));
+            half[i] = tensor_to_16bit(value, tensor_element_type(t));
     }
     const int status = tensor_write(t, 0, half, size);
     free(half);
@@ -65,7 +65,7 @@ static int take_tensors(struct tuner *t, const struct matmul_params *p)
     const enum tensor_type type = p->flags & MATMUL_BF16  ? TENSOR_BF16
                                   : p->flags & MATMUL_F16 ? TENSOR_F16
                                                           : TENSOR_F32;
-    const enum tensor_type result = p->flags & MATMUL_NARROW ? type : TENSOR_F32;
+    const enum tensor_type result = p->flags & MATMUL_16BIT ? type : TENSOR_F32;
     int status = tensor_arena_create(t->device, TENSOR_DEVICE, "candidate", &t->arena);
     if (status < 0)
         return status;

@@ -1,6 +1,6 @@
 /* epilogue.c - the epilogue of a matrix product on the cpu device (matmul.h). */
 #include "tensor/cpu/matmul.h"
-#include "tensor/cpu/narrow.h"
+#include "tensor/cpu/convert.h"
 #include "tensor/op/dropout.h"
 #include "tensor/op/matmul_config.h"
 #include <string.h>
@@ -11,7 +11,7 @@ static void finish_chunk(const struct matmul_params *p, uint32_t epilogue, uint3
                          uint32_t column, uint32_t count, float sum[CHUNK])
 {
     const size_t at = (size_t)row * p->n + column;
-    const bool is16 = p->flags & MATMUL_NARROW;
+    const bool is16 = p->flags & MATMUL_16BIT;
     if (epilogue & MATMUL_BIAS)
         for (uint32_t i = 0; i < count; i++)
             sum[i] += f32_at(p->bias)[column + i];
@@ -25,17 +25,17 @@ static void finish_chunk(const struct matmul_params *p, uint32_t epilogue, uint3
         float wide[CHUNK];
         const float *residual = is16 ? wide : f32_at(p->residual) + at;
         if (is16)
-            tensor_widen_row(u16_at(p->residual) + at, wide, count, tensor_cpu_factors(p));
+            tensor_row_from_16bit(u16_at(p->residual) + at, wide, count, tensor_cpu_factors(p));
         for (uint32_t i = 0; i < count; i++)
             sum[i] += residual[i];
     }
     if (is16)
-        tensor_narrow_row(sum, u16_at(p->c) + at, count, tensor_cpu_factors(p));
+        tensor_row_to_16bit(sum, u16_at(p->c) + at, count, tensor_cpu_factors(p));
     else
         memcpy(f32_at(p->c) + at, sum, count * sizeof *sum);
 }
 
-void tensor_cpu_matmul_end(const struct matmul_params *p, uint32_t epilogue, const float *sums)
+void tensor_cpu_matmul_epilogue(const struct matmul_params *p, uint32_t epilogue, const float *sums)
 {
     const size_t count = (size_t)p->m * p->n;
     const uint32_t splits = tensor_matmul_splits(p->k, p->split_k);

@@ -17,9 +17,11 @@ static inline uint32_t tensor_cpu_factors(const struct matmul_params *p)
     return p->flags & MATMUL_BF16 ? ELEMENT_BF16 : ELEMENT_F16;
 }
 
-/* What becomes of the sums of a product, or of its parts (op/matmul.c): c gets what `ends` of
- * p->flags make of them. `sums` may be c where that is of floats. */
-void tensor_cpu_matmul_end(const struct matmul_params *p, uint32_t ends, const float *sums);
+/* Applies the epilogue, or what `epilogue` of p->flags says of it, to the sums of a product or of
+ * the parts of split-K (op/matmul.c), and stores that in c. `sums` may be c where that is of
+ * floats. */
+void tensor_cpu_matmul_epilogue(const struct matmul_params *p, uint32_t epilogue,
+                                const float *sums);
 
 /* Does all that struct matmul_params says. Returns 0, or an error with tensor_error(): -ENOMEM, or
  * -EIO where the library failed within c. */

@@ -18,7 +18,7 @@
  */
 #include "tensor/backend.h"
 #include "tensor/cpu/matmul.h"
-#include "tensor/cpu/narrow.h"
+#include "tensor/cpu/convert.h"
 #include <errno.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
@@ -48,8 +48,8 @@ struct entry {
     dnnl_memory_t factor[2], bias, c, scratch; /* as the primitive takes and gives them */
     dnnl_data_type_t type; /* in which oneDNN takes a and b */
     enum form form;
-    uint32_t ends; /* that are left to the walk behind the product; its sums are floats */
-    bool apart;    /* they are in memory of their own, not in c */
+    uint32_t epilogue; /* what of it is left to the walk behind the product, of floats */
+    bool apart;        /* the sums are in memory of their own, not in c */
     struct turn turn; /* of one factor */
     /* Where things are in the scratch memory, behind the primitive's: the factor in rows, the one
      * that the primitive gets, c^T, factors as floats, sums. */
@@ -199,8 +199,8 @@ static enum form form_of(const struct matmul_params *p)
 {
     if (!(p->flags & MATMUL_TRANSPOSE_A))
         return p->m >= PACK_ROWS ? PACKED : AS_IT_IS;
-    const uint32_t ends = MATMUL_ENDS & ~(MATMUL_RESIDUAL | MATMUL_IN_PLACE);
-    if (p->flags & (MATMUL_TRANSPOSE_B | ends) || p->k < TURN_DEPTH)
+    const uint32_t epilogue = MATMUL_EPILOGUE & ~(MATMUL_RESIDUAL | MATMUL_IN_PLACE);
+    if (p->flags & (MATMUL_TRANSPOSE_B | epilogue) || p->k < TURN_DEPTH)
         return AS_IT_IS;
     return p->m <= p->n ? TURN_A : TURN_B;
 }
@@ -309,7 +309,7 @@ static bool make_turn(struct entry *e, dnnl_engine_t engine, const dnnl_dim_t *s
 /* Whether oneDNN adds the product to c, or the turn behind it does. */
 static bool adds(const struct entry *e)
 {
-    return e->flags & MATMUL_IN_PLACE && !(e->ends & MATMUL_RESIDUAL);
+    return e->flags & MATMUL_IN_PLACE && !(e->epilogue & MATMUL_RESIDUAL);
 }
 
 /* What a product takes beside its primitive, which wants `packed` for b. */
@@ -336,14 +336,14 @@ static bool make_places(struct entry *e, dnnl_engine_t engine, layout packed, st
 static bool make(struct entry *e, dnnl_engine_t engine, struct said *said)
 {
     const struct shapes s = shapes_of(e);
-    const bool bias = e->flags & MATMUL_BIAS, narrow = e->flags & MATMUL_NARROW && !e->ends;
+    const bool bias = e->flags & MATMUL_BIAS, low = e->flags & MATMUL_16BIT && !e->epilogue;
     dnnl_primitive_attr_t attr =
         attributes(adds(e) && e->form != TURN_B, e->flags & MATMUL_RELU, said);
     dnnl_memory_desc_t md[4] = {0};
     dnnl_primitive_desc_t desc = NULL;
     bool made = attr;
     for (int i = 0; i < 4; i++)
-        made = made && describe(&md[i], s.size[i], i < 2 || (i == 3 && narrow) ? e->type : dnnl_f32,
+        made = made && describe(&md[i], s.size[i], i < 2 || (i == 3 && low) ? e->type : dnnl_f32,
                                 i == 1 && e->form == PACKED ? NULL : s.stride[i], said);
     made = made && describe_product(&desc, engine, md, bias, attr, said) &&
            TRY(said, dnnl_primitive_create, &e->primitive, desc);
@@ -382,14 +382,14 @@ static void clear(struct entry *e)
 /* Settles what oneDNN does of a product, and what is left to the walk behind it. */
 static void settle(struct entry *e)
 {
-    const bool in_place = e->flags & MATMUL_IN_PLACE, narrow = e->flags & MATMUL_NARROW;
-    const bool wide = narrow && widens(e), dropout = e->flags & MATMUL_DROPOUT;
+    const bool in_place = e->flags & MATMUL_IN_PLACE, low = e->flags & MATMUL_16BIT;
+    const bool wide = low && widens(e), dropout = e->flags & MATMUL_DROPOUT;
     const bool residual =
         e->flags & MATMUL_RESIDUAL && (!in_place || wide || dropout || e->flags & MATMUL_RELU);
-    e->ends = (dropout ? MATMUL_DROPOUT : 0) | (residual ? MATMUL_RESIDUAL : 0);
-    if (narrow && (wide || e->ends))
-        e->ends |= MATMUL_NARROW;
-    e->apart = e->ends && (in_place || narrow);
+    e->epilogue = (dropout ? MATMUL_DROPOUT : 0) | (residual ? MATMUL_RESIDUAL : 0);
+    if (low && (wide || e->epilogue))
+        e->epilogue |= MATMUL_16BIT;
+    e->apart = e->epilogue && (in_place || low);
 }
 
 /* Makes the product in the best way that oneDNN offers: in 16 bits if it is of such, in the form
@@ -585,8 +585,8 @@ int tensor_cpu_library_matmul(struct tensor_cpu *cpu, const struct matmul_params
     if (widens(e)) {
         a = scratch + e->wide[0];
         b = scratch + e->wide[1];
-        tensor_cpu_widen(u16_at(p->a), a, (size_t)p->m * p->k, tensor_cpu_factors(p));
-        tensor_cpu_widen(u16_at(p->b), b, (size_t)p->k * p->n, tensor_cpu_factors(p));
+        tensor_cpu_from_16bit(u16_at(p->a), a, (size_t)p->m * p->k, tensor_cpu_factors(p));
+        tensor_cpu_from_16bit(u16_at(p->b), b, (size_t)p->k * p->n, tensor_cpu_factors(p));
     }
     void *sums = e->apart ? scratch + e->sums : c;
     const bool ran = run(e, cpu->library->stream, scratch, a, b, f32_at(p->bias),
@@ -597,8 +597,8 @@ int tensor_cpu_library_matmul(struct tensor_cpu *cpu, const struct matmul_params
         return failed(cpu, p, e, ran, &said);
     if (e->form == TURN_B)
         transpose((const float *)(scratch + e->product), sums, e->m, e->n, adds(e));
-    if (e->ends)
-        tensor_cpu_matmul_end(p, e->ends, sums);
+    if (e->epilogue)
+        tensor_cpu_matmul_epilogue(p, e->epilogue, sums);
     return 0;
 }
 

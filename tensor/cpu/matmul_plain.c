@@ -4,7 +4,7 @@
  * right all the same.
  */
 #include "tensor/cpu/matmul.h"
-#include "tensor/cpu/narrow.h"
+#include "tensor/cpu/convert.h"
 #include <errno.h>
 #include <string.h>
 
@@ -33,7 +33,7 @@ static void add_row(const struct matmul_params *p, const float *a, const float *
 /* Whether sums cannot grow where they will be. */
 static bool apart(const struct matmul_params *p)
 {
-    return p->flags & (MATMUL_NARROW | MATMUL_IN_PLACE);
+    return p->flags & (MATMUL_16BIT | MATMUL_IN_PLACE);
 }
 
 /* Where things are in the scratch memory: factors as floats, and sums. */
@@ -68,9 +68,9 @@ int tensor_cpu_plain_matmul(struct tensor_cpu *cpu, const struct matmul_params *
     if (p->flags & MATMUL_FACTORS) {
         a = (float *)(scratch + at.a);
         b = (float *)(scratch + at.b);
-        tensor_cpu_widen(u16_at(p->a), (float *)(scratch + at.a), (size_t)p->m * p->k,
+        tensor_cpu_from_16bit(u16_at(p->a), (float *)(scratch + at.a), (size_t)p->m * p->k,
                          tensor_cpu_factors(p));
-        tensor_cpu_widen(u16_at(p->b), (float *)(scratch + at.b), (size_t)p->k * p->n,
+        tensor_cpu_from_16bit(u16_at(p->b), (float *)(scratch + at.b), (size_t)p->k * p->n,
                          tensor_cpu_factors(p));
     }
 #pragma omp parallel for schedule(static)
@@ -79,7 +79,7 @@ int tensor_cpu_plain_matmul(struct tensor_cpu *cpu, const struct matmul_params *
         memset(c, 0, p->n * sizeof *c);
         add_row(p, a, b, i, c);
     }
-    if (p->flags & MATMUL_ENDS)
-        tensor_cpu_matmul_end(p, p->flags, sums);
+    if (p->flags & MATMUL_EPILOGUE)
+        tensor_cpu_matmul_epilogue(p, p->flags, sums);
     return 0;
 }

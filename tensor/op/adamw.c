@@ -1,7 +1,7 @@
 /* adamw.c - the optimizer's update of a flat array (op.h: tensor_adamw). */
 #include "tensor/op/adamw.h"
 #include "tensor/contract.h"
-#include "tensor/cpu/narrow.h"
+#include "tensor/cpu/convert.h"
 #include "tensor/storage.h"
 #include <math.h>
 
@@ -33,7 +33,7 @@ static inline __attribute__((always_inline)) void update(const struct adamw_para
         const float kept = i < p->decayed ? w[i] - decay * w[i] : w[i];
         w[i] = kept - rate * (m[i] * correct1) / (sqrtf(v[i] * correct2) + epsilon);
         if (type != ELEMENT_F32)
-            copy16[i] = tensor_to_narrow(w[i], type);
+            copy16[i] = tensor_to_16bit(w[i], type);
     }
 }
 

@@ -1,7 +1,7 @@
 /* attention_patch.c - attention within short patches, on the processor. */
 #include "tensor/op/attention_patch.h"
 #include "tensor/cpu/exp.h"
-#include "tensor/cpu/narrow.h"
+#include "tensor/cpu/convert.h"
 #include "tensor/random.h"
 #include <math.h>
 #include <stddef.h>
@@ -138,7 +138,7 @@ static inline void give(const float *weight, size_t step, struct rows rows, uint
         return;
     }
     combine_all(weight, step, rows, count, dim, line);
-    tensor_narrow_row(line, u16_at(to) + at, dim, type);
+    tensor_row_to_16bit(line, u16_at(to) + at, dim, type);
 }
 
 /* Rows of the type as floats: where they are, or in `scratch`. */
@@ -148,7 +148,7 @@ static inline struct rows take(uint64_t from, size_t at, size_t step, uint32_t c
     if (type == ELEMENT_F32)
         return (struct rows){f32_at(from) + at, step};
     for (uint32_t i = 0; i < count; i++)
-        tensor_widen_row(u16_at(from) + at + i * step, scratch + i * dim, dim, type);
+        tensor_row_from_16bit(u16_at(from) + at + i * step, scratch + i * dim, dim, type);
     return (struct rows){scratch, dim};
 }
 

@@ -1,9 +1,9 @@
 /* cast.c - rounding to 16 bits (op.h: tensor_cast). */
 #include "tensor/op/cast.h"
-#include "tensor/cpu/narrow.h"
+#include "tensor/cpu/convert.h"
 #include "tensor/recording.h"
 
-void tensor_cpu_narrow(const float *from, uint16_t *to, uint64_t count, uint32_t type)
+void tensor_cpu_to_16bit(const float *from, uint16_t *to, uint64_t count, uint32_t type)
 {
     if (type == ELEMENT_BF16) {
 #pragma omp parallel for simd schedule(static)
@@ -16,7 +16,7 @@ void tensor_cpu_narrow(const float *from, uint16_t *to, uint64_t count, uint32_t
     }
 }
 
-void tensor_cpu_widen(const uint16_t *from, float *to, uint64_t count, uint32_t type)
+void tensor_cpu_from_16bit(const uint16_t *from, float *to, uint64_t count, uint32_t type)
 {
     if (type == ELEMENT_BF16) {
 #pragma omp parallel for simd schedule(static)
@@ -32,7 +32,7 @@ void tensor_cpu_widen(const uint16_t *from, float *to, uint64_t count, uint32_t 
 static int cast_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct cast_params *p = params;
-    tensor_cpu_narrow(f32_at(p->x), u16_at(p->y), p->count, p->type);
+    tensor_cpu_to_16bit(f32_at(p->x), u16_at(p->y), p->count, p->type);
     if (p->count % 2)
         u16_at(p->y)[p->count] = 0;
     return 0;

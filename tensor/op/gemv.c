@@ -1,7 +1,7 @@
 /* gemv.c - linear layers of a few rows, in one pass over the weight (op.h: tensor_gemv). */
 #include "tensor/op/gemv.h"
 #include "tensor/contract.h"
-#include "tensor/cpu/narrow.h"
+#include "tensor/cpu/convert.h"
 #include <math.h>
 #include <string.h>
 
@@ -41,7 +41,7 @@ static inline __attribute__((always_inline)) void load(const void *weight, size_
 static inline float element(const void *weight, size_t i, uint32_t type)
 {
     return type == ELEMENT_F32 ? ((const float *)weight)[i]
-                               : tensor_from_narrow(((const uint16_t *)weight)[i], type);
+                               : tensor_from_16bit(((const uint16_t *)weight)[i], type);
 }
 
 static float sum_of(const lanes *x)
@@ -159,7 +159,7 @@ static void prepare(const struct gemv_params *p, uint32_t r, uint32_t type)
             y[i] = (x[i] - mean) * rstd * gain[i] + shift[i];
     }
     for (uint32_t i = 0; type != ELEMENT_F32 && i < p->inputs; i++)
-        y[i] = tensor_from_narrow(tensor_to_narrow(y[i], type), type);
+        y[i] = tensor_from_16bit(tensor_to_16bit(y[i], type), type);
 }
 
 static uint32_t type_of(const struct gemv_params *p)

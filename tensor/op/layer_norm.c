@@ -1,7 +1,7 @@
 /* layer_norm.c - layer normalisation by row (op.h: tensor_layer_norm). */
 #include "tensor/op/layer_norm.h"
 #include "tensor/contract.h"
-#include "tensor/cpu/narrow.h"
+#include "tensor/cpu/convert.h"
 #include <math.h>
 
 #define CHUNK 64 /* rows that one invocation adds for the gradients of gain and bias */
@@ -10,7 +10,7 @@
 static inline __attribute__((always_inline)) float element(const float *x, const uint16_t *halves,
                                                            uint32_t c, uint32_t type)
 {
-    return type == ELEMENT_F32 ? x[c] : tensor_from_narrow(halves[c], type);
+    return type == ELEMENT_F32 ? x[c] : tensor_from_16bit(halves[c], type);
 }
 
 /* A row, of which `type` is known where this is compiled into its callers; so below. */
@@ -39,7 +39,7 @@ static inline __attribute__((always_inline)) void normalise(const struct layer_n
     } else {
 #pragma omp simd
         for (uint32_t c = 0; c < columns; c++)
-            halves[c] = tensor_to_narrow((x[c] - mean) * rstd * gain[c] + bias[c], type);
+            halves[c] = tensor_to_16bit((x[c] - mean) * rstd * gain[c] + bias[c], type);
     }
     stat[0] = mean;
     stat[1] = rstd;

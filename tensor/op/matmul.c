@@ -1,6 +1,6 @@
 /* matmul.c - matrix products: the linear layer with bias and ReLU (op.h: tensor_linear). */
 #include "tensor/cpu/matmul.h"
-#include "tensor/cpu/narrow.h"
+#include "tensor/cpu/convert.h"
 #include "tensor/op/dropout.h"
 #include "tensor/op/matmul_config.h"
 #include "tensor/storage.h"
@@ -14,7 +14,7 @@ static float factor_at(uint64_t x, size_t i, uint32_t flags)
 {
     if (!(flags & MATMUL_FACTORS))
         return f32_at(x)[i];
-    return tensor_from_narrow(u16_at(x)[i], flags & MATMUL_BF16 ? ELEMENT_BF16 : ELEMENT_F16);
+    return tensor_from_16bit(u16_at(x)[i], flags & MATMUL_BF16 ? ELEMENT_BF16 : ELEMENT_F16);
 }
 
 /* Products of splits of k, each by itself: of tests only, as the cpu device never cuts k. */
@@ -85,7 +85,7 @@ const struct tensor_kernel *const tensor_kernel_matmul = &matmul;
 static int matmul_sum_cpu(struct tensor_cpu *cpu, const void *params)
 {
     const struct matmul_params *p = params;
-    tensor_cpu_matmul_end(p, p->flags, f32_at(p->a));
+    tensor_cpu_matmul_epilogue(p, p->flags, f32_at(p->a));
     return 0;
 }
 
@@ -165,14 +165,14 @@ static struct matmul_params params_of(const struct tensor_matmul *x)
         .flags = x->flags | factors[x->a->type] | (x->bias ? MATMUL_BIAS : 0) |
                  (x->threshold ? MATMUL_DROPOUT : 0) | (x->residual ? MATMUL_RESIDUAL : 0) |
                  (x->residual == x->c ? MATMUL_IN_PLACE : 0) |
-                 (tensor_is_16bit(x->c->type) ? MATMUL_NARROW : 0),
+                 (tensor_is_16bit(x->c->type) ? MATMUL_16BIT : 0),
         .stream = x->stream, .threshold = x->threshold, .scale = x->scale};
 }
 
 void tensor_record_matmul(struct tensor_graph *g, const struct tensor_matmul *x)
 {
     struct matmul_params p = params_of(x);
-    if (!tensor_check(g, !(p.flags & MATMUL_NARROW) || (x->c->type == x->a->type && x->n % 4 == 0),
+    if (!tensor_check(g, !(p.flags & MATMUL_16BIT) || (x->c->type == x->a->type && x->n % 4 == 0),
                       "linear", "16 bits want a multiple of 4 columns", x->c, x->a) ||
         !tensor_check(g, !x->residual || x->residual->type == x->c->type, "linear",
                       "a residual has the result's type", x->c, x->residual))
@@ -192,7 +192,7 @@ void tensor_record_matmul(struct tensor_graph *g, const struct tensor_matmul *x)
     p.flags = flags & (MATMUL_ORDER | MATMUL_FACTORS);
     tensor_graph_pass(g, &matmul, &p, (struct tensor *[TENSOR_PASS_ARGS]){
         AT(a) = x->a, AT(b) = x->b, AT(c) = sums}, flops);
-    p.flags = flags & (MATMUL_ENDS | MATMUL_FACTORS);
+    p.flags = flags & (MATMUL_EPILOGUE | MATMUL_FACTORS);
     tensor_graph_pass(g, &matmul_sum, &p, (struct tensor *[TENSOR_PASS_ARGS]){
         AT(a) = sums, AT(bias) = x->bias, AT(residual) = x->residual, AT(random) = random,
         AT(c) = x->c}, 0);

@@ -15,12 +15,12 @@
 #define MATMUL_DROPOUT     64u  /* 0, or times scale (dropout.h) */
 #define MATMUL_RESIDUAL    128u /* add residual[row, column], which is of c's type, … */
 #define MATMUL_IN_PLACE    256u /* … and which is c as it was: c += … */
-#define MATMUL_NARROW      512u /* c is of the factors' 16 bits, rounded once; n a multiple of 4 */
+#define MATMUL_16BIT       512u /* c is of the factors' 16 bits, rounded once; n a multiple of 4 */
 #define MATMUL_ORDER    (MATMUL_TRANSPOSE_A | MATMUL_TRANSPOSE_B)
 #define MATMUL_FACTORS  (MATMUL_BF16 | MATMUL_F16)
 #define MATMUL_CONSTANT (MATMUL_ORDER | MATMUL_DROPOUT) /* pipelines are made for */
-#define MATMUL_ENDS                                                                                \
-    (MATMUL_BIAS | MATMUL_RELU | MATMUL_DROPOUT | MATMUL_RESIDUAL | MATMUL_IN_PLACE | MATMUL_NARROW)
+#define MATMUL_EPILOGUE                                                                            \
+    (MATMUL_BIAS | MATMUL_RELU | MATMUL_DROPOUT | MATMUL_RESIDUAL | MATMUL_IN_PLACE | MATMUL_16BIT)
 
 /* Tiles of the variants: rows and columns of c that one invocation of matmul_direct and one
  * workgroup (of 256) of matmul_tiled take; the kernels are written for these. */

@@ -190,9 +190,9 @@ float finish(const in uint row, const in uint column, const in float value, cons
 {
     return epilogue_one(value, 0u, first + column); /* without dropout, which needs the row */
 }
-const uint FINISHED_ELSEWHERE = MATMUL_DROPOUT | MATMUL_NARROW;
+const uint FINISHED_ELSEWHERE = MATMUL_DROPOUT | MATMUL_16BIT;
 #else
-const uint FINISHED_ELSEWHERE = MATMUL_DROPOUT | MATMUL_NARROW | MATMUL_BIAS | MATMUL_RELU;
+const uint FINISHED_ELSEWHERE = MATMUL_DROPOUT | MATMUL_16BIT | MATMUL_BIAS | MATMUL_RELU;
 #endif
 
 /* Sums go where they belong from where they are: whole fragments, to lines that begin at multiples

@@ -129,7 +129,7 @@ void main()
     lay_c = sliceTensorLayoutNV(lay_c, place.x, TILE_M, place.y, TILE_N);
 
     sum = MATRIX_C(0.0);
-    const bool is16 = (p.flags & MATMUL_NARROW) != 0u;
+    const bool is16 = (p.flags & MATMUL_16BIT) != 0u;
     /* The sum begins with the residual where nothing stands between them but a bias. */
     if ((p.flags & MATMUL_RESIDUAL) != 0u && (p.flags & BEHIND_BIAS) == 0u && !is16)
         coopMatLoadTensorNV(sum, p.residual.at, split_at(), lay_c);

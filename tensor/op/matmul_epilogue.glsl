@@ -62,7 +62,7 @@ void epilogue_four(vec4 sum, uint row, uint column, bool wide)
 {
     if (row >= p.m || column >= p.n)
         return;
-    const bool is16 = EPILOGUE_16BIT && (p.flags & MATMUL_NARROW) != 0u; /* then all four exist */
+    const bool is16 = EPILOGUE_16BIT && (p.flags & MATMUL_16BIT) != 0u; /* then all four exist */
     const uint at = split_at() + row * p.n + column, count = p.n - column;
     if ((p.flags & MATMUL_BIAS) != 0u)
         sum += load_four(p.bias, column, count, wide);

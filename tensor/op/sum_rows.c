@@ -1,6 +1,6 @@
 /* sum_rows.c - sums over the rows of a tall matrix: gradients of what is added to every row. */
 #include "tensor/contract.h"
-#include "tensor/cpu/narrow.h"
+#include "tensor/cpu/convert.h"
 #include "tensor/op/sum_rows.h"
 
 #define CHUNK                                                                                      \

@@ -109,7 +109,7 @@ static enum tensor_type factor_of(uint32_t flags)
 /* What a product or a sum of split-K takes behind its factors, as flags say. */
 static void epilogue_arguments(struct check_kernel_case *c, const struct matmul_params *p)
 {
-    const enum tensor_type type = p->flags & MATMUL_NARROW ? factor_of(p->flags) : TENSOR_F32;
+    const enum tensor_type type = p->flags & MATMUL_16BIT ? factor_of(p->flags) : TENSOR_F32;
     const uint64_t count = (uint64_t)p->m * p->n, splits = (p->k + p->split_k - 1) / p->split_k;
     const bool sum = !c->arg[1].count;
     input(c, p->flags & MATMUL_BIAS ? p->n : 0);
@@ -133,9 +133,9 @@ static const uint32_t epilogues[] = {
     MATMUL_DROPOUT | ADDED,
     MATMUL_DROPOUT | MATMUL_BIAS | MATMUL_RESIDUAL,
     MATMUL_DROPOUT | MATMUL_BIAS | MATMUL_RELU | MATMUL_RESIDUAL,
-    MATMUL_NARROW | MATMUL_BIAS | MATMUL_RESIDUAL,
-    MATMUL_NARROW | ADDED,
-    MATMUL_NARROW | MATMUL_DROPOUT | MATMUL_BIAS | MATMUL_RELU | MATMUL_RESIDUAL,
+    MATMUL_16BIT | MATMUL_BIAS | MATMUL_RESIDUAL,
+    MATMUL_16BIT | ADDED,
+    MATMUL_16BIT | MATMUL_DROPOUT | MATMUL_BIAS | MATMUL_RELU | MATMUL_RESIDUAL,
 };
 
 /* Products a · bᵀ with these epilogues, for factors of each type. */
@@ -152,10 +152,10 @@ static bool build_matmul_epilogue(uint32_t i, struct check_kernel_case *c)
         return false;
     /* Nothing to round to in fp32. */
     const uint32_t flags =
-        factor | MATMUL_TRANSPOSE_B | (factor ? epilogue : epilogue & ~MATMUL_NARROW);
+        factor | MATMUL_TRANSPOSE_B | (factor ? epilogue : epilogue & ~MATMUL_16BIT);
     const uint32_t n = sizes[size].n;
     const struct matmul_params p = {
-        .m = sizes[size].m, .n = flags & MATMUL_NARROW ? (n + 3) / 4 * 4 : n, .k = sizes[size].k,
+        .m = sizes[size].m, .n = flags & MATMUL_16BIT ? (n + 3) / 4 * 4 : n, .k = sizes[size].k,
         .flags = flags, .split_k = sizes[size].k, .stream = i, .threshold = thresholds[i % 2],
         .scale = 1.25f};
     check_start(c, &p, sizeof p, "%u x %u x %u with epilogue, flags %u, threshold %#x", p.m, p.n,
@@ -200,7 +200,7 @@ static bool build_matmul_sum(uint32_t i, struct check_kernel_case *c)
     const uint32_t flags = epilogue == 0   ? 0
                            : epilogue == 1 ? ADDED
                                            : epilogues[epilogue - 2] | factors[i / 2 % 2];
-    const uint32_t n = flags & MATMUL_NARROW ? (sizes[size].n + 3) / 4 * 4 : sizes[size].n;
+    const uint32_t n = flags & MATMUL_16BIT ? (sizes[size].n + 3) / 4 * 4 : sizes[size].n;
     const struct matmul_params p = {.m = sizes[size].m, .n = n, .k = sizes[size].k, .flags = flags,
                                     .split_k = 64, .stream = i, .threshold = thresholds[i % 2],
                                     .scale = 1.25f};
@@ -231,14 +231,14 @@ static bool build_matmul(uint32_t i, struct check_kernel_case *c)
         MATMUL_F16,
         MATMUL_F16 | ADDED,
         MATMUL_F16 | MATMUL_BIAS | MATMUL_RELU | ADDED,
-        MATMUL_BF16 | MATMUL_NARROW | MATMUL_BIAS | MATMUL_RELU | ADDED,
-        MATMUL_F16 | MATMUL_NARROW | MATMUL_BIAS};
+        MATMUL_BF16 | MATMUL_16BIT | MATMUL_BIAS | MATMUL_RELU | ADDED,
+        MATMUL_F16 | MATMUL_16BIT | MATMUL_BIAS};
     const uint32_t size = i / ORDERS / COUNT(kinds);
     if (size >= COUNT(sizes))
         return build_matmul_split_k(i - ORDERS * COUNT(kinds) * COUNT(sizes), c);
     const uint32_t flags = i % ORDERS | kinds[i / ORDERS % COUNT(kinds)];
     const uint32_t m = sizes[size].m, k = sizes[size].k;
-    const uint32_t n = flags & MATMUL_NARROW ? (sizes[size].n + 3) / 4 * 4 : sizes[size].n;
+    const uint32_t n = flags & MATMUL_16BIT ? (sizes[size].n + 3) / 4 * 4 : sizes[size].n;
     const struct matmul_params p = {.m = m, .n = n, .k = k, .flags = flags, .split_k = k};
     check_start(c, &p, sizeof p, "%u x %u x %u, flags %u", m, n, k, flags);
     input(c, (uint64_t)m * k)->type = factor_of(flags);

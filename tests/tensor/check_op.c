@@ -388,7 +388,7 @@ static void check_configs_on(struct tensor_device *device, struct tensor_device 
         const uint32_t configs = tensor_matmul_configs(&device->info, p, config);
         const uint32_t type = p->flags & MATMUL_BF16 ? 1 : p->flags & MATMUL_F16 ? 2 : 0;
         const uint32_t order = p->flags & MATMUL_ORDER;
-        if (p->k < 128 || p->m < 70 || p->n < 64 || p->flags & MATMUL_ENDS)
+        if (p->k < 128 || p->m < 70 || p->n < 64 || p->flags & MATMUL_EPILOGUE)
             continue;
         for (uint32_t j = 1; j < configs; j++) {
             if ((!config[j].unit[0] && (j + order) % 3 != type) || !due())

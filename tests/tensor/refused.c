@@ -7,7 +7,7 @@
  * numbers, whose sums are exact in any order.
  */
 #include "tensor/cpu/huge.h"
-#include "tensor/cpu/narrow.h"
+#include "tensor/cpu/convert.h"
 #include "tensor/op/matmul_config.h"
 #include <errno.h>
 #include <oneapi/dnnl/dnnl.h>
@@ -131,12 +131,12 @@ static const struct product products[] = {
     {12, 28, 520, MATMUL_TRANSPOSE_A | MATMUL_RESIDUAL | MATMUL_IN_PLACE},
     {28, 13, 520, MATMUL_TRANSPOSE_A},
     {28, 13, 520, MATMUL_TRANSPOSE_A | MATMUL_RESIDUAL | MATMUL_IN_PLACE},
-    {37, 20, 48, MATMUL_BF16 | MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU | MATMUL_NARROW},
-    {37, 20, 48, MATMUL_BF16 | MATMUL_RESIDUAL | MATMUL_IN_PLACE | MATMUL_NARROW},
-    {2051, 12, 20, MATMUL_BF16 | MATMUL_TRANSPOSE_B | MATMUL_NARROW},
+    {37, 20, 48, MATMUL_BF16 | MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_RELU | MATMUL_16BIT},
+    {37, 20, 48, MATMUL_BF16 | MATMUL_RESIDUAL | MATMUL_IN_PLACE | MATMUL_16BIT},
+    {2051, 12, 20, MATMUL_BF16 | MATMUL_TRANSPOSE_B | MATMUL_16BIT},
     {12, 28, 520, MATMUL_BF16 | MATMUL_TRANSPOSE_A | MATMUL_RESIDUAL | MATMUL_IN_PLACE},
     {28, 12, 520, MATMUL_BF16 | MATMUL_TRANSPOSE_A | MATMUL_RESIDUAL | MATMUL_IN_PLACE},
-    {37, 20, 48, MATMUL_F16 | MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_NARROW},
+    {37, 20, 48, MATMUL_F16 | MATMUL_TRANSPOSE_B | MATMUL_BIAS | MATMUL_16BIT},
     {28, 12, 520, MATMUL_F16 | MATMUL_TRANSPOSE_A | MATMUL_RESIDUAL | MATMUL_IN_PLACE},
 };
 #define PRODUCTS (sizeof products / sizeof *products)
@@ -155,7 +155,7 @@ static float element(int which, uint32_t i)
 
 static uint16_t narrow(float x, enum tensor_type type)
 {
-    return tensor_to_narrow(x, type == TENSOR_BF16 ? ELEMENT_BF16 : ELEMENT_F16);
+    return tensor_to_16bit(x, type == TENSOR_BF16 ? ELEMENT_BF16 : ELEMENT_F16);
 }
 
 static void put(void *to, uint32_t i, float x, enum tensor_type type)
@@ -252,7 +252,7 @@ static void open_work(struct work *w, const struct product *p)
     const struct tensor_device_params params = {.name = "cpu", .log = note, .log_user = w};
     const struct tensor_graph_params graph = {.name = "products"};
     *w = (struct work){.p = p, .type = factors_of(p)};
-    w->result = p->flags & MATMUL_NARROW ? w->type : TENSOR_F32;
+    w->result = p->flags & MATMUL_16BIT ? w->type : TENSOR_F32;
     const bool a = p->flags & MATMUL_TRANSPOSE_A, b = p->flags & MATMUL_TRANSPOSE_B;
     if (tensor_device_open(&params, &w->device) ||
         tensor_arena_create(w->device, TENSOR_DEVICE, "products", &w->arena)) {

@@ -1,10 +1,11 @@
-/* narrow.h - bfloat16, the upper half of a float, and IEEE half precision (private to the library).
+/* convert.h - to and from bfloat16, which is the upper half of a float, and IEEE half precision
+ * (private to the library).
  *
  * Rounding goes to the nearest, ties to even; what is not a number stays none. All of it is written
  * so that compilers vectorise loops over it.
  */
-#ifndef TENSOR_CPU_NARROW_H
-#define TENSOR_CPU_NARROW_H
+#ifndef TENSOR_CPU_CONVERT_H
+#define TENSOR_CPU_CONVERT_H
 
 #include "tensor/op/share.h"
 #include <stdint.h>
@@ -64,18 +65,19 @@ static inline float tensor_from_f16(uint16_t x)
 }
 
 /* A number of a type of share.h. */
-static inline uint16_t tensor_to_narrow(float x, uint32_t type)
+static inline uint16_t tensor_to_16bit(float x, uint32_t type)
 {
     return type == ELEMENT_BF16 ? tensor_to_bf16(x) : tensor_to_f16(x);
 }
 
-static inline float tensor_from_narrow(uint16_t x, uint32_t type)
+static inline float tensor_from_16bit(uint16_t x, uint32_t type)
 {
     return type == ELEMENT_BF16 ? tensor_from_bf16(x) : tensor_from_f16(x);
 }
 
 /* Rows of `count`, by the thread that calls. */
-static inline void tensor_narrow_row(const float *from, uint16_t *to, uint32_t count, uint32_t type)
+static inline void tensor_row_to_16bit(const float *from, uint16_t *to, uint32_t count,
+                                       uint32_t type)
 {
     if (type == ELEMENT_BF16) {
 #pragma omp simd
@@ -88,7 +90,8 @@ static inline void tensor_narrow_row(const float *from, uint16_t *to, uint32_t c
     }
 }
 
-static inline void tensor_widen_row(const uint16_t *from, float *to, uint32_t count, uint32_t type)
+static inline void tensor_row_from_16bit(const uint16_t *from, float *to, uint32_t count,
+                                         uint32_t type)
 {
     if (type == ELEMENT_BF16) {
 #pragma omp simd
@@ -102,7 +105,7 @@ static inline void tensor_widen_row(const uint16_t *from, float *to, uint32_t co
 }
 
 /* Arrays of `count`, by all threads. (op/cast.c) */
-void tensor_cpu_narrow(const float *from, uint16_t *to, uint64_t count, uint32_t type);
-void tensor_cpu_widen(const uint16_t *from, float *to, uint64_t count, uint32_t type);
+void tensor_cpu_to_16bit(const float *from, uint16_t *to, uint64_t count, uint32_t type);
+void tensor_cpu_from_16bit(const uint16_t *from, float *to, uint64_t count, uint32_t type);
 
 #endif
